@@ -1,0 +1,199 @@
+"""Every setting of a run, validated once and frozen.
+
+Where a value came from (flag, environment, file) is the command line's business; everybody else receives a `Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import IdentifierKind
+from bulk_issue.ports import Budget
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@unique
+class Pace(StrEnum):
+    """How permits are spent."""
+
+    #: Short jobs at once, long ones evenly.
+    AUTO = "auto"
+    EVEN = "even"
+    #: Permits are spent as they come free.
+    BURST = "burst"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Whose credentials are used, where. Exactly one of (user, password) and (client_key, client_secret) is set."""
+
+    base_url: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    client_key: str = ""
+    client_secret: str = field(default="", repr=False)
+    #: Header that carries the OAuth token.
+    token_header: str = "X-CAP-API-OAUTH-TOKEN"  # noqa: S105 - a header's name
+    #: Attribution headers (OAuth only): entity type and code of the till or store that issues.
+    entity_type: str = ""
+    entity_code: str = ""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.base_url)
+        if not self.base_url:
+            raise ConfigError(
+                "no address to send to: --base-url is missing",
+                hint="Give your cluster's address, e.g. --base-url https://eu.api.capillarytech.com (or BULK_ISSUE_BASE_URL).",
+            )
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ConfigError(
+                f"--base-url {self.base_url!r} is not an address",
+                hint="It starts with https:// and has no path, e.g. https://eu.api.capillarytech.com.",
+            )
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise ConfigError(
+                f"--base-url {self.base_url!r} would send credentials and customers unencrypted",
+                hint="Use https://. Plain http is for this machine only (127.0.0.1, localhost).",
+            )
+        if url.username or url.password:
+            raise ConfigError(
+                "--base-url must not hold a user or password",
+                hint="Use --user and --password-file, or the environment.",
+            )
+        basic, oauth = bool(self.user or self.password), bool(self.client_key or self.client_secret)
+        if basic and oauth:
+            raise ConfigError(
+                "both Basic and OAuth credentials are given",
+                hint="Give either --user with a password, or --client-key with a client secret.",
+            )
+        if not basic and not oauth:
+            raise ConfigError(
+                "no credentials",
+                hint="Give --user with BULK_ISSUE_PASSWORD or --password-file, or --client-key with "
+                "BULK_ISSUE_CLIENT_SECRET or --client-secret-file.",
+            )
+        if basic and not (self.user and self.password):
+            missing = "password" if self.user else "user"
+            raise ConfigError(
+                f"the {missing} is missing",
+                hint="Give --user and BULK_ISSUE_PASSWORD or --password-file.",
+            )
+        if oauth and not (self.client_key and self.client_secret):
+            missing = "client secret" if self.client_key else "client key"
+            raise ConfigError(
+                f"the {missing} is missing",
+                hint="Give --client-key and BULK_ISSUE_CLIENT_SECRET or --client-secret-file.",
+            )
+        if self.entity_code and not oauth:
+            raise ConfigError("attribution headers need OAuth", hint="Under Basic auth the user is the till.")
+
+    @property
+    def host(self) -> str:
+        """The canonical host: lower case, no default port, no path."""
+        url = urlsplit(self.base_url)
+        default = {"http": 80, "https": 443}[url.scheme]
+        port = f":{url.port}" if url.port and url.port != default else ""
+        return f"{(url.hostname or '').lower()}{port}"
+
+    @property
+    def name(self) -> str:
+        """The account's name in the ledger: the scope of the rate limit."""
+        return f"{self.host}#{self.user or self.client_key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the input is read: options that decide which customer a record names."""
+
+    map: Mapping[IdentifierKind, str] = field(default_factory=dict)
+    identify_by: IdentifierKind | None = None
+    delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+
+    def as_text(self) -> dict[str, str]:
+        """The settings that were given, for the job's record."""
+        given = {
+            "map": " ".join(f"{kind}={column}" for kind, column in sorted(self.map.items())),
+            "identify_by": self.identify_by or "",
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+            "sheet": self.sheet,
+        }
+        return {name: str(value) for name, value in given.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A bound given as a count or as a percentage."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, setting: str) -> Share:
+        """`25` is a count, `5%` a percentage; anything else raises `ConfigError`."""
+        try:
+            share = cls(percent=float(text[:-1])) if text.endswith("%") else cls(count=int(text))
+        except ValueError:
+            share = cls(count=-1)
+        if (share.count is not None and share.count < 0) or (
+            share.percent is not None and not 0 <= share.percent <= 100
+        ):
+            raise ConfigError(f"{setting} {text!r} is neither a count nor a percentage", hint="E.g. 25 or 5%.")
+        return share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One run. Durations are seconds."""
+
+    account: Account
+    series_id: int
+    ledger: Path
+    reading: Reading = Reading()
+    again: str = ""
+    org: str = ""
+    rate: int = 300
+    per: float = 60.0
+    pace: Pace = Pace.AUTO
+    connections: int = 50
+    timeout: float = 30.0
+    grace: float = 120.0
+    send_within: float = 5.0
+    reconcile_for: float = 600.0
+    max_attempts: int = 4
+    max_doubt: Share = Share(percent=10.0)
+    max_failures: Share = Share(percent=5.0)
+    canary: int = 1
+    first: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("series_id", 1),
+            ("rate", 1),
+            ("connections", 1),
+            ("max_attempts", 1),
+            ("canary", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}", hint="Mend the setting.")
+        for name in ("per", "timeout", "send_within"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0", hint="Mend the setting.")
+        for name in ("grace", "reconcile_for"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} can't be negative", hint="Mend the setting.")
+        if self.first is not None and self.first < 1:
+            raise ConfigError("--first must be at least 1", hint="Leave it out to send everything.")
+
+    @property
+    def budget(self) -> Budget:
+        """The account's limit in the ledger's terms."""
+        return Budget(account=self.account.name, rate=self.rate, per=self.per, unanswered=self.timeout + self.grace)

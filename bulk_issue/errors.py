@@ -1,0 +1,66 @@
+"""The reasons why a run can't go on.
+
+A row that fails is data (an `Outcome`, a `Problem`), never an exception. Every exception here carries a
+`hint`, what the person at the terminal can do next, and the `exit_code` that the command line ends with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BulkIssueError(Exception):
+    """Never raised itself: the root of everything that ends a run."""
+
+    exit_code: ClassVar[int] = 7
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(BulkIssueError):
+    """A setting is missing or impossible. The message names the setting and what is allowed."""
+
+    exit_code = 2
+
+
+class SourceError(BulkIssueError):
+    """The input can't be read as a table of customers. The message names file, line and column."""
+
+    exit_code = 2
+
+
+class SinkError(BulkIssueError):
+    """A result file can't be written. Nothing is lost: the ledger has it, `export` writes it again."""
+
+    exit_code = 7
+
+
+class JobHalted(BulkIssueError):
+    """Capillary refuses the whole job, or can't be reached. What is unfinished stays resumable."""
+
+    exit_code = 3
+
+
+class JobHeld(BulkIssueError):
+    """Another process runs this job. The message names its pid."""
+
+    exit_code = 6
+
+
+class LedgerError(BulkIssueError):
+    """The ledger can't be used as it is."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger refused one call (disk full, locked, I/O error); the same call may succeed later."""
+
+
+class SchemaMismatch(LedgerError):
+    """The ledger was written by another version. The hint names the command or version that fits."""
+
+
+class IllegalTransition(BulkIssueError):
+    """A row was asked to do what its state doesn't allow: always a bug, and nothing was changed."""

@@ -1,0 +1,426 @@
+"""What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
+
+The ledger has four faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Doubts`
+(rows that wait for the server's record) and `Views` (read-only, for files and status). Every method of the first three
+is one transaction: on return it is on disk (`synchronous=FULL`), on an exception nothing of it is.
+A write that the ledger refuses raises `LedgerUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Protocol
+
+from bulk_issue.model import (
+    Answer,
+    Coupon,
+    Identifier,
+    IdentifierKind,
+    Intent,
+    Job,
+    JobId,
+    JobSpec,
+    JobState,
+    Lineage,
+    Moment,
+    Outcome,
+    Reading,
+    Row,
+    Series,
+    Tally,
+    Unreadable,
+)
+from bulk_issue.states import Event, RowState
+
+# --- the outside world ------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def now(self) -> Moment: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Issuer(Protocol):
+    """Sends issue requests."""
+
+    async def issue(self, intent: Intent) -> Answer:
+        """Send exactly one request, or none if `send_by` has passed; never raises for what the network does.
+
+        `Fault.sent` is False only if surely no byte left. Raises `JobHalted` if credentials are refused before
+        anything was sent.
+        """
+        ...
+
+    async def reset(self) -> None:
+        """Close all idle connections: what they might still deliver belongs to nobody."""
+        ...
+
+
+class Records(Protocol):
+    """Reads the server's record; changes nothing there."""
+
+    async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
+        """All coupons of one customer, every page; anything less is `Unreadable`."""
+        ...
+
+    async def series(self, series_id: int) -> Series | Unreadable:
+        """The series' facts; `Unreadable(NOT_FOUND)` if the server knows no such series."""
+        ...
+
+
+class Limiter(Protocol):
+    """Paces this process; the ledger's permits keep the limit itself."""
+
+    async def acquire(self, up_to: int) -> int:
+        """Wait until at least one request may start; say how many may (1 … up_to)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a run looks like from outside at one moment. No personal data."""
+
+    job: JobId
+    phase: str
+    tally: Tally
+    rows: int
+    #: Issue requests per minute over the last minute, and the limit in the same unit.
+    rate: float = 0.0
+    limit: float = 0.0
+    seconds_left: float | None = None
+    #: One sentence worth telling once ("reading back is refused …"); empty most of the time.
+    message: str = ""
+
+
+class Observer(Protocol):
+    """Is told how a run goes."""
+
+    def __call__(self, progress: Progress) -> None: ...
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The rate limit of an account: at most `rate` requests in any window of `per` seconds."""
+
+    account: str
+    rate: int
+    per: float
+    #: How long a permit whose request got no answer stays taken, besides `per`: time-out + grace.
+    unanswered: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The right to run a job, from `Jobs.hold` until `Jobs.release` or the process' death."""
+
+    job: JobId
+    #: Unique to this run; stands in every row and attempt that it begins.
+    token: str
+    #: Rows that a dead holder had left in flight and that are in doubt now.
+    recovered: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job with its rows by state, for lists."""
+
+    job: Job
+    tally: Tally
+
+
+class Jobs(Protocol):
+    """What jobs there are, and what people do to them."""
+
+    async def find(self, job: JobId) -> Job | None: ...
+
+    async def all(self) -> Sequence[JobSummary]:
+        """Every job, newest first."""
+        ...
+
+    async def register(self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int]) -> Job:
+        """Write a job and its rows in one pass over `chunks`, a commit a chunk; READY only when all are in.
+
+        What an interrupted registration of the same job left behind is removed first. A row whose `lineage` names a
+        REJECTED row of a known job with the same identifier key becomes LINKED to it, and that row is PENDING again,
+        queued for this job; a row with a corrected identifier makes the parent's row SUPERSEDED. Lineage to a job
+        that this ledger doesn't know raises `LedgerError`. `blank` is asked after the last chunk.
+        """
+        ...
+
+    async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
+        """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
+
+        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now`. The budget becomes the
+        account's for all processes; `ConfigError` if another living run uses the account with other values.
+        """
+        ...
+
+    async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None: ...
+
+    async def retry(self, job: JobId, codes: Sequence[str]) -> int:
+        """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many."""
+        ...
+
+    async def cancel(self, job: JobId) -> int:
+        """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so."""
+        ...
+
+    async def account(self, account: str, org: str | None = None) -> str | None:
+        """The org that an account belongs to; remembers `org` if one is given and none was known."""
+        ...
+
+
+@unique
+class Wait(StrEnum):
+    """Why `begin` gave fewer intents than asked for."""
+
+    #: Nothing is pending: the queue is drained.
+    DRAINED = "drained"
+    #: Every permit is taken, or the account is paused.
+    PERMITS = "permits"
+    #: What is pending isn't due yet, or waits for another row of the same customer.
+    DUE = "due"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What one `begin` committed."""
+
+    intents: Sequence[Intent]
+    #: Rows that lost their claim and are DUPLICATE now.
+    duplicates: int = 0
+    #: Why there are fewer than asked for; None if there aren't.
+    wait: Wait | None = None
+    #: Seconds after which asking again makes sense (0 for DRAINED).
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What an answer does to its row and permit."""
+
+    intent: Intent
+    event: Event
+    outcome: Outcome
+    #: When the answer arrived or the request was given up.
+    at: Moment
+    #: False if surely nothing left: the permit is free at once.
+    left: bool
+    #: True if there was an answer: the permit is free `per` after it. Otherwise it stays taken as `Budget` says.
+    answered: bool
+    #: True if this attempt counts against the row's bound.
+    counts: bool
+    #: For NOT_PROCESSED: wall second before which the row isn't sent again.
+    due: float = 0.0
+    #: For UNCLEAR: what absence from the record would make of the row.
+    if_absent: RowState = RowState.PENDING
+
+
+@unique
+class Landed(StrEnum):
+    """What became of a settlement."""
+
+    #: The row moved as the settlement says.
+    LANDED = "landed"
+    #: The row had moved on; the attempt keeps the answer, nothing else changed.
+    STALE = "stale"
+    #: The row had moved on and this answer carries a coupon: it is recorded as excess.
+    EXCESS = "excess"
+
+
+class Work(Protocol):
+    """Who may send what, now."""
+
+    async def begin(self, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
+        """Commit up to `n` intents with their claims, permits and attempts, in the order in which rows are due.
+
+        No intent without a permit: at most `rate` permits of the account are taken at any moment, by all processes.
+        No intent without a claim: a row whose customer is claimed by another becomes DUPLICATE of that row.
+        A row whose customer has a row of the same series IN_FLIGHT or IN_DOUBT under another `again` name waits.
+        """
+        ...
+
+    async def finish(self, settlements: Sequence[Settlement]) -> Sequence[Landed]:
+        """Commit what answers mean; one verdict for each, in order. Guarded by state, attempt and holder.
+
+        A late ISSUED still lands on its own row while that is IN_DOUBT with the same attempt. With ISSUED the
+        coupon's customer id and identifiers are claimed too; if another row claimed one of them with another code,
+        that is recorded as excess.
+        """
+        ...
+
+    async def pause(self, account: str, seconds: float, now: Moment) -> None:
+        """No permit of the account is given for that long, in any process; the longest pause wins."""
+        ...
+
+    async def tally(self, job: JobId) -> Tally:
+        """Rows by state of the job; a LINKED row counts as the row that it is linked to."""
+        ...
+
+    async def excess(self, job: JobId) -> int:
+        """How many excess coupons are recorded for the job's rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A row in doubt, and all that is needed to settle it."""
+
+    job: JobId
+    row: int
+    attempt: int
+    spent: int
+    series_id: int
+    identifier: Identifier
+    #: The earliest doubtful attempt's intent, and the moment when the last one was given up.
+    sent: Moment
+    given_up: Moment
+    if_absent: RowState
+    #: Codes that the ledger knows for other rows of this customer, in any case of letters.
+    known_codes: frozenset[str] = field(repr=False)
+    #: When a proven reader first found nothing, if it did.
+    empty_since: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A row whose coupon a reply gave, to read back."""
+
+    job: JobId
+    row: int
+    identifier: Identifier
+    code: str = field(repr=False)
+    sent: Moment
+    answered: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderFacts:
+    """What a reader has shown of itself in this job by reading back a coupon that a reply had given."""
+
+    endpoint: str
+    kind: IdentifierKind
+    #: Seconds that the record's clock is ahead of the server's `Date`; None while unmeasured.
+    offset: float | None = None
+    #: Seconds after the answer until the coupon was visible.
+    lag: float = 0.0
+    #: The store that our coupons are recorded for.
+    issued_at: str | None = None
+
+
+class Doubts(Protocol):
+    """Rows that wait for the server's record, and what its readers have proven."""
+
+    async def due(self, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
+        """Rows IN_DOUBT that were given up before that moment, longest ago first."""
+        ...
+
+    async def next_due(self, job: JobId) -> Moment | None:
+        """When the row that was given up longest ago was given up; None if no row is in doubt."""
+        ...
+
+    async def note(self, doubt: Doubt, finding: str, now: Moment, *, empty: bool) -> None:
+        """Log a look-up that settled nothing; `empty` keeps the first time a proven reader found nothing."""
+        ...
+
+    async def settle(self, doubt: Doubt, event: Event, coupon: Coupon | None, because: str, at: float | None) -> bool:
+        """FOUND, ABSENT, ABSENT_HELD or ABSENT_REJECTED, if the row is still IN_DOUBT with that attempt; says so.
+
+        `at` is the record's own time of the coupon. A code that another row of the same customer has is refused.
+        """
+        ...
+
+    async def decide(self, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
+        """A person's decision on a row in doubt: issued with this code, or (None) not issued."""
+        ...
+
+    async def readers(self, job: JobId) -> Sequence[ReaderFacts]: ...
+
+    async def prove(self, job: JobId, facts: ReaderFacts, now: Moment) -> None: ...
+
+    async def issued(self, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
+        """Rows of the job that a reply gave a coupon to, newest first."""
+        ...
+
+    async def doubted(self, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
+        """ISSUED rows of the job that were ever in doubt, by row number, for the last read."""
+        ...
+
+    async def excess(self, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
+        """Record a coupon that no row should have."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A row as people see it. For LINKED rows: state, coupon and errors are those of the linked row."""
+
+    job: JobId
+    number: int
+    cells: tuple[str, ...] = field(repr=False)
+    state: RowState
+    coupon: Coupon | None = None
+    error_code: str = ""
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    attempts: int = 0
+    #: Epoch seconds, UTC.
+    issued_at: float | None = None
+    request_id: str = ""
+    #: For DUPLICATE: the row that has the claim, and how that stands.
+    first: Lineage | None = None
+    first_state: RowState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the ledger knows of a job's requests."""
+
+    requests: int
+    responses_429: int
+    lookups: int
+    excess: int
+    #: The most requests in any window of the account's `per` seconds, by our own clock.
+    worst_window: int
+    first_sent: float | None = None
+    last_answered: float | None = None
+
+
+class Views(Protocol):
+    """Read-only and synchronous: for the sink and for status. Never blocks a running job."""
+
+    def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
+        """Every row in input order (or those whose shown state is among `states`), streamed."""
+        ...
+
+    def traffic(self, job: JobId, per: float) -> Traffic: ...
+
+    def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
+        """(error code, reason, rows) of the rejected and invalid rows, most frequent first."""
+        ...
+
+
+class Ledger(Protocol):
+    """The durable record of jobs, rows, attempts, claims and permits: the only truth."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def work(self) -> Work: ...
+
+    @property
+    def doubts(self) -> Doubts: ...
+
+    @property
+    def views(self) -> Views: ...
+
+    async def close(self) -> None: ...
