@@ -49,7 +49,7 @@ class Account:
         if not self.base_url:
             raise ConfigError(
                 "no address to send to: --base-url is missing",
-                hint="Give your cluster's address, e.g. --base-url https://eu.api.capillarytech.com (or BULK_ISSUE_BASE_URL).",
+                hint="Give your cluster's address, e.g. --base-url https://eu.api.capillarytech.com.",
             )
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(
