@@ -1,0 +1,157 @@
+"""Which coupon of the server's record is ours.
+
+Pure. A row in doubt is settled by comparing when its request could have taken effect with when the record says that
+coupons of the series were created, both in the record's own time. The rule: every error ends in `Unsure`; `Nothing`
+is only what a proven reader may say, and `Found` needs one coupon, and only one, that can be nobody else's.
+
+Times. The look-up's own `Date` header says what the server's clock shows now; the boot clock says how long ago the
+request was begun and given up. How far the record's `createdDate` is from `Date`, a clock offset or a mislabelled
+zone alike, was measured on a coupon that a reply had given (`measure`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bulk_issue.model import Coupon, Moment, Reading, RecordedCoupon
+from bulk_issue.ports import Doubt, Issued, ReaderFacts
+
+#: `Date` and `createdDate` both count whole seconds, and the measured offset inherits that: a coupon of ours may look
+#: up to so many seconds older than its request.
+RESOLUTION = 2.0
+#: A coupon that is older than its request by less than this is nobody's for sure: the offset may have drifted.
+SLACK = 5.0
+#: The same while no offset was measured (the record had no readable date or the answer no `Date`).
+SLACK_UNMEASURED = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """This coupon is the row's."""
+
+    coupon: Coupon
+    #: When it was created, epoch seconds in the server's time.
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """The record shows no coupon that could have come of the row's requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsure:
+    """The record doesn't settle it; `because` is for people and names no code."""
+
+    because: str
+
+
+Finding = Found | Nothing | Unsure
+
+
+def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: float, generic: bool) -> Finding:
+    """Say what one complete reading means for a row in doubt.
+
+    `facts` are those of this reader (endpoint and kind of identifier), None while it isn't proven.
+    """
+    if facts is None:
+        return Unsure(because="the record hasn't yet shown a coupon that this job is known to have been given")
+    ours = [coupon for coupon in reading.coupons if _eligible(coupon, doubt, facts, shared=generic)]
+    if generic:
+        # Everybody has the same code: that the customer has it is all there is to know.
+        return Found(coupon=_as_coupon(ours[0], reading), at=ours[0].created) if ours else Nothing()
+    if facts.offset is None or reading.server_time is None:
+        return _judge_unmeasured(doubt, reading, ours)
+
+    def recorded(moment: Moment) -> float:
+        return _server_time(reading, moment) + (facts.offset or 0.0)
+
+    first, last = recorded(doubt.sent) - RESOLUTION, recorded(doubt.given_up) + grace
+    inside: list[RecordedCoupon] = []
+    for coupon in ours:
+        if coupon.created is None:
+            return Unsure(because="a coupon of the series has no readable date")
+        created = coupon.created + 0.5
+        if created > last:
+            return Unsure(because="a coupon of the series was created after the request can have taken effect")
+        if created >= first:
+            inside.append(coupon)
+        elif created >= recorded(doubt.sent) - SLACK:
+            return Unsure(because="a coupon of the series was created just before the request")
+    if not inside:
+        return Nothing()
+    if len(inside) > 1:
+        return Unsure(because=f"{len(inside)} coupons of the series were created while the request was open")
+    only = inside[0]
+    if only.series_id != doubt.series_id:
+        return Unsure(because="the record doesn't say which series the coupon belongs to")
+    return Found(coupon=_as_coupon(only, reading), at=(only.created or 0.0) - facts.offset)
+
+
+def measure(issued: Issued, reading: Reading, *, missed_before: bool) -> ReaderFacts | None:
+    """What a reader shows of itself with a coupon that a reply gave; None if it doesn't show that coupon.
+
+    `missed_before` says that an earlier look after the same answer didn't show it: then the lag is what has passed.
+    """
+    code = issued.code.casefold()
+    shown = next((coupon for coupon in reading.coupons if coupon.code.casefold() == code), None)
+    if shown is None:
+        return None
+    offset = None
+    if shown.created is not None and reading.server_time is not None:
+        begun, ended = _server_time(reading, issued.sent), _server_time(reading, issued.answered)
+        offset = shown.created + 0.5 - (begun + ended) / 2
+    return ReaderFacts(
+        endpoint=reading.endpoint,
+        kind=issued.identifier.kind,
+        offset=offset,
+        lag=reading.at.since(issued.answered) if missed_before else 0.0,
+        issued_at=shown.issued_at,
+    )
+
+
+def _eligible(coupon: RecordedCoupon, doubt: Doubt, facts: ReaderFacts, *, shared: bool) -> bool:
+    """Whether a coupon could be this row's at all, its date aside."""
+    if coupon.series_id not in (None, doubt.series_id):
+        return False
+    if shared:
+        return True
+    elsewhere = None not in (coupon.issued_at, facts.issued_at) and coupon.issued_at != facts.issued_at
+    return not elsewhere and coupon.code.casefold() not in {code.casefold() for code in doubt.known_codes}
+
+
+def _judge_unmeasured(doubt: Doubt, reading: Reading, ours: list[RecordedCoupon]) -> Finding:
+    """Without a measured clock nothing is found; but a customer without any recent coupon of the series has none."""
+    if reading.server_time is None:
+        near = ours
+    else:
+        begun = _server_time(reading, doubt.sent) - SLACK_UNMEASURED
+        # A date that isn't documented as true UTC may be a wall clock of any zone.
+        zone = 0.0 if all(coupon.true_utc for coupon in ours) else 14 * 3600.0
+        near = [coupon for coupon in ours if coupon.created is None or coupon.created >= begun - zone]
+    if near:
+        return Unsure(because="the record's clock couldn't be measured, and the customer has a coupon of the series")
+    return Nothing()
+
+
+def _server_time(reading: Reading, moment: Moment) -> float:
+    """What the server's clock showed at `moment`, in epoch seconds; `Date` cuts off, so its middle is taken."""
+    assert reading.server_time is not None
+    return reading.server_time + 0.5 - reading.at.since(moment)
+
+
+def _as_coupon(recorded: RecordedCoupon, reading: Reading) -> Coupon:
+    warnings = ("read from v1.1: the letters' case may differ",) if reading.endpoint.startswith("v1.1") else ()
+    return Coupon(
+        code=recorded.code,
+        series_id=recorded.series_id,
+        description=recorded.description,
+        valid_till=recorded.valid_till,
+        valid_till_date_time=recorded.valid_till_date_time,
+        discount_type=recorded.discount_type,
+        discount_value=recorded.discount_value,
+        redemption_count=recorded.redemption_count,
+        coupon_id=recorded.coupon_id,
+        customer_id=reading.customer_id,
+        warnings=("settled from Capillary's record", *warnings),
+    )

@@ -1,0 +1,248 @@
+"""What a series of answers means for the run: go on, go on carefully, or stop.
+
+Pure bookkeeping over the outcomes of one run; times are passed in as boot-clock seconds. The ledger's guards keep the
+promises; this module keeps an outage from filling the ledger with doubt, and a wrong setting from failing every row.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+
+from bulk_issue.config import Share
+from bulk_issue.model import Intent, Meaning, Outcome
+from bulk_issue.retry import backoff
+from bulk_issue.states import Event
+
+#: The breaker opens after this many unclear outcomes in a row, or `max_doubt` of the last so many.
+UNCLEAR_IN_A_ROW, DOUBT_WINDOW = 5, 100
+#: `max_failures` looks at the last so many rows that ended in this run, and judges from so many on.
+FAILURE_WINDOW, FAILURE_JUDGED_FROM = 1_000, 50
+#: Rejections without a single coupon that stop a run in its canary phase.
+CANARY_REJECTIONS = 5
+#: Seconds that a run goes on with an open breaker, or with nothing but 429 and "not processed".
+PATIENCE = 900.0
+#: Seconds between probes while the record can't be read at all: each may leave one more row in doubt.
+BLIND_PROBE = 240.0
+
+
+@unique
+class StopKind(StrEnum):
+    """Why a run ends before its rows do."""
+
+    HALTED = "halted"
+    BREAKER = "breaker"
+    FAILURES = "failures"
+    STALLED = "stalled"
+    #: As asked: a signal, `--first`, a pause, a cancel.
+    ASKED = "asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why, in words for the person who has to act, and what to do."""
+
+    kind: StopKind
+    because: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds that a run was started with."""
+
+    max_doubt: Share
+    max_failures: Share
+    canary: int
+
+
+@dataclass(slots=True)
+class Health:
+    """Told of every outcome; asked before every intent."""
+
+    limits: Limits
+    began: float
+    stop: Stop | None = None
+    #: Rows issued or held in this run, up to the canary's number.
+    canaries: int = 0
+    _rejections: int = 0
+    _ended: deque[bool] = field(default_factory=lambda: deque(maxlen=FAILURE_WINDOW))
+    _doubts: deque[bool] = field(default_factory=lambda: deque(maxlen=DOUBT_WINDOW))
+    _unclear_in_a_row: int = 0
+    _unprocessed_in_a_row: int = 0
+    _unauthorized: int = 0
+    _misdirected: int = 0
+    _refused_rows: list[tuple[str, int]] = field(default_factory=list)
+    _first_answers: list[str] = field(default_factory=list)
+    _last_processed: float = 0.0
+    _quiet_until: float = 0.0
+    #: Boot second at which the breaker opened; None while it is closed.
+    _open_since: float | None = None
+    _probes: int = 0
+    _probe_at: float = 0.0
+    _blind_probe_at: float = 0.0
+    _settled_since_probe: bool = False
+
+    def __post_init__(self) -> None:
+        self._last_processed = self.began
+
+    # --- told ---------------------------------------------------------------------------------------------------
+
+    def note(self, intent: Intent, outcome: Outcome, event: Event, now: float, draw: float, *, fresh: bool) -> None:
+        """Take in one outcome and what became of its row; `fresh` as in `Reply.fresh_credential`."""
+        self._watch_halts(intent, outcome, fresh=fresh)
+        if outcome.meaning in (Meaning.NOT_PROCESSED, Meaning.HALT):
+            self._unprocessed_in_a_row += 1
+            if self._unprocessed_in_a_row > 1:
+                self._quiet_until = now + backoff(self._unprocessed_in_a_row - 2, draw)
+            if now - self._last_processed > PATIENCE:
+                self._end(
+                    StopKind.STALLED,
+                    f"for {PATIENCE / 60:.0f} minutes not one request was processed ({outcome.reason})",
+                    "Run the same command again when the service answers; nothing is lost.",
+                )
+        else:
+            self._unprocessed_in_a_row = 0
+            self._last_processed = now
+            self._quiet_until = 0.0
+        self._watch_doubt(outcome, now)
+        self._watch_failures(event)
+
+    def settled(self) -> None:
+        """A row in doubt was settled from the server's record."""
+        self._settled_since_probe = True
+
+    # --- asked --------------------------------------------------------------------------------------------------
+
+    @property
+    def breaker_open(self) -> bool:
+        return self._open_since is not None
+
+    def may_start(self, idle: int, in_flight: int, now: float, *, blind: bool) -> int:
+        """How many intents may be written now; `blind` says that the record can't be read."""
+        if self.stop is not None or now < self._quiet_until:
+            return 0
+        if self._open_since is not None:
+            if now - self._open_since > PATIENCE:
+                self._end(
+                    StopKind.BREAKER,
+                    "too many answers left it open whether a coupon was issued",
+                    "Rows in doubt are safe. Run the same command again when the service is well.",
+                )
+                return 0
+            due = now >= (self._blind_probe_at if blind else self._probe_at)
+            due = due and (blind or self._settled_since_probe)
+            return 1 if due and in_flight == 0 else 0
+        if self.canaries < self.limits.canary:
+            return 1 if in_flight == 0 else 0
+        return idle
+
+    def ask_again_in(self, now: float) -> float:
+        """Seconds until `may_start` may answer otherwise, as far as time alone decides it."""
+        waits = [at - now for at in (self._quiet_until, self._probe_at if self.breaker_open else 0.0) if at > now]
+        return min(max(waits, default=1.0), 1.0)
+
+    # --- the single watches -------------------------------------------------------------------------------------
+
+    def _watch_halts(self, intent: Intent, outcome: Outcome, *, fresh: bool) -> None:
+        code = outcome.error_code
+        if outcome.meaning is Meaning.HALT:
+            self._end(StopKind.HALTED, outcome.reason, "")
+        self._misdirected += outcome.misdirected
+        if self._misdirected >= 2:
+            self._end(
+                StopKind.HALTED,
+                "two answers named another coupon series than the one asked for",
+                "Something between here and Capillary mixes up answers. Don't go on before it is mended.",
+            )
+        self._unauthorized = self._unauthorized + fresh if code == "http-401" else 0
+        if self._unauthorized >= 2:
+            self._end(
+                StopKind.HALTED,
+                "Capillary refuses the credentials (401)",
+                "Check user and password, or client key and secret, and run the same command again.",
+            )
+        if code in ("http-403", "http-404"):
+            self._refused_rows.append((code, intent.row))
+            if len({row for refused, row in self._refused_rows if refused == code}) >= 3:
+                self._end(
+                    StopKind.HALTED,
+                    f"three rows in a row were answered by {code[5:]}",
+                    "Check --base-url, and that this account may issue coupons.",
+                )
+        else:
+            self._refused_rows.clear()
+        if len(self._first_answers) < 3 and outcome.meaning is not Meaning.NOT_PROCESSED:
+            self._first_answers.append(code)
+            if self._first_answers == ["http-400"] * 3:
+                self._end(
+                    StopKind.HALTED,
+                    "the first three rows were all refused as bad requests (400)",
+                    "Check the series and which column holds the identifier (--map, --identify-by).",
+                )
+
+    def _watch_doubt(self, outcome: Outcome, now: float) -> None:
+        if outcome.meaning is Meaning.NOT_PROCESSED:
+            return
+        unclear = outcome.meaning is Meaning.UNCLEAR
+        if not unclear:
+            self._unclear_in_a_row = 0
+            if self._open_since is not None:
+                self._open_since = None
+                self._doubts.clear()
+            self._doubts.append(False)
+            return
+        self._unclear_in_a_row += 1
+        self._doubts.append(True)
+        if self._open_since is not None:
+            self._probes += 1
+            self._schedule_probe(now)
+        elif self._too_doubtful():
+            self._open_since = now
+            self._probes = 0
+            self._schedule_probe(now)
+
+    def _schedule_probe(self, now: float) -> None:
+        self._settled_since_probe = False
+        self._probe_at = now + backoff(self._probes, 1.0, first=5.0)
+        self._blind_probe_at = now + BLIND_PROBE
+
+    def _too_doubtful(self) -> bool:
+        share = self.limits.max_doubt
+        if share.percent == 100:
+            return False
+        most = share.count if share.count is not None else DOUBT_WINDOW * (share.percent or 0) / 100
+        return self._unclear_in_a_row >= UNCLEAR_IN_A_ROW or sum(self._doubts) >= max(most, 1)
+
+    def _watch_failures(self, event: Event) -> None:
+        if event in (Event.ISSUED, Event.HELD):
+            self.canaries = min(self.canaries + 1, self.limits.canary)
+            self._ended.append(False)
+            return
+        if event is not Event.REJECTED:
+            return
+        self._ended.append(True)
+        self._rejections += 1
+        if self.canaries == 0 < self.limits.canary and self._rejections >= CANARY_REJECTIONS:
+            self._end(
+                StopKind.FAILURES,
+                f"the first {CANARY_REJECTIONS} rows were all rejected and none got a coupon",
+                "Look at the reasons in failures.csv. Usually it is the wrong column, country code or series.",
+            )
+        share, rejected = self.limits.max_failures, sum(self._ended)
+        if share.count is not None:
+            too_many = rejected > share.count
+        else:
+            many = len(self._ended) >= FAILURE_JUDGED_FROM
+            too_many = many and rejected > len(self._ended) * (share.percent or 0) / 100
+        if too_many:
+            self._end(
+                StopKind.FAILURES,
+                f"{rejected} of the last {len(self._ended)} rows were rejected: more than --max-failures allows",
+                "Look at the reasons in failures.csv. To go on all the same, run again with --max-failures 100%.",
+            )
+
+    def _end(self, kind: StopKind, because: str, hint: str) -> None:
+        if self.stop is None:
+            self.stop = Stop(kind=kind, because=because, hint=hint)
