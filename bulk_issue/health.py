@@ -109,6 +109,10 @@ class Health:
         self._watch_doubt(outcome, now)
         self._watch_failures(event)
 
+    def halt(self, because: str, hint: str) -> None:
+        """The whole job is refused, for a reason that no answer to a row gave."""
+        self._end(StopKind.HALTED, because, hint)
+
     def settled(self) -> None:
         """A row in doubt was settled from the server's record."""
         self._settled_since_probe = True

@@ -1,0 +1,63 @@
+# Everything a person or CI does with this project. Python 3.11 or newer (with venv) and make are all it needs;
+# the rest is installed into .venv here, once, and again only when pyproject.toml changes.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test check lint types format demo acceptance sandbox clean
+
+help: ## this list
+	@echo "make TARGET [PYTHON=python3.12] [ARGS='...']"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## set up .venv with the package and its tools
+
+test: $(STAMP) ## set up and run the tests (ARGS go to pytest)
+	@$(PY) -m pytest $(ARGS)
+
+check: lint types test ## everything CI runs: lint, types, tests
+
+lint: $(STAMP) ## style, and formatting without changing it
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(STAMP) ## mypy --strict on package and tests
+	@$(PY) -m mypy
+
+format: $(STAMP) ## format the code and mend what ruff can mend
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+demo: $(STAMP) ## a whole campaign against the sandbox, on this machine only
+	@$(PY) samples/demo.py
+
+acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some minutes
+	@$(PY) tests/acceptance.py
+
+sandbox: $(STAMP) ## the stand-in API in the foreground (ARGS go to bulk-issue sandbox)
+	@$(PY) -m bulk_issue sandbox $(ARGS)
+
+clean: ## remove what make made: .venv, caches, the demo's folder (never result files)
+	rm -rf $(VENV) .demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find bulk_issue tests samples -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# A .venv whose python is gone or too old (the system's was replaced) is made anew.
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "bulk-issue needs Python 3.11 or newer, and there is no '$(PYTHON)' here." >&2; \
+	  echo "Install Python, or name yours: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "bulk-issue needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name a newer one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' comes without venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing bulk-issue and its tools into $(VENV) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

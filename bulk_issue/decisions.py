@@ -1,0 +1,88 @@
+"""What a person decided about rows in doubt: in_doubt.csv with its `_decision` column filled in.
+
+A decision can put a row back to be sent, so nothing is guessed: what isn't exactly `issued CODE`, `not issued` or blank
+refuses the whole file, naming the row. The file may have been saved by a spreadsheet (`;` or tab, BOM or none, another
+encoding in cells that don't matter here, blank lines at the end).
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from bulk_issue.errors import SourceError
+from bulk_issue.model import JobId, Lineage
+
+_WANTED = ("_job", "_row", "_decision")
+_ALLOWED = "Write `issued CODE` or `not issued` into _decision, or leave it blank."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A person's word on one row in doubt."""
+
+    lineage: Lineage
+    #: The coupon that the customer got; None if none was issued.
+    code: str | None = field(repr=False)
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """Every decision of the file, in its order; rows without one are left out. Raises `SourceError`."""
+    try:
+        # Cells in another encoding stay readable around our own, which are ASCII; a decision with such bytes is refused.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return _decisions(path, file)
+    except OSError as exc:
+        raise SourceError(f"can't read {path}: {exc.strerror}", hint="Give the in_doubt.csv of the job.") from exc
+    except csv.Error as exc:
+        raise SourceError(f"{path} is not a CSV file: {exc}", hint="Save it as `CSV UTF-8`.") from exc
+
+
+def _decisions(path: Path, file: TextIO) -> list[Decision]:
+    delimiter, header = _layout(path, file)
+    # Ours come after the user's columns: of two with one name it's the last.
+    job_at, row_at, decision_at = (len(header) - 1 - header[::-1].index(name) for name in _WANTED)
+    decisions: dict[Lineage, Decision] = {}
+    file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter)
+    next(reader)
+    for record in reader:
+        cells = record + [""] * (len(header) - len(record))  # spreadsheets drop empty cells at the end of a line
+        text = cells[decision_at].strip()
+        if not text:
+            continue
+        where = f"{path}, line {reader.line_num}"
+        job, row = cells[job_at].strip(), cells[row_at].strip()
+        if not job or not (row.isascii() and row.isdigit() and len(row) < 19):
+            raise SourceError(f"{where}: a decision without a readable _job and _row", hint="Restore both columns.")
+        lineage = Lineage(job=JobId(job), row=int(row))
+        if lineage in decisions:
+            raise SourceError(f"{where}: a second decision for row {row} of job {job}", hint="Keep one of them.")
+        decisions[lineage] = Decision(lineage=lineage, code=_code(text, f"{where} (row {row} of job {job})"))
+    return list(decisions.values())
+
+
+def _layout(path: Path, file: TextIO) -> tuple[str, list[str]]:
+    """The delimiter under which the first line holds our columns, and that line."""
+    for delimiter in ",;\t":
+        file.seek(0)
+        header = next(csv.reader(file, delimiter=delimiter), [])
+        if set(_WANTED) <= set(header):
+            return delimiter, header
+    raise SourceError(
+        f"{path} has no columns {', '.join(_WANTED)}",
+        hint="Give the job's in_doubt.csv with _decision filled in; from a spreadsheet, save it as `CSV UTF-8`.",
+    )
+
+
+def _code(text: str, where: str) -> str | None:
+    """The code of `issued CODE`, None for `not issued`. The text stays out of the error: it may hold a code."""
+    match text.split():
+        case [no, word] if (no.lower(), word.lower()) == ("not", "issued"):
+            return None
+        case [word, code] if word.lower() == "issued" and code.isprintable():
+            return code
+        case _:
+            raise SourceError(f"{where}: the decision can't be understood", hint=_ALLOWED)

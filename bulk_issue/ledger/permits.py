@@ -1,0 +1,127 @@
+"""The rate limit's memory: which permits of an account are taken, for all processes and across restarts.
+
+A permit is taken in the transaction that writes the intent, and is free again `per` seconds after the answer arrived.
+The server counts the request somewhere between those two moments, so no window of `per` seconds there can hold more
+than `rate`. A request without an answer keeps its permit for `unanswered + per` after it was taken; one that provably
+never left gives it back at once. Time is the boot clock; after a reboot every permit counts as taken now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bulk_issue.ledger.schema import accounts, permits
+from bulk_issue.model import Moment
+from bulk_issue.ports import Budget
+
+
+def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
+    """How many permits are free, and seconds until another one is (0 if one is)."""
+    connection.execute(
+        delete(permits).where(
+            permits.c.account == budget.account, permits.c.boot_id == now.boot_id, permits.c.free_boot <= now.boot
+        )
+    )
+    paused = connection.execute(
+        select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == budget.account)
+    ).first()
+    if paused and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
+        return 0, paused.paused_boot - now.boot
+    taken, next_free = connection.execute(
+        select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == budget.account)
+    ).one()
+    free = budget.rate - taken
+    return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
+
+
+def take(
+    connection: Connection, budget: Budget, now: Moment, requests: Sequence[tuple[int, int, int]]
+) -> None:
+    """Take a permit for each request (job, row, attempt)."""
+    connection.execute(
+        insert(permits),
+        [
+            {
+                "account": budget.account,
+                "job": job,
+                "row": row,
+                "attempt": attempt,
+                "answered": 0,
+                "free_boot": now.boot + budget.unanswered + budget.per,
+                "boot_id": now.boot_id,
+            }
+            for job, row, attempt in requests
+        ],
+    )
+
+
+def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Moment]]) -> None:
+    """These requests (job, row, attempt) were answered then: their permits are free `per` later."""
+    if requests:
+        per = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
+        connection.execute(
+            _of_request(update(permits)).values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
+            [
+                {"of_job": job, "of_row": row, "of_attempt": attempt, "at": at.boot, "boot": at.boot_id}
+                for job, row, attempt, at in requests
+            ],
+        )
+
+
+def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]]) -> None:
+    """Of these requests not one byte left: their permits are free at once."""
+    if requests:
+        connection.execute(
+            _of_request(delete(permits)),
+            [{"of_job": job, "of_row": row, "of_attempt": attempt} for job, row, attempt in requests],
+        )
+
+
+def pause(connection: Connection, account: str, seconds: float, now: Moment) -> None:
+    """No permit of the account for so long; a longer pause that is under way stays."""
+    until = now.boot + seconds
+    longer = (accounts.c.paused_boot_id == now.boot_id) & (accounts.c.paused_boot > until)
+    connection.execute(
+        upsert(accounts)
+        .values(account=account, paused_boot=until, paused_boot_id=now.boot_id)
+        .on_conflict_do_update(
+            index_elements=["account"],
+            set_={
+                "paused_boot": case((longer, accounts.c.paused_boot), else_=until),
+                "paused_boot_id": now.boot_id,
+            },
+        )
+    )
+
+
+def agree(connection: Connection, budget: Budget, now: Moment) -> None:
+    """Make this budget the account's, and bring permits of an earlier boot or a shorter `per` up to it."""
+    known = connection.execute(select(accounts.c.per).where(accounts.c.account == budget.account)).first()
+    connection.execute(
+        upsert(accounts)
+        .values(account=budget.account, rate=budget.rate, per=budget.per)
+        .on_conflict_do_update(index_elements=["account"], set_={"rate": budget.rate, "per": budget.per})
+    )
+    whole = case((permits.c.answered == 1, budget.per), else_=budget.unanswered + budget.per)
+    connection.execute(
+        update(permits)
+        .where(permits.c.account == budget.account, permits.c.boot_id != now.boot_id)
+        .values(free_boot=now.boot + whole, boot_id=now.boot_id)
+    )
+    if known and known.per and known.per < budget.per:
+        connection.execute(
+            update(permits)
+            .where(permits.c.account == budget.account)
+            .values(free_boot=permits.c.free_boot + (budget.per - known.per))
+        )
+
+
+def _of_request(statement):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the types of update and delete
+    return statement.where(
+        permits.c.job == bindparam("of_job"),
+        permits.c.row == bindparam("of_row"),
+        permits.c.attempt == bindparam("of_attempt"),
+    )

@@ -1,0 +1,223 @@
+"""The ledger's tables, as SQLAlchemy knows them. The migrations make them; a test holds that both agree.
+
+Moments are stored on both clocks (`…_wall`, `…_boot`, and the boot's id). Rows carry what people see of them; attempts,
+look-ups and decisions are append-only and say how it came about.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("org", Text, nullable=False),
+    Column("series_id", Integer, nullable=False),
+    Column("again", Text, nullable=False),
+    # org and series: where a customer counts once
+    Column("scope", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("header", Text, nullable=False),
+    Column("reading", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("blank", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("because", Text, nullable=False),
+    # the run that may begin rows of this job now
+    Column("holder", Text),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("job", Integer, nullable=False, index=True),
+    Column("pid", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("state", Text),
+    Column("because", Text),
+)
+
+rows = Table(
+    "rows",
+    metadata,
+    Column("job", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    # the job that works this row now: its own, or that of a failures file
+    Column("queue", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("kind", Text),
+    Column("value", Text),
+    Column("key", Text),
+    Column("cells", Text, nullable=False),
+    # wall second before which the row isn't sent; 0 for rows that were never put back
+    Column("due", Float, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("spent", Integer, nullable=False),
+    Column("holder", Text),
+    Column("doubted", Integer, nullable=False),
+    Column("if_absent", Text),
+    Column("sent_wall", Float),
+    Column("sent_boot", Float),
+    Column("sent_boot_id", Text),
+    Column("given_up_wall", Float),
+    Column("given_up_boot", Float),
+    Column("given_up_boot_id", Text),
+    Column("empty_wall", Float),
+    Column("empty_boot", Float),
+    Column("empty_boot_id", Text),
+    Column("error_code", Text),
+    Column("reason", Text),
+    Column("warnings", Text),
+    Column("code", Text),
+    Column("coupon", Text),
+    Column("customer_id", Integer),
+    Column("issued_at", Float),
+    Column("request_id", Text),
+    # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from
+    Column("of_job", Integer),
+    Column("of_row", Integer),
+    PrimaryKeyConstraint("job", "number"),
+    sqlite_with_rowid=False,
+)
+Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, sqlite_where=text("state = 'pending'"))
+Index("rows_open", rows.c.queue, rows.c.state, sqlite_where=text("state IN ('in_flight', 'in_doubt')"))
+Index("rows_by_state", rows.c.job, rows.c.state)
+Index("rows_doubted", rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("again", Text, nullable=False),
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    # 1 while the row is in flight or in doubt
+    Column("open", Integer, nullable=False),
+    Column("customer_id", Integer),
+    PrimaryKeyConstraint("scope", "key", "again"),
+    sqlite_with_rowid=False,
+)
+Index("claims_open", claims.c.scope, claims.c.key, unique=True, sqlite_where=text("open = 1"))
+Index("claims_of_row", claims.c.job, claims.c.row)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("begun_wall", Float, nullable=False),
+    Column("begun_boot", Float, nullable=False),
+    Column("begun_boot_id", Text, nullable=False),
+    Column("at_wall", Float),
+    Column("at_boot", Float),
+    Column("sent", Integer),
+    Column("event", Text),
+    Column("error_code", Text),
+    Column("reason", Text),
+    Column("request_id", Text),
+    Column("landed", Text),
+    PrimaryKeyConstraint("job", "row", "attempt"),
+    sqlite_with_rowid=False,
+)
+
+lookups = Table(
+    "lookups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("finding", Text, nullable=False),
+)
+Index("lookups_of_row", lookups.c.job, lookups.c.row)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, nullable=False, index=True),
+    Column("row", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("code", Text),
+)
+
+excess = Table(
+    "excess",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("because", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    UniqueConstraint("job", "row", "code"),
+)
+
+readers = Table(
+    "readers",
+    metadata,
+    Column("job", Integer, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("offset", Float),
+    Column("lag", Float, nullable=False),
+    Column("issued_at", Text),
+    Column("proven", Float, nullable=False),
+    PrimaryKeyConstraint("job", "endpoint", "kind"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("org", Text),
+    Column("rate", Integer),
+    Column("per", Float),
+    Column("paused_boot", Float),
+    Column("paused_boot_id", Text),
+)
+
+permits = Table(
+    "permits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("free_boot", Float, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    UniqueConstraint("job", "row", "attempt"),
+)
+Index("permits_free", permits.c.account, permits.c.free_boot)

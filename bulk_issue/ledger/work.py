@@ -1,0 +1,427 @@
+"""Who may send what, now: intents with their claims and permits, and what answers do to them.
+
+Promises 1, 2 and 4 are kept here. `begin` writes intent, claim, permit and attempt in one transaction or none of them;
+`finish` moves a row only from a state and attempt that the table in `states` allows, and tells who came too late.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bulk_issue.errors import JobHeld
+from bulk_issue.ledger import permits
+from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
+from bulk_issue.ledger.database import Face, transaction
+from bulk_issue.ledger.schema import attempts, claims, excess, jobs, rows
+from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
+from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
+from bulk_issue.states import CLAIMING, Event, RowState, after
+
+#: A `due` further ahead than any backoff is the work of a stepped clock: such a row is due.
+FAR_AHEAD = 120.0
+#: Seconds for which a row waits whose customer has a row of the series open under another `again` name.
+OPEN_ELSEWHERE = 5.0
+#: Duplicates that one transaction passes at most, so that it stays short.
+PASSED_AT_ONCE = 500
+
+
+class LedgerWork(Face):
+    """See `ports.Work`."""
+
+    @transaction
+    def begin(
+        self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float
+    ) -> Begun:
+        queue = self._db.number(tx, hold.job)
+        if tx.scalar(select(jobs.c.holder).where(jobs.c.seq == queue)) != hold.token:
+            raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
+        free, seconds = permits.free_now(tx, budget, now)
+        if free == 0:
+            nothing_left = self._next_due(tx, queue) is None
+            return Begun(intents=(), wait=Wait.DRAINED if nothing_left else Wait.PERMITS, seconds=seconds)
+        wanted, passed = min(n, free), 0
+        won: list[Row[Any]] = []
+        while len(won) < wanted and passed < PASSED_AT_ONCE:
+            pending = self._pending(tx, queue, wanted - len(won), now)
+            if not pending:
+                break
+            winners = self._claim(tx, pending)
+            passed += len(pending) - len(winners)
+            won += winners
+            self._begin_rows(tx, winners, hold)
+            self._set_aside(tx, [row for row in pending if row not in winners], now)
+        intents = self._intents(tx, won, hold, budget, now, send_within)
+        if len(intents) == n or passed >= PASSED_AT_ONCE:
+            return Begun(intents=intents, duplicates=passed)
+        if len(intents) == free:
+            return Begun(intents=intents, duplicates=passed, wait=Wait.PERMITS, seconds=0.0)
+        due = self._next_due(tx, queue)
+        if due is None:
+            return Begun(intents=intents, duplicates=passed, wait=Wait.DRAINED)
+        return Begun(intents=intents, duplicates=passed, wait=Wait.DUE, seconds=max(due - now.wall, 0.0))
+
+    def _pending(self, tx: Connection, queue: int, n: int, now: Moment) -> Sequence[Row[Any]]:
+        """The next rows that are due, fresh ones first."""
+        return tx.execute(
+            select(
+                rows.c.job,
+                rows.c.number,
+                rows.c.kind,
+                rows.c.value,
+                rows.c.key,
+                rows.c.attempt,
+                rows.c.spent,
+                rows.c.doubted,
+                jobs.c.id,
+                jobs.c.series_id,
+                jobs.c.scope,
+                jobs.c.again,
+            )
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .where(
+                rows.c.queue == queue,
+                rows.c.state == "pending",
+                or_(rows.c.due <= now.wall, rows.c.due > now.wall + FAR_AHEAD),
+            )
+            .order_by(rows.c.due, rows.c.number)
+            .limit(n)
+        ).all()
+
+    def _next_due(self, tx: Connection, queue: int) -> float | None:
+        return tx.scalar(select(func.min(rows.c.due)).where(rows.c.queue == queue, rows.c.state == "pending"))
+
+    def _claim(self, tx: Connection, pending: Sequence[Row[Any]]) -> list[Row[Any]]:
+        """Claim the customers of these rows; the rows that got their claim."""
+        landed = tx.execute(
+            upsert(claims)
+            .values(
+                [
+                    {
+                        "scope": row.scope,
+                        "key": row.key,
+                        "again": row.again,
+                        "job": row.job,
+                        "row": row.number,
+                        "open": 1,
+                    }
+                    for row in pending
+                ]
+            )
+            .on_conflict_do_nothing()
+            .returning(claims.c.job, claims.c.row)
+        )
+        names = {(job, number) for job, number in landed}
+        return [row for row in pending if (row.job, row.number) in names]
+
+    def _begin_rows(self, tx: Connection, won: Sequence[Row[Any]], hold: Hold) -> None:
+        if won:
+            tx.execute(
+                update(rows)
+                .where(rows.c.job == bindparam("of_job"), rows.c.number == bindparam("of_row"))
+                .where(rows.c.state == "pending")
+                .values(
+                    state=str(after(RowState.PENDING, Event.BEGIN)), attempt=rows.c.attempt + 1, holder=hold.token
+                ),
+                [{"of_job": row.job, "of_row": row.number} for row in won],
+            )
+
+    def _set_aside(self, tx: Connection, lost: Sequence[Row[Any]], now: Moment) -> None:
+        """Rows without a claim: duplicates of the row that has it, or to be tried again when that has settled."""
+        for row in lost:
+            winner = tx.execute(
+                select(claims.c.job, claims.c.row).where(
+                    claims.c.scope == row.scope, claims.c.key == row.key, claims.c.again == row.again
+                )
+            ).first()
+            values: dict[str, Any] = {"due": now.wall + OPEN_ELSEWHERE}
+            if winner is not None:
+                state = str(after(RowState.PENDING, Event.CLAIM_LOST))
+                values = {"state": state, "of_job": winner.job, "of_row": winner.row}
+            tx.execute(
+                update(rows)
+                .where(rows.c.job == row.job, rows.c.number == row.number, rows.c.state == "pending")
+                .values(values)
+            )
+
+    def _intents(
+        self, tx: Connection, won: Sequence[Row[Any]], hold: Hold, budget: Budget, now: Moment, send_within: float
+    ) -> list[Intent]:
+        if not won:
+            return []
+        permits.take(tx, budget, now, [(row.job, row.number, row.attempt + 1) for row in won])
+        tx.execute(
+            insert(attempts),
+            [
+                {
+                    "job": row.job,
+                    "row": row.number,
+                    "attempt": row.attempt + 1,
+                    "holder": hold.token,
+                    "begun_wall": now.wall,
+                    "begun_boot": now.boot,
+                    "begun_boot_id": now.boot_id,
+                }
+                for row in won
+            ],
+        )
+        return [
+            Intent(
+                job=JobId(row.id),
+                row=row.number,
+                attempt=row.attempt + 1,
+                spent=row.spent,
+                doubted=bool(row.doubted),
+                holder=hold.token,
+                series_id=row.series_id,
+                identifier=Identifier(IdentifierKind(row.kind), row.value, row.key),
+                begun=now,
+                send_by=now.boot + send_within,
+            )
+            for row in won
+        ]
+
+    # --- what answers do ----------------------------------------------------------------------------------------
+
+    @transaction
+    def finish(self, tx: Connection, settlements: Sequence[Settlement]) -> Sequence[Landed]:
+        named = {name: self._db.number(tx, name) for name in {s.intent.job for s in settlements}}
+        requests = [(named[s.intent.job], s.intent.row, s.intent.attempt) for s in settlements]
+        permits.answered(tx, [(*r, s.at) for r, s in zip(requests, settlements, strict=True) if s.answered])
+        permits.never_left(tx, [r for r, s in zip(requests, settlements, strict=True) if not s.left])
+        found = {
+            (row.job, row.number): row
+            for row in tx.execute(
+                select(
+                    rows.c.job,
+                    rows.c.number,
+                    rows.c.state,
+                    rows.c.attempt,
+                    rows.c.holder,
+                    rows.c.spent,
+                    rows.c.code,
+                    rows.c.sent_wall,
+                    rows.c.due,
+                    jobs.c.scope,
+                    jobs.c.again,
+                )
+                .join(jobs, jobs.c.seq == rows.c.job)
+                .where(tuple_(rows.c.job, rows.c.number).in_([request[:2] for request in requests]))
+            )
+        }
+        verdicts = [
+            self._settle(tx, found[request[:2]], settlement)
+            for request, settlement in zip(requests, settlements, strict=True)
+        ]
+        tx.execute(
+            update(attempts)
+            .where(attempts.c.job == bindparam("of_job"), attempts.c.row == bindparam("of_row"))
+            .where(attempts.c.attempt == bindparam("of_attempt"))
+            .values(
+                {
+                    name: bindparam(f"new_{name}")
+                    for name in ("at_wall", "at_boot", "sent", "event", "error_code", "reason", "request_id", "landed")
+                }
+            ),
+            [
+                {
+                    "of_job": job,
+                    "of_row": row,
+                    "of_attempt": attempt,
+                    "new_at_wall": s.at.wall,
+                    "new_at_boot": s.at.boot,
+                    "new_sent": int(s.left),
+                    "new_event": str(s.event),
+                    "new_error_code": s.outcome.error_code,
+                    "new_reason": s.outcome.reason,
+                    "new_request_id": s.outcome.request_id,
+                    "new_landed": str(landed),
+                }
+                for (job, row, attempt), s, landed in zip(requests, settlements, verdicts, strict=True)
+            ],
+        )
+        return verdicts
+
+    def _settle(self, tx: Connection, row: Row[Any], settlement: Settlement) -> Landed:
+        """Move one row as its answer says, if it still is where that answer finds it."""
+        state = RowState(row.state)
+        mine = row.attempt == settlement.intent.attempt and (
+            (state is RowState.IN_FLIGHT and row.holder == settlement.intent.holder)
+            # a definite answer that comes late still settles its own row
+            or (state is RowState.IN_DOUBT and settlement.event is Event.ISSUED)
+        )
+        coupon = settlement.outcome.coupon
+        if not mine:
+            if settlement.event is not Event.ISSUED or coupon is None or coupon.code == row.code:
+                return Landed.STALE
+            record_excess(tx, row.job, row.number, coupon.code, "an answer came when the row had moved on", settlement)
+            return Landed.EXCESS
+        to = after(state, settlement.event)
+        outcome, at = settlement.outcome, settlement.at
+        values: dict[str, Any] = {
+            "state": str(to),
+            "error_code": outcome.error_code,
+            "reason": outcome.reason,
+            "request_id": outcome.request_id,
+            "spent": row.spent + settlement.counts,
+        }
+        if to is RowState.PENDING:
+            values["due"] = settlement.due
+        elif to is RowState.IN_DOUBT:
+            values |= in_doubt(settlement.if_absent, at)
+            if row.sent_wall is None:
+                begun = settlement.intent.begun
+                values |= {"sent_wall": begun.wall, "sent_boot": begun.boot, "sent_boot_id": begun.boot_id}
+        warnings = list(outcome.warnings)
+        landed = Landed.LANDED
+        if to is RowState.ISSUED and coupon is not None:
+            key = settlement.intent.identifier.key
+            if coupon.code.casefold() in codes_of_others(tx, row.scope, key, row.job, row.number):
+                warnings.append("reused: this coupon was issued before")
+            values |= {
+                "code": coupon.code,
+                "coupon": dump_coupon(coupon),
+                "customer_id": coupon.customer_id,
+                "issued_at": at.wall,
+                "warnings": dump_warnings(warnings),
+                "error_code": "",
+                "reason": "",
+            }
+        tx.execute(
+            update(rows)
+            .where(rows.c.job == row.job, rows.c.number == row.number)
+            .where(rows.c.state == row.state, rows.c.attempt == row.attempt)
+            .values(values)
+        )
+        keep_claim(tx, row.job, row.number, to)
+        if to is RowState.ISSUED and coupon is not None:
+            keys = alias_keys(coupon)
+            clash = claim_aliases(tx, row.scope, row.again, row.job, row.number, keys, coupon.customer_id)
+            if clash - {coupon.code.casefold()}:
+                because = "the customer has a coupon of another row, under another identifier"
+                record_excess(tx, row.job, row.number, coupon.code, because, settlement)
+                landed = Landed.EXCESS
+        return landed
+
+    @transaction
+    def pause(self, tx: Connection, account: str, seconds: float, now: Moment) -> None:
+        permits.pause(tx, account, seconds, now)
+
+    # --- counts -------------------------------------------------------------------------------------------------
+
+    @transaction
+    def tally(self, tx: Connection, job: JobId) -> Tally:
+        return tally(tx, self._db.number(tx, job))
+
+    @transaction
+    def firsts(self, tx: Connection, job: JobId) -> Tally:
+        """DUPLICATE rows by the state of the row that has their claim."""
+        first = rows.alias()
+        seq = self._db.number(tx, job)
+        counted = tx.execute(
+            select(first.c.state, func.count())
+            .select_from(rows)
+            .join(first, and_(first.c.job == rows.c.of_job, first.c.number == rows.c.of_row))
+            .where(rows.c.job == seq, rows.c.state == "duplicate")
+            .group_by(first.c.state)
+        )
+        return {RowState(state): count for state, count in counted}
+
+    @transaction
+    def excess(self, tx: Connection, job: JobId) -> int:
+        seq = self._db.number(tx, job)
+        return tx.scalar(select(func.count()).select_from(excess).where(excess.c.job == seq)) or 0
+
+
+# --- shared with the other faces --------------------------------------------------------------------------------
+
+
+def tally(tx: Connection, seq: int) -> Tally:
+    """Rows of a job by state; a LINKED row counts as the row that it is linked to."""
+    counts: Counter[RowState] = Counter()
+    for state, count in tx.execute(
+        select(rows.c.state, func.count()).where(rows.c.job == seq).group_by(rows.c.state)
+    ):
+        counts[RowState(state)] = count
+    if counts.pop(RowState.LINKED, 0):
+        meant = rows.alias()
+        for state, count in tx.execute(
+            select(meant.c.state, func.count())
+            .select_from(rows)
+            .join(meant, and_(meant.c.job == rows.c.of_job, meant.c.number == rows.c.of_row))
+            .where(rows.c.job == seq, rows.c.state == "linked")
+            .group_by(meant.c.state)
+        ):
+            counts[RowState(state)] += count
+    return dict(counts)
+
+
+def in_doubt(if_absent: RowState, given_up: Moment) -> dict[str, Any]:
+    """The columns of a row that becomes doubtful."""
+    return {
+        "doubted": 1,
+        "if_absent": str(if_absent),
+        "given_up_wall": given_up.wall,
+        "given_up_boot": given_up.boot,
+        "given_up_boot_id": given_up.boot_id,
+        "empty_wall": None,
+        "empty_boot": None,
+        "empty_boot_id": None,
+    }
+
+
+def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
+    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change."""
+    of_row = and_(claims.c.job == job, claims.c.row == row)
+    if state not in CLAIMING:
+        tx.execute(delete(claims).where(of_row))
+    elif state in (RowState.ISSUED, RowState.HELD):
+        tx.execute(update(claims).where(of_row).values(open=0))
+
+
+def claim_aliases(
+    tx: Connection, scope: str, again: str, job: int, row: int, keys: Iterable[str], customer_id: int | None
+) -> set[str]:
+    """Claim what a reply says of the customer too; the codes of other rows that had claimed one of these already."""
+    names = sorted(set(keys))
+    if not names:
+        return set()
+    same = {"scope": scope, "again": again, "job": job, "row": row, "open": 0, "customer_id": customer_id}
+    tx.execute(upsert(claims).values([{"key": key, **same} for key in names]).on_conflict_do_nothing())
+    others = tx.execute(
+        select(rows.c.code)
+        .select_from(claims)
+        .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
+        .where(claims.c.scope == scope, claims.c.again == again, claims.c.key.in_(names))
+        .where(or_(claims.c.job != job, claims.c.row != row), rows.c.code.is_not(None))
+    )
+    return {code.casefold() for (code,) in others}
+
+
+def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:
+    """Codes, in lower case, of all other rows of this customer of the series, whatever their job or `again` name."""
+    held = tx.execute(
+        select(rows.c.code)
+        .select_from(claims)
+        .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
+        .where(claims.c.scope == scope, claims.c.key == key, rows.c.code.is_not(None))
+        .where(or_(claims.c.job != job, claims.c.row != row))
+    )
+    return frozenset(code.casefold() for (code,) in held)
+
+
+def record_excess(
+    tx: Connection, job: int, row: int, code: str, because: str, settlement: Settlement | None, at: float = 0.0
+) -> None:
+    """Keep a coupon that should not exist; once for each row and code."""
+    tx.execute(
+        upsert(excess)
+        .values(job=job, row=row, code=code, because=because, at=settlement.at.wall if settlement else at)
+        .on_conflict_do_nothing()
+    )
+
+

@@ -1,0 +1,233 @@
+"""Issue what is pending: intent, request, record, in this order and no other.
+
+The safety argument is `Pool._issue` with the two ports that it stands between. `Work.begin` returns an intent only
+after intent, claim and permit are on disk in one transaction; `_issue` is the only caller of `Issuer.issue` and takes
+nothing but such an intent; whatever ends it, the row is IN_FLIGHT on disk until `Work.finish` has committed what the
+answer means. A crash or a cancelled task at any point between leaves a row that the next holder finds in flight and
+takes for doubtful. Nothing here ever sends a row twice, because nothing here sends: it begins, and lets `begin` decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from bulk_issue.classify import Asked, classify
+from bulk_issue.errors import JobHalted, LedgerUnavailable
+from bulk_issue.health import Health, Stop, StopKind
+from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Reply
+from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
+from bulk_issue.retry import backoff, decide
+
+#: Seconds for which a write that the ledger refuses is tried again before the run gives up.
+LEDGER_PATIENCE = 60.0
+#: Seconds between two tries of such a write.
+LEDGER_PAUSE = 1.0
+#: Seconds after which the pool looks again, whatever it waits for: a signal or another process may have changed it.
+LOOK_AGAIN = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a run's requests have in common."""
+
+    budget: Budget
+    connections: int
+    send_within: float
+    max_attempts: int
+    #: GENERIC series: everybody has the same code.
+    generic: bool = False
+    #: At most so many intents in this run; None for no bound.
+    first: int | None = None
+
+
+@dataclass(slots=True)
+class Pool:
+    """A run's workers over one hold."""
+
+    hold: Hold
+    work: Work
+    issuer: Issuer
+    limiter: Limiter
+    clock: Clock
+    health: Health
+    terms: Terms
+    draw: Callable[[], float]
+    #: Set when the run is asked to stop: no new intents, requests under way end.
+    asked: asyncio.Event
+    #: True while the server's record can't be read.
+    blind: Callable[[], bool] = lambda: False
+    #: Told of every account-wide pause, so that look-ups rest too.
+    on_throttled: Callable[[float], None] = lambda _seconds: None
+    begun: int = 0
+    excess: int = 0
+    #: Boot seconds of the latest answers, for the rate that people see.
+    requests: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
+    _in_flight: int = 0
+    _answered: deque[Settlement] = field(default_factory=deque)
+    _recording: int = 0
+    #: Set when an answer waits to be recorded, and when something that `_drained` waits for may have happened.
+    _to_record: asyncio.Event = field(default_factory=asyncio.Event)
+    _stir: asyncio.Event = field(default_factory=asyncio.Event)
+    _ledger_down_since: float | None = None
+    _throttled_in_a_row: int = 0
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why no new intents are written any more, if so."""
+        if self.health.stop is not None:
+            return self.health.stop
+        if self.asked.is_set():
+            return Stop(kind=StopKind.ASKED, because="stopped as asked")
+        if self.terms.first is not None and self.begun >= self.terms.first:
+            return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first} rows were sent")
+        return None
+
+    async def drain(self) -> None:
+        """Return when nothing is pending or the run has to stop, and every answer is on record."""
+        async with asyncio.TaskGroup() as tasks:
+            recorder = tasks.create_task(self._record())
+            while not await self._drained(tasks):
+                pass
+            recorder.cancel()
+
+    @property
+    def _unrecorded(self) -> int:
+        """Answers that the ledger hasn't taken in yet."""
+        return len(self._answered) + self._recording
+
+    async def _drained(self, tasks: asyncio.TaskGroup) -> bool:
+        """Begin what may begin now, or wait until that may have changed; True when there is nothing left to do."""
+        self._stir.clear()
+        busy = self._in_flight + self._unrecorded
+        if self.stop is not None:
+            if busy:
+                await self._stirred()
+            return not busy
+        room = self._room()
+        if room == 0:
+            await self._stirred(self.health.ask_again_in(self.clock.now().boot))
+            return False
+        room = await self.limiter.acquire(room)
+        if self.stop is not None:
+            return False
+        begun = await self._begin(room)
+        self.begun += len(begun.intents)
+        for intent in begun.intents:
+            self._in_flight += 1
+            tasks.create_task(self._issue(intent))
+        if begun.wait is Wait.DRAINED:
+            if not busy and not begun.intents:
+                return True
+            await self._stirred()
+        elif begun.wait is not None:
+            await self._stirred(begun.seconds)
+        return False
+
+    async def _stirred(self, seconds: float = LOOK_AGAIN) -> None:
+        """Wait until an answer came or was recorded, for at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LOOK_AGAIN)):
+                await self._stir.wait()
+
+    def _room(self) -> int:
+        """How many intents may be written now: idle connections, less what the ledger hasn't taken in yet."""
+        if self._ledger_down_since is not None:
+            return 0
+        idle = self.terms.connections - self._in_flight
+        if self._unrecorded >= self.terms.connections:
+            return 0  # a slow disk must not let answers pile up
+        if self.terms.first is not None:
+            idle = min(idle, self.terms.first - self.begun)
+        if idle <= 0:
+            return 0
+        busy = self._in_flight + self._unrecorded
+        return self.health.may_start(idle, busy, self.clock.now().boot, blind=self.blind())
+
+    async def _issue(self, intent: Intent) -> None:
+        """One intent, one request, one answer to record."""
+        answer: Answer
+        try:
+            answer = await self.issuer.issue(intent)
+        except JobHalted as halt:  # credentials were refused before anything was sent
+            answer = Fault(kind=FaultKind.AUTH, sent=False, detail=halt.message, at=self.clock.now())
+            self.health.halt(halt.message, halt.hint)
+        now = self.clock.now()
+        asked = Asked(
+            series_id=intent.series_id, identifier=intent.identifier, now=now.wall, generic=self.terms.generic
+        )
+        outcome = classify(answer, asked)
+        decision = decide(answer, outcome, intent, max_attempts=self.terms.max_attempts, draw=self.draw())
+        left = isinstance(answer, Reply) or answer.sent
+        self._answered.append(
+            Settlement(
+                intent=intent,
+                event=decision.event,
+                outcome=decision.outcome,
+                at=answer.at,
+                left=left,
+                answered=isinstance(answer, Reply),
+                counts=decision.counts,
+                due=now.wall + decision.delay,
+                if_absent=decision.if_absent,
+            )
+        )
+        self._in_flight -= 1
+        self._to_record.set()
+        self._stir.set()
+        fresh = isinstance(answer, Reply) and answer.fresh_credential
+        self.health.note(intent, outcome, decision.event, now.boot, self.draw(), fresh=fresh)
+        if left:
+            self.requests.append(now.boot)
+        if outcome.misdirected:
+            await self.issuer.reset()
+        if isinstance(answer, Reply) and answer.status == 429:
+            await self._throttle(outcome.retry_after)
+        elif outcome.meaning is not Meaning.NOT_PROCESSED:
+            self._throttled_in_a_row = 0
+
+    async def _throttle(self, retry_after: float | None) -> None:
+        """A 429 pauses the account, not one worker."""
+        self._throttled_in_a_row += 1
+        seconds = retry_after if retry_after is not None else backoff(self._throttled_in_a_row, self.draw())
+        self.on_throttled(seconds)
+        await self._insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))
+
+    async def _begin(self, n: int) -> Begun:
+        return await self._insist(
+            lambda: self.work.begin(self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within)
+        )
+
+    async def _record(self) -> None:
+        """Commit answers as they come, all that have gathered during one commit in the next."""
+        while True:
+            await self._to_record.wait()
+            self._to_record.clear()
+            batch = list(self._answered)
+            self._answered.clear()
+            self._recording = len(batch)
+            landed = await self._insist(lambda batch=batch: self.work.finish(batch))  # type: ignore[misc]
+            self._recording = 0
+            self.excess += sum(verdict is Landed.EXCESS for verdict in landed)
+            self._stir.set()
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Try a write that the ledger refuses again for a minute; nothing new begins meanwhile."""
+        while True:
+            try:
+                done = await write()
+            except LedgerUnavailable:
+                now = self.clock.now().boot
+                since = self._ledger_down_since = self._ledger_down_since or now
+                if now - since > LEDGER_PATIENCE:
+                    raise
+                await self.clock.sleep(LEDGER_PAUSE)
+            else:
+                self._ledger_down_since = None
+                return done

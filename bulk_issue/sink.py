@@ -1,0 +1,419 @@
+"""Files for people: results, failures, rows in doubt and a summary, as views of the ledger.
+
+The rule: nobody ever finds a half-written file in the folder, and no cell of the input is lost or altered. Files are
+written in a private folder beside their places, synced, and renamed. They are never the record: deleting them loses
+nothing, writing them again is always right.
+
+A record with more cells than the header keeps the surplus behind our columns, without a header: ours stay in their
+places, and what is left without them is the record as it was. One with fewer is filled up with empty cells.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Any
+
+import xlsxwriter  # type: ignore[import-untyped]
+from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
+
+from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
+from bulk_issue.errors import ConfigError, LedgerError, SinkError
+from bulk_issue.model import Coupon, Job, JobId
+from bulk_issue.ports import ResultRow, Views
+from bulk_issue.states import RowState
+from bulk_issue.verdicts import remedy
+
+SUMMARY = "summary.json"
+RESULTS, FAILURES, IN_DOUBT = "results", "failures", "in_doubt"
+#: The `_status` of each state, and the file besides the results that such a row stands in. A LINKED row has neither:
+#: it shows as the row that it is linked to.
+SHOWN: Mapping[RowState, tuple[str, str | None]] = {
+    RowState.ISSUED: ("issued", None),
+    RowState.HELD: ("held", None),
+    RowState.REJECTED: ("rejected", FAILURES),
+    RowState.INVALID: ("invalid", FAILURES),
+    RowState.DUPLICATE: ("duplicate", None),
+    RowState.IN_DOUBT: ("in_doubt", IN_DOUBT),
+    RowState.IN_FLIGHT: ("in_doubt", IN_DOUBT),
+    RowState.PENDING: ("pending", None),
+    RowState.CANCELLED: ("cancelled", None),
+    RowState.SUPERSEDED: ("superseded", None),
+}
+#: Filled in by a person, and read back by `decisions`.
+DECISION = "_decision"
+#: Lines that an Excel sheet holds, its header included.
+SHEET_LINES = 1_048_576
+
+_ASIDE = ".bulk-issue-writing-"
+#: No write takes so many seconds: an older folder was left behind by a kill.
+_ABANDONED = 24 * 3600.0
+
+
+@unique
+class Columns(StrEnum):
+    """Which of our columns are written."""
+
+    STANDARD = "standard"
+    ALL = "all"
+
+
+@unique
+class Format(StrEnum):
+    """What kind of files is written. The value is their ending."""
+
+    CSV = "csv"
+    XLSX = "xlsx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One run in numbers. Times are epoch seconds, written as ISO 8601 UTC; the sink fills in `counts`."""
+
+    job: JobId
+    file: str
+    file_sha256: str
+    series_id: int
+    org: str
+    started_at: float | None
+    ended_at: float | None
+    duration_s: float
+    rows: int
+    #: Rows by `_status`.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    requests: int
+    responses_429: int
+    lookups: int
+    #: What was used of the limit, 1.0 for all of it; None where nothing was sent.
+    utilisation: float | None
+    worst_window: int
+    excess: int
+    exit_code: int
+    version: str
+
+    def facts(self) -> dict[str, Any]:
+        """The summary as it is written."""
+        return asdict(self) | {"started_at": _utc(self.started_at), "ended_at": _utc(self.ended_at)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What one write left in the folder."""
+
+    #: Rows by `_status`, every status named.
+    counts: Mapping[str, int]
+    files: Sequence[Path]
+
+
+# --- the folder -------------------------------------------------------------------------------------------------
+
+
+def claim_folder(out: Path, job: JobId) -> None:
+    """Prove, before a run starts, that its files can be written to `out`; the folder is there on return.
+
+    Raises `ConfigError` if the folder holds other files under our names (another job's, or a person's), or can't be
+    written to. A folder is a job's by the `job` in its summary.json.
+    """
+    try:
+        if occupied := _occupied(out, job):
+            raise ConfigError(f"--out {out}: {occupied}", hint="Give another folder.")
+        with _aside(out) as aside, (aside / "probe").open("wb") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as exc:
+        raise ConfigError(f"--out {out} can't be written to: {exc.strerror}", hint="Give another folder.") from exc
+
+
+def _occupied(out: Path, job: JobId) -> str:
+    """Why the folder isn't this job's to write to; empty if it is."""
+    try:
+        facts = json.loads((out / SUMMARY).read_bytes())
+    except FileNotFoundError:
+        names = [f"{name}.{ending}" for ending in Format for name in (RESULTS, FAILURES, IN_DOUBT)]
+        found = next((name for name in names if (out / name).exists()), "")
+        return f"it holds a {found}, and no {SUMMARY} says whose" if found else ""
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("job"), str):
+        return f"its {SUMMARY} is not one of bulk-issue's"
+    return "" if facts["job"] == job else f"it holds the files of job {facts['job']}"
+
+
+@contextmanager
+def _aside(out: Path) -> Iterator[Path]:
+    """A private folder within `out`, gone afterwards; also clears away what killed writes left there."""
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in out.glob(f"{_ASIDE}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_ASIDE, ignore_cleanup_errors=True) as aside:
+        yield Path(aside)
+
+
+def _publish(aside: Path, out: Path, names: Sequence[str]) -> list[Path]:
+    """Move finished files to their places, in that order, durably and readable for nobody else."""
+    for name in names:
+        with (aside / name).open("rb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            os.fsync(file.fileno())
+    return [(aside / name).replace(out / name) for name in names]
+
+
+def _sync_folder(out: Path) -> None:
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# --- the files --------------------------------------------------------------------------------------------------
+
+
+def write_results(
+    views: Views,
+    job: Job,
+    out: Path,
+    summary: Summary,
+    *,
+    columns: Columns = Columns.STANDARD,
+    file_format: Format = Format.CSV,
+) -> Written:
+    """Write every file of the job in one pass over its rows; on return they are on disk and stale ones are gone.
+
+    Raises `SinkError` if they can't be written (also if the folder isn't this job's), and `LedgerError` if the rows
+    are not those that were registered; either way the files from before stand untouched.
+    """
+    spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
+    if file_format is Format.XLSX and job.rows >= SHEET_LINES:
+        raise SinkError(f"{job.rows} rows don't fit: an Excel sheet ends at {SHEET_LINES} lines", hint=_as_csv(spec.id))
+    try:
+        if occupied := _occupied(out, spec.id):
+            raise SinkError(f"{out}: {occupied}", hint=f"Write to another one: bulk-issue export {spec.id} --out …")
+        with _aside(out) as aside:
+            counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
+            with ExitStack() as tables:
+                write: dict[str, _Write] = {}
+                for name in (RESULTS, FAILURES, IN_DOUBT):
+                    header = (*spec.header, *ours, *((DECISION,) if name == IN_DOUBT else ()))
+                    path = aside / f"{name}.{file_format}"
+                    if file_format is Format.CSV:
+                        table = _csv_table(path, header)
+                    else:
+                        facts = (lambda: replace(summary, counts=counts).facts()) if name == RESULTS else None
+                        table = _xlsx_table(path, header, facts, _as_csv(spec.id))
+                    write[name] = tables.enter_context(table)
+                found = _fill(views.results(spec.id), job, ours, write, counts)
+            facts = replace(summary, counts=counts).facts()
+            (aside / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n", encoding="ascii")
+            # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
+            files = _publish(aside, out, [SUMMARY, *(f"{name}.{file_format}" for name in found)])
+            for name in {FAILURES, IN_DOUBT} - set(found):
+                (out / f"{name}.{file_format}").unlink(missing_ok=True)
+            _sync_folder(out)
+    except (OSError, XlsxWriterException) as exc:
+        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+        hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
+        raise SinkError(f"can't write the result files to {out}: {why}", hint=hint) from exc
+    return Written(counts=counts, files=files)
+
+
+def _fill(
+    rows: Iterator[ResultRow], job: Job, ours: Sequence[str], write: Mapping[str, _Write], counts: dict[str, int]
+) -> list[str]:
+    """Write every row to its tables and count it; says which tables are worth keeping, the results always."""
+    width, shows, last, kept = len(job.spec.header), [_show(name) for name in ours], 0, {RESULTS: None}
+    write_result = write[RESULTS]
+    for row in rows:
+        if row.state not in SHOWN or row.number <= last:
+            raise _bug(f"row {row.number} comes after row {last} as {row.state}", job)
+        last = row.number
+        status, also = SHOWN[row.state]
+        counts[status] += 1
+        cells, surplus = row.cells, row.cells[width:]
+        if len(cells) != width:
+            cells = (*cells[:width], *("",) * (width - len(cells)))
+        coupon = row.coupon or _NO_COUPON
+        line = (*cells, *[show(row, coupon) for show in shows])
+        write_result((*line, *surplus))
+        if also:
+            kept[also] = None
+            write[also]((*line, *(("",) if also == IN_DOUBT else ()), *surplus))
+    if sum(counts.values()) != job.rows:
+        raise _bug(f"{sum(counts.values())} rows, and {job.rows} were registered", job)
+    return list(kept)
+
+
+def _bug(what: str, job: Job) -> LedgerError:
+    return LedgerError(
+        f"the ledger's view of job {job.spec.id} is wrong: {what}",
+        hint="No file was changed. Run `bulk-issue ledger check`; if that finds nothing, please report this bug.",
+    )
+
+
+#: Writes one line of a table.
+_Write = Callable[[Sequence[str]], object]
+
+
+@contextmanager
+def _csv_table(path: Path, header: Sequence[str]) -> Iterator[_Write]:
+    # CRLF: with it every version of `csv` quotes both CR and LF. What UTF-8 can't hold (half a surrogate pair in an
+    # answer's text) is written escaped rather than not at all.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.write("\ufeff")
+        write: _Write = csv.writer(file, lineterminator="\r\n").writerow
+        write(header)
+        yield write
+
+
+@contextmanager
+def _xlsx_table(
+    path: Path, header: Sequence[str], facts: Callable[[], Mapping[str, Any]] | None, hint: str
+) -> Iterator[_Write]:
+    """A workbook with the table in one sheet, and what `facts` says at the end in another. Every cell is text."""
+    book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
+    book.use_zip64()
+    try:
+        # Text cells stay text when a person edits them: a mobile keeps its zeros.
+        text, bold = book.add_format({"num_format": "@"}), book.add_format({"num_format": "@", "bold": True})
+        sheet = book.add_worksheet(path.stem)
+        for column, name in enumerate(header):
+            sheet.set_column(column, column, _WIDTHS.get(name, min(max(len(name) + 4, 12), 30)), text)
+        sheet.freeze_panes(1, 0)
+        lines = 0
+
+        def write(cells: Sequence[str]) -> None:
+            nonlocal lines
+            for column, cell in enumerate(cells):
+                if cell and sheet.write_string(lines, column, _utf8(cell), text if lines else bold) != 0:
+                    raise SinkError(
+                        f"{path.name}, line {lines + 1}, column {column + 1}: the cell doesn't fit into Excel "
+                        "(32 767 characters, 16 384 columns)",
+                        hint=hint,
+                    )
+            lines += 1
+
+        write(header)
+        yield write
+        sheet.autofilter(0, 0, lines - 1, len(header) - 1)
+        sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{lines}"})
+        if facts is not None:
+            notes = book.add_worksheet("summary")
+            notes.set_column(0, 1, 30, text)
+            for line, (name, value) in enumerate(_flat(facts())):
+                notes.write_string(line, 0, name, bold)
+                notes.write_string(line, 1, _utf8(value), text)
+        book.close()
+    except BaseException:
+        for sheet in book.worksheets():
+            with suppress(OSError):
+                sheet.row_data_fh.close()
+        raise
+
+
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) of each fact, one for each count."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}: {part}", str(each)) for part, each in value.items())
+        else:
+            yield name, "" if value is None else str(value)
+
+
+def _utf8(text: str) -> str:
+    """The text with what UTF-8 can't hold escaped, as in the CSV files."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _as_csv(job: JobId) -> str:
+    return f"CSV has no such bound: bulk-issue export {job} --format csv"
+
+
+# --- our columns ------------------------------------------------------------------------------------------------
+
+_NO_COUPON = Coupon(code="")
+_Show = Callable[[ResultRow, Coupon], str]
+_WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}
+#: Text of ours or of Capillary's: a spreadsheet must not take it for a formula. A code is never altered.
+_FREE_TEXT = frozenset({"_reason", "_remedy", "_description", "_detailed_info", "_warnings"})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _show(name: str) -> _Show:
+    """What makes the text of one of our columns."""
+    show = _OURS[name]
+    return (lambda row, coupon: _safe(show(row, coupon))) if name in _FREE_TEXT else show
+
+
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _reason(row: ResultRow) -> str:
+    if row.state is RowState.DUPLICATE and row.first is not None:
+        whose = "" if row.first.job == row.job else f" of job {row.first.job}"
+        stands = f": {SHOWN[row.first_state][0]}" if row.first_state in SHOWN else ""
+        return f"the same customer as row {row.first.row}{whose}{stands}"
+    if row.state is RowState.IN_FLIGHT:
+        return row.reason or "Its request was on the way when this file was written."
+    return row.reason
+
+
+def _remedy(row: ResultRow) -> str:
+    match row.state:
+        case RowState.IN_DOUBT | RowState.IN_FLIGHT:
+            return (
+                f"bulk-issue reconcile {row.job} settles it from Capillary's record. By hand: write `issued CODE` or "
+                f"`not issued` into {DECISION} of in_doubt.csv and add --decisions in_doubt.csv"
+            )
+        case RowState.ISSUED:
+            return ""
+        case _:
+            return remedy(row.error_code)
+
+
+_OURS: Mapping[str, _Show] = {
+    "_row": lambda row, _: str(row.number),
+    "_status": lambda row, _: SHOWN[row.state][0],
+    "_coupon_code": lambda _, coupon: coupon.code,
+    "_valid_till": lambda _, coupon: coupon.valid_till,
+    "_discount_type": lambda _, coupon: coupon.discount_type,
+    "_discount_value": lambda _, coupon: coupon.discount_value,
+    "_customer_id": lambda _, coupon: _number(coupon.customer_id),
+    "_error_code": lambda row, _: row.error_code,
+    "_reason": lambda row, _: _reason(row),
+    "_remedy": lambda row, _: _remedy(row),
+    "_attempts": lambda row, _: str(row.attempts),
+    "_issued_at": lambda row, _: _utc(row.issued_at) or "",
+    "_warnings": lambda row, _: "; ".join(row.warnings),
+    "_request_id": lambda row, _: row.request_id,
+    "_job": lambda row, _: row.job,
+    "_series_id": lambda _, coupon: _number(coupon.series_id),
+    "_valid_till_date_time": lambda _, coupon: coupon.valid_till_date_time,
+    "_description": lambda _, coupon: coupon.description,
+    "_discount_code": lambda _, coupon: coupon.discount_code,
+    "_discount_upto": lambda _, coupon: coupon.discount_upto,
+    "_discount_on": lambda _, coupon: coupon.discount_on,
+    "_detailed_info": lambda _, coupon: coupon.detailed_info,
+    "_coupon_id": lambda _, coupon: _number(coupon.coupon_id),
+    "_redemption_count": lambda _, coupon: _number(coupon.redemption_count),
+}
