@@ -145,7 +145,9 @@ class Jobs(Protocol):
         """Every job, newest first."""
         ...
 
-    async def register(self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int]) -> Job:
+    async def register(
+        self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int], now: Moment
+    ) -> Job:
         """Write a job and its rows in one pass over `chunks`, a commit a chunk; READY only when all are in.
 
         What an interrupted registration of the same job left behind is removed first. A row whose `lineage` names a
@@ -175,6 +177,14 @@ class Jobs(Protocol):
 
     async def account(self, account: str, org: str | None = None) -> str | None:
         """The org that an account belongs to; remembers `org` if one is given and none was known."""
+        ...
+
+    async def orgs(self, host: str) -> frozenset[str]:
+        """The orgs that accounts of this host are known to belong to."""
+        ...
+
+    def running_elsewhere(self, job: JobId) -> bool:
+        """Whether another living process runs the job."""
         ...
 
 
@@ -265,6 +275,10 @@ class Work(Protocol):
         """Rows by state of the job; a LINKED row counts as the row that it is linked to."""
         ...
 
+    async def firsts(self, job: JobId) -> Tally:
+        """The job's DUPLICATE rows by the state of the row that has their claim."""
+        ...
+
     async def excess(self, job: JobId) -> int:
         """How many excess coupons are recorded for the job's rows."""
         ...
@@ -331,10 +345,21 @@ class Doubts(Protocol):
         """Log a look-up that settled nothing; `empty` keeps the first time a proven reader found nothing."""
         ...
 
-    async def settle(self, doubt: Doubt, event: Event, coupon: Coupon | None, because: str, at: float | None) -> bool:
+    async def settle(
+        self,
+        doubt: Doubt,
+        event: Event,
+        coupon: Coupon | None,
+        because: str,
+        at: float | None,
+        now: Moment,
+        *,
+        shared: bool = False,
+    ) -> bool:
         """FOUND, ABSENT, ABSENT_HELD or ABSENT_REJECTED, if the row is still IN_DOUBT with that attempt; says so.
 
-        `at` is the record's own time of the coupon. A code that another row of the same customer has is refused.
+        `at` is the record's own time of the coupon. A code that another row of the same customer has is refused,
+        unless it is `shared` (GENERIC series).
         """
         ...
 

@@ -25,14 +25,17 @@ def dump_coupon(coupon: Coupon) -> str:
 
 
 def load_coupon(text: str | None) -> Coupon | None:
+    """What `dump_coupon` wrote."""
     return Coupon(**json.loads(text)) if text else None
 
 
 def dump_warnings(warnings: Sequence[str]) -> str | None:
+    """Warnings as JSON, None for none."""
     return json.dumps(list(warnings), ensure_ascii=False) if warnings else None
 
 
 def load_warnings(text: str | None) -> tuple[str, ...]:
+    """What `dump_warnings` wrote."""
     return tuple(json.loads(text)) if text else ()
 
 

@@ -13,9 +13,9 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import wraps
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, select
 
@@ -25,6 +25,8 @@ from bulk_issue.model import JobId
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: A row of a query: what its columns are is known where it is made.
+AnyRow: TypeAlias = Any
 
 #: Milliseconds for which a writer waits for another process' transaction.
 BUSY_MS = 10_000
@@ -106,11 +108,10 @@ def transaction(
 ) -> Callable[Concatenate[F, P], Coroutine[Any, Any, T]]:
     """Make an async method of a function that works inside one transaction."""
 
-    @wraps(method)
     async def run(self: F, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._db.write(lambda connection: method(self, connection, *args, **kwargs))
 
-    return run
+    return update_wrapper(run, method)  # type: ignore[return-value]  # its type is still that of `run`
 
 
 @contextmanager

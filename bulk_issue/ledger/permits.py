@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.ledger.schema import accounts, permits
 from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
+
+_OF_REQUEST = and_(
+    permits.c.job == bindparam("of_job"),
+    permits.c.row == bindparam("of_row"),
+    permits.c.attempt == bindparam("of_attempt"),
+)
 
 
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
@@ -37,9 +43,7 @@ def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, 
     return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
 
 
-def take(
-    connection: Connection, budget: Budget, now: Moment, requests: Sequence[tuple[int, int, int]]
-) -> None:
+def take(connection: Connection, budget: Budget, now: Moment, requests: Sequence[tuple[int, int, int]]) -> None:
     """Take a permit for each request (job, row, attempt)."""
     connection.execute(
         insert(permits),
@@ -63,7 +67,9 @@ def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Mom
     if requests:
         per = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
         connection.execute(
-            _of_request(update(permits)).values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
+            update(permits)
+            .where(_OF_REQUEST)
+            .values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
             [
                 {"of_job": job, "of_row": row, "of_attempt": attempt, "at": at.boot, "boot": at.boot_id}
                 for job, row, attempt, at in requests
@@ -75,7 +81,7 @@ def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]])
     """Of these requests not one byte left: their permits are free at once."""
     if requests:
         connection.execute(
-            _of_request(delete(permits)),
+            delete(permits).where(_OF_REQUEST),
             [{"of_job": job, "of_row": row, "of_attempt": attempt} for job, row, attempt in requests],
         )
 
@@ -117,11 +123,3 @@ def agree(connection: Connection, budget: Budget, now: Moment) -> None:
             .where(permits.c.account == budget.account)
             .values(free_boot=permits.c.free_boot + (budget.per - known.per))
         )
-
-
-def _of_request(statement):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the types of update and delete
-    return statement.where(
-        permits.c.job == bindparam("of_job"),
-        permits.c.row == bindparam("of_row"),
-        permits.c.attempt == bindparam("of_attempt"),
-    )

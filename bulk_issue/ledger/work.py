@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
-from bulk_issue.ledger.database import Face, transaction
+from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.schema import attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
@@ -34,9 +34,7 @@ class LedgerWork(Face):
     """See `ports.Work`."""
 
     @transaction
-    def begin(
-        self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float
-    ) -> Begun:
+    def begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
         if tx.scalar(select(jobs.c.holder).where(jobs.c.seq == queue)) != hold.token:
             raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
@@ -45,7 +43,7 @@ class LedgerWork(Face):
             nothing_left = self._next_due(tx, queue) is None
             return Begun(intents=(), wait=Wait.DRAINED if nothing_left else Wait.PERMITS, seconds=seconds)
         wanted, passed = min(n, free), 0
-        won: list[Row[Any]] = []
+        won: list[AnyRow] = []
         while len(won) < wanted and passed < PASSED_AT_ONCE:
             pending = self._pending(tx, queue, wanted - len(won), now)
             if not pending:
@@ -65,7 +63,7 @@ class LedgerWork(Face):
             return Begun(intents=intents, duplicates=passed, wait=Wait.DRAINED)
         return Begun(intents=intents, duplicates=passed, wait=Wait.DUE, seconds=max(due - now.wall, 0.0))
 
-    def _pending(self, tx: Connection, queue: int, n: int, now: Moment) -> Sequence[Row[Any]]:
+    def _pending(self, tx: Connection, queue: int, n: int, now: Moment) -> Sequence[AnyRow]:
         """The next rows that are due, fresh ones first."""
         return tx.execute(
             select(
@@ -93,9 +91,12 @@ class LedgerWork(Face):
         ).all()
 
     def _next_due(self, tx: Connection, queue: int) -> float | None:
-        return tx.scalar(select(func.min(rows.c.due)).where(rows.c.queue == queue, rows.c.state == "pending"))
+        due: float | None = tx.scalar(
+            select(func.min(rows.c.due)).where(rows.c.queue == queue, rows.c.state == "pending")
+        )
+        return due
 
-    def _claim(self, tx: Connection, pending: Sequence[Row[Any]]) -> list[Row[Any]]:
+    def _claim(self, tx: Connection, pending: Sequence[AnyRow]) -> list[AnyRow]:
         """Claim the customers of these rows; the rows that got their claim."""
         landed = tx.execute(
             upsert(claims)
@@ -118,19 +119,17 @@ class LedgerWork(Face):
         names = {(job, number) for job, number in landed}
         return [row for row in pending if (row.job, row.number) in names]
 
-    def _begin_rows(self, tx: Connection, won: Sequence[Row[Any]], hold: Hold) -> None:
+    def _begin_rows(self, tx: Connection, won: Sequence[AnyRow], hold: Hold) -> None:
         if won:
             tx.execute(
                 update(rows)
                 .where(rows.c.job == bindparam("of_job"), rows.c.number == bindparam("of_row"))
                 .where(rows.c.state == "pending")
-                .values(
-                    state=str(after(RowState.PENDING, Event.BEGIN)), attempt=rows.c.attempt + 1, holder=hold.token
-                ),
+                .values(state=str(after(RowState.PENDING, Event.BEGIN)), attempt=rows.c.attempt + 1, holder=hold.token),
                 [{"of_job": row.job, "of_row": row.number} for row in won],
             )
 
-    def _set_aside(self, tx: Connection, lost: Sequence[Row[Any]], now: Moment) -> None:
+    def _set_aside(self, tx: Connection, lost: Sequence[AnyRow], now: Moment) -> None:
         """Rows without a claim: duplicates of the row that has it, or to be tried again when that has settled."""
         for row in lost:
             winner = tx.execute(
@@ -149,7 +148,7 @@ class LedgerWork(Face):
             )
 
     def _intents(
-        self, tx: Connection, won: Sequence[Row[Any]], hold: Hold, budget: Budget, now: Moment, send_within: float
+        self, tx: Connection, won: Sequence[AnyRow], hold: Hold, budget: Budget, now: Moment, send_within: float
     ) -> list[Intent]:
         if not won:
             return []
@@ -246,7 +245,7 @@ class LedgerWork(Face):
         )
         return verdicts
 
-    def _settle(self, tx: Connection, row: Row[Any], settlement: Settlement) -> Landed:
+    def _settle(self, tx: Connection, row: AnyRow, settlement: Settlement) -> Landed:
         """Move one row as its answer says, if it still is where that answer finds it."""
         state = RowState(row.state)
         mine = row.attempt == settlement.intent.attempt and (
@@ -343,9 +342,7 @@ class LedgerWork(Face):
 def tally(tx: Connection, seq: int) -> Tally:
     """Rows of a job by state; a LINKED row counts as the row that it is linked to."""
     counts: Counter[RowState] = Counter()
-    for state, count in tx.execute(
-        select(rows.c.state, func.count()).where(rows.c.job == seq).group_by(rows.c.state)
-    ):
+    for state, count in tx.execute(select(rows.c.state, func.count()).where(rows.c.job == seq).group_by(rows.c.state)):
         counts[RowState(state)] = count
     if counts.pop(RowState.LINKED, 0):
         meant = rows.alias()
@@ -423,5 +420,3 @@ def record_excess(
         .values(job=job, row=row, code=code, because=because, at=settlement.at.wall if settlement else at)
         .on_conflict_do_nothing()
     )
-
-

@@ -1,0 +1,110 @@
+"""The durable record of jobs, rows, attempts, claims and permits: the only truth.
+
+`open_ledger` gives its four faces (see `ports`). SQLite in WAL mode with `synchronous=FULL`: what a method has returned
+from survives a power cut. One ledger file belongs on one host's own disk; processes of that host may share it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect
+
+from bulk_issue.errors import LedgerError, SchemaMismatch
+from bulk_issue.ledger.database import Database, create_private
+from bulk_issue.ledger.doubts import LedgerDoubts
+from bulk_issue.ledger.jobs import LedgerJobs
+from bulk_issue.ledger.views import LedgerViews
+from bulk_issue.ledger.work import LedgerWork
+
+__all__ = ["SqliteLedger", "open_ledger"]
+
+#: The migration that this version's tables are at.
+HEAD = "0001"
+#: File systems on which locks or fsync can't be trusted.
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs"})
+#: Folders that a program synchronises behind our back: it may roll the file back, or copy it half-written.
+SYNCED = ("dropbox", "onedrive", "google drive", "googledrive", "icloud drive", "mobile documents")
+
+
+class SqliteLedger:
+    """See `ports.Ledger`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.jobs = LedgerJobs(database, database.path)
+        self.work = LedgerWork(database)
+        self.doubts = LedgerDoubts(database)
+        self.views = LedgerViews(database)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
+async def open_ledger(path: Path, *, inline: bool = False) -> SqliteLedger:
+    """Open the ledger, making or migrating it first; raises `LedgerError` where it can't be trusted."""
+    database = Database(_trusted(path), inline=inline)
+    try:
+        await database.write(_migrate)
+    except BaseException:
+        await database.close()
+        raise
+    return SqliteLedger(database)
+
+
+def _migrate(connection: Connection) -> None:
+    version = None
+    if inspect(connection).has_table("alembic_version"):
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if version == HEAD:
+        return
+    if version is not None and version > HEAD:
+        raise SchemaMismatch(
+            f"this ledger was written by a newer bulk-issue (schema {version}, this one knows {HEAD})",
+            hint="Use the newer version; nothing was changed.",
+        )
+    from alembic import command  # noqa: PLC0415 - only a new or old ledger pays for the import
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _trusted(path: Path) -> Path:
+    """The ledger's absolute path, the file made if it wasn't there; raises `LedgerError` where it mustn't lie."""
+    path = path.expanduser().absolute()
+    named = next((name for name in SYNCED if any(name in part.lower() for part in path.parts)), None)
+    if named is not None:
+        raise LedgerError(
+            f"the ledger {path} lies in a synchronised folder ({named})",
+            hint="It may be rolled back there, and coupons issued twice. Put it on a local disk (--ledger).",
+        )
+    kind = _file_system(path)
+    if kind in NETWORK:
+        raise LedgerError(
+            f"the ledger {path} lies on a network file system ({kind})",
+            hint="Locks and fsync can't be trusted there. Put it on a local disk (--ledger).",
+        )
+    try:
+        create_private(path)
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} can't be opened: {error.strerror}", hint="Name another place with --ledger."
+        ) from error
+    return path
+
+
+def _file_system(path: Path) -> str:
+    """The kind of file system that a path lies on, empty where the system doesn't tell."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _device, folder, found, *_rest = line.split(" ")
+        folder = folder.replace("\\040", " ")
+        if path.is_relative_to(folder) and len(folder) >= len(best):
+            best, kind = folder, found
+    return kind

@@ -1,0 +1,270 @@
+"""Rows that wait for the server's record or a person, and what the record's readers have proven."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bulk_issue.errors import LedgerError
+from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
+from bulk_issue.ledger.database import AnyRow, Face, transaction
+from bulk_issue.ledger.schema import attempts, decisions, jobs, lookups, readers, rows
+from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
+from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
+from bulk_issue.ports import Doubt, Issued, ReaderFacts
+from bulk_issue.states import Event, RowState, after
+
+
+class LedgerDoubts(Face):
+    """See `ports.Doubts`."""
+
+    @transaction
+    def due(self, tx: Connection, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
+        queue = self._db.number(tx, job)
+        given_up = or_(
+            and_(rows.c.given_up_boot_id == before.boot_id, rows.c.given_up_boot <= before.boot),
+            and_(rows.c.given_up_boot_id != before.boot_id, rows.c.given_up_wall <= before.wall),
+        )
+        found = tx.execute(
+            select(rows, jobs.c.id, jobs.c.series_id, jobs.c.scope)
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .where(rows.c.queue == queue, rows.c.state == "in_doubt", given_up)
+            .order_by(rows.c.given_up_wall, rows.c.number)
+            .limit(limit)
+        ).all()
+        return [self._doubt(tx, row) for row in found]
+
+    def _doubt(self, tx: Connection, row: AnyRow) -> Doubt:
+        given_up = _moment(row, "given_up")
+        assert given_up is not None
+        return Doubt(
+            job=JobId(row.id),
+            row=row.number,
+            attempt=row.attempt,
+            spent=row.spent,
+            series_id=row.series_id,
+            identifier=_identifier(row),
+            sent=_moment(row, "sent") or given_up,
+            given_up=given_up,
+            if_absent=RowState(row.if_absent or RowState.PENDING),
+            known_codes=codes_of_others(tx, row.scope, row.key, row.job, row.number),
+            empty_since=_moment(row, "empty"),
+        )
+
+    @transaction
+    def next_due(self, tx: Connection, job: JobId) -> Moment | None:
+        queue = self._db.number(tx, job)
+        row = tx.execute(
+            select(rows.c.given_up_wall, rows.c.given_up_boot, rows.c.given_up_boot_id)
+            .where(rows.c.queue == queue, rows.c.state == "in_doubt")
+            .order_by(rows.c.given_up_wall)
+            .limit(1)
+        ).first()
+        return _moment(row, "given_up") if row else None
+
+    @transaction
+    def note(self, tx: Connection, doubt: Doubt, finding: str, now: Moment, *, empty: bool) -> None:
+        seq = self._db.number(tx, doubt.job)
+        self._log(tx, seq, doubt, finding, now.wall)
+        if empty and doubt.empty_since is None:
+            tx.execute(
+                update(rows)
+                .where(rows.c.job == seq, rows.c.number == doubt.row, rows.c.attempt == doubt.attempt)
+                .values(empty_wall=now.wall, empty_boot=now.boot, empty_boot_id=now.boot_id)
+            )
+
+    def _log(self, tx: Connection, seq: int, doubt: Doubt, finding: str, at: float) -> None:
+        tx.execute(insert(lookups).values(job=seq, row=doubt.row, attempt=doubt.attempt, at=at, finding=finding))
+
+    @transaction
+    def settle(
+        self,
+        tx: Connection,
+        doubt: Doubt,
+        event: Event,
+        coupon: Coupon | None,
+        because: str,
+        at: float | None,
+        now: Moment,
+        *,
+        shared: bool = False,
+    ) -> bool:
+        seq = self._db.number(tx, doubt.job)
+        self._log(tx, seq, doubt, because, now.wall)
+        row = self._row(tx, seq, doubt.row)
+        if row.state != "in_doubt" or row.attempt != doubt.attempt:
+            return False
+        if coupon is not None and not shared:
+            others = codes_of_others(tx, row.scope, row.key, row.job, row.number)
+            if coupon.code.casefold() in others:
+                return False
+        self._move(tx, row, event, coupon, because, now.wall if at is None else at)
+        return True
+
+    @transaction
+    def decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
+        seq = self._db.number(tx, lineage.job)
+        row = self._row(tx, seq, lineage.row)
+        if row.state == "in_flight":
+            raise LedgerError(
+                f"row {lineage.row} of job {lineage.job} is on the wire just now",
+                hint="Decide on rows when no run of the job is going on.",
+            )
+        if row.state != "in_doubt":
+            return False
+        tx.execute(insert(decisions).values(job=seq, row=lineage.row, at=now.wall, who=who, why=why, code=code))
+        if code is None:
+            event = {"held": Event.ABSENT_HELD, "rejected": Event.ABSENT_REJECTED}.get(row.if_absent, Event.ABSENT)
+            self._move(tx, row, event, None, f"decided by {who}: not issued", None)
+        else:
+            coupon = Coupon(code=code, series_id=row.series_id, warnings=(f"decided by {who}",))
+            self._move(tx, row, Event.FOUND, coupon, f"decided by {who}", now.wall)
+        return True
+
+    def _row(self, tx: Connection, seq: int, number: int) -> AnyRow:
+        found = tx.execute(
+            select(rows, jobs.c.scope, jobs.c.series_id)
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .where(rows.c.job == seq, rows.c.number == number)
+        ).first()
+        if found is None:
+            raise LedgerError(f"the job has no row {number}", hint="Use the file as bulk-issue wrote it.")
+        return found
+
+    def _move(
+        self, tx: Connection, row: AnyRow, event: Event, coupon: Coupon | None, because: str, at: float | None
+    ) -> None:
+        """Settle a row in doubt."""
+        to = after(RowState(row.state), event)
+        values: dict[str, Any] = {"state": str(to), "if_absent": None}
+        for name in ("sent", "given_up", "empty"):
+            values |= {f"{name}_wall": None, f"{name}_boot": None, f"{name}_boot_id": None}
+        if to is RowState.ISSUED:
+            assert coupon is not None
+            values |= {
+                "code": coupon.code,
+                "coupon": dump_coupon(coupon),
+                "customer_id": coupon.customer_id,
+                "issued_at": at,
+                "warnings": dump_warnings(coupon.warnings),
+                "error_code": "",
+                "reason": "",
+            }
+        elif to is RowState.PENDING:
+            values |= {"due": 0.0, "error_code": "", "reason": ""}
+        elif not row.reason:
+            values["reason"] = because
+        tx.execute(
+            update(rows)
+            .where(rows.c.job == row.job, rows.c.number == row.number)
+            .where(rows.c.state == row.state, rows.c.attempt == row.attempt)
+            .values(values)
+        )
+        keep_claim(tx, row.job, row.number, to)
+
+    # --- readers ------------------------------------------------------------------------------------------------
+
+    @transaction
+    def readers(self, tx: Connection, job: JobId) -> Sequence[ReaderFacts]:
+        found = tx.execute(select(readers).where(readers.c.job == self._db.number(tx, job)))
+        return [
+            ReaderFacts(
+                endpoint=row.endpoint,
+                kind=IdentifierKind(row.kind),
+                offset=row.offset,
+                lag=row.lag,
+                issued_at=row.issued_at,
+            )
+            for row in found
+        ]
+
+    @transaction
+    def prove(self, tx: Connection, job: JobId, facts: ReaderFacts, now: Moment) -> None:
+        seen = {"offset": facts.offset, "lag": facts.lag, "issued_at": facts.issued_at, "proven": now.wall}
+        tx.execute(
+            upsert(readers)
+            .values(job=self._db.number(tx, job), endpoint=facts.endpoint, kind=str(facts.kind), **seen)
+            .on_conflict_do_update(index_elements=["job", "endpoint", "kind"], set_=seen)
+        )
+
+    @transaction
+    def issued(self, tx: Connection, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
+        seq = self._db.number(tx, job)
+        found = tx.execute(
+            self._read_back()
+            .where(rows.c.queue == seq, rows.c.state == "issued", rows.c.kind == str(kind), rows.c.doubted == 0)
+            .where(attempts.c.event == str(Event.ISSUED))
+            .order_by(attempts.c.at_wall.desc())
+            .limit(limit)
+        )
+        return [_issued(row) for row in found]
+
+    @transaction
+    def doubted(self, tx: Connection, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
+        seq = self._db.number(tx, job)
+        found = tx.execute(
+            self._read_back()
+            .where(rows.c.job == seq, rows.c.doubted == 1, rows.c.state == "issued", rows.c.number > after_row)
+            .order_by(rows.c.number)
+            .limit(limit)
+        )
+        return [_issued(row) for row in found]
+
+    def _read_back(self) -> Any:
+        return (
+            select(
+                rows.c.number,
+                rows.c.kind,
+                rows.c.value,
+                rows.c.key,
+                rows.c.code,
+                jobs.c.id,
+                attempts.c.begun_wall.label("begun_wall"),
+                attempts.c.begun_boot.label("begun_boot"),
+                attempts.c.begun_boot_id.label("begun_boot_id"),
+                attempts.c.at_wall.label("at_wall"),
+                attempts.c.at_boot.label("at_boot"),
+                attempts.c.begun_boot_id.label("at_boot_id"),
+            )
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .join(
+                attempts,
+                and_(
+                    attempts.c.job == rows.c.job,
+                    attempts.c.row == rows.c.number,
+                    attempts.c.attempt == rows.c.attempt,
+                ),
+            )
+        )
+
+    @transaction
+    def excess(self, tx: Connection, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
+        record_excess(tx, self._db.number(tx, job), row, code, because, None, now.wall)
+
+
+def _moment(row: AnyRow, name: str) -> Moment | None:
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    wall = values[f"{name}_wall"]
+    if wall is None:
+        return None
+    return Moment(wall, values[f"{name}_boot"] or 0.0, values[f"{name}_boot_id"] or "")
+
+
+def _identifier(row: AnyRow) -> Identifier:
+    return Identifier(IdentifierKind(row.kind), row.value, row.key)
+
+
+def _issued(row: AnyRow) -> Issued:
+    sent = _moment(row, "begun")
+    assert sent is not None
+    return Issued(
+        job=JobId(row.id),
+        row=row.number,
+        identifier=_identifier(row),
+        code=row.code,
+        sent=sent,
+        answered=_moment(row, "at") or sent,
+    )

@@ -1,0 +1,348 @@
+"""What jobs there are, and what people do to them: register, hold, release, retry, cancel."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from bulk_issue import __version__, model
+from bulk_issue.errors import ConfigError, LedgerError
+from bulk_issue.ledger import permits
+from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
+from bulk_issue.ledger.locks import Locks
+from bulk_issue.ledger.schema import accounts, attempts, jobs, rows, runs
+from bulk_issue.ledger.work import in_doubt, tally
+from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
+from bulk_issue.ports import Budget, Hold, JobSummary
+from bulk_issue.states import Event, RowState, after, sources
+
+
+class LedgerJobs(Face):
+    """See `ports.Jobs`."""
+
+    def __init__(self, database: Database, path: Path) -> None:
+        super().__init__(database)
+        self._locks = Locks(path)
+
+    # --- what there is ------------------------------------------------------------------------------------------
+
+    @transaction
+    def find(self, tx: Connection, job: JobId) -> Job | None:
+        found = tx.execute(select(jobs).where(jobs.c.id == job)).first()
+        return _job(found) if found else None
+
+    @transaction
+    def all(self, tx: Connection) -> Sequence[JobSummary]:
+        found = tx.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
+        return [JobSummary(job=_job(row), tally=tally(tx, row.seq)) for row in found]
+
+    def running_elsewhere(self, job: JobId) -> bool:
+        """Whether a living process of this host runs the job."""
+        return self._locks.held_by_others(job)
+
+    @transaction
+    def account(self, tx: Connection, account: str, org: str | None = None) -> str | None:
+        if org is not None:
+            tx.execute(
+                upsert(accounts)
+                .values(account=account, org=org)
+                .on_conflict_do_update(index_elements=["account"], set_={"org": func.coalesce(accounts.c.org, org)})
+            )
+        return tx.scalar(select(accounts.c.org).where(accounts.c.account == account))
+
+    @transaction
+    def orgs(self, tx: Connection, host: str) -> frozenset[str]:
+        """The orgs that accounts of this host are known to belong to."""
+        found = tx.execute(select(accounts.c.org).where(accounts.c.account.startswith(f"{host}#", autoescape=True)))
+        return frozenset(org for (org,) in found if org is not None)
+
+    # --- registering --------------------------------------------------------------------------------------------
+
+    async def register(
+        self, spec: JobSpec, chunks: Iterable[Sequence[model.Row]], blank: Callable[[], int], now: Moment
+    ) -> Job:
+        self._locks.take(spec.id)
+        try:
+            known = await self.find(spec.id)
+            if known is not None and known.state is not JobState.REGISTERING:
+                return known
+            seq = await self._begin_registering(spec, now)
+            count = 0
+            for chunk in chunks:
+                await self._add(seq, chunk)
+                count += len(chunk)
+            await self._seal(seq, count, blank())
+        except BaseException:
+            await self._take_back(spec.id)
+            raise
+        finally:
+            self._locks.free(spec.id)
+        found = await self.find(spec.id)
+        assert found is not None
+        return found
+
+    @transaction
+    def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
+        self._remove(tx, spec.id)
+        return int(
+            tx.execute(
+                insert(jobs)
+                .values(
+                    id=spec.id,
+                    org=spec.org,
+                    series_id=spec.series_id,
+                    again=spec.again,
+                    scope=f"{spec.org}/{spec.series_id}",
+                    account=spec.account,
+                    path=spec.path,
+                    sha256=spec.sha256,
+                    header=json.dumps(spec.header, ensure_ascii=False),
+                    reading=json.dumps(dict(spec.reading), ensure_ascii=False),
+                    state=str(JobState.REGISTERING),
+                    rows=0,
+                    blank=0,
+                    created=now.wall,
+                    because="",
+                )
+                .returning(jobs.c.seq)
+            ).scalar_one()
+        )
+
+    @transaction
+    def _add(self, tx: Connection, seq: int, chunk: Sequence[model.Row]) -> None:
+        parents = {row.lineage.job for row in chunk if row.lineage is not None}
+        numbers = {job: self._db.number(tx, job) for job in parents}
+        # the driver's own executemany: Core's costs twice as much for a million rows
+        tx.exec_driver_sql(
+            "INSERT INTO rows (job, number, queue, state, kind, value, key, cells, due, attempt, spent, doubted,"
+            " error_code, reason, of_job, of_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)",
+            [
+                (
+                    seq,
+                    row.number,
+                    seq,
+                    "pending" if row.problem is None else "invalid",
+                    row.identifier and row.identifier.kind.value,
+                    row.identifier and row.identifier.value,
+                    row.identifier and row.identifier.key,
+                    json.dumps(row.cells, ensure_ascii=False, separators=(",", ":")),
+                    row.problem and row.problem.code,
+                    row.problem and row.problem.reason,
+                    numbers[row.lineage.job] if row.lineage else None,
+                    row.lineage.row if row.lineage else None,
+                )
+                for row in chunk
+            ],
+        )
+
+    @transaction
+    def _seal(self, tx: Connection, seq: int, count: int, blank: int) -> None:
+        """Make the job ready, and join its rows with those of the job that they were rejected in."""
+        theirs, parent_job, own_job = rows.alias(), jobs.alias(), jobs.alias()
+        joined = tx.execute(
+            select(
+                rows.c.number,
+                rows.c.state,
+                (rows.c.key == theirs.c.key).label("same"),
+                theirs.c.job.label("their_job"),
+                theirs.c.number.label("their_number"),
+                theirs.c.state.label("their_state"),
+                and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
+                rows.c.of_row,
+            )
+            .select_from(rows)
+            .join(own_job, own_job.c.seq == rows.c.job)
+            .join(parent_job, parent_job.c.seq == rows.c.of_job)
+            .outerjoin(theirs, and_(theirs.c.job == rows.c.of_job, theirs.c.number == rows.c.of_row))
+            .where(rows.c.job == seq, rows.c.of_job.is_not(None))
+        ).all()
+        for row in joined:
+            if row.their_job is None or not row.kin:
+                raise LedgerError(
+                    f"row {row.number} comes from a job of another series or has a changed _row cell",
+                    hint="Run a failures file with the series (and --again name) of the job that wrote it.",
+                )
+            self._join(tx, seq, row)
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
+
+    def _join(self, tx: Connection, seq: int, row: AnyRow) -> None:
+        its_parent = and_(rows.c.job == row.their_job, rows.c.number == row.their_number)
+        state = RowState(row.their_state)
+        if row.state == "invalid":
+            return
+        if not row.same:
+            if state in sources(Event.SUPERSEDE):
+                moved = str(after(state, Event.SUPERSEDE))
+                tx.execute(update(rows).where(its_parent).values(state=moved))
+            return
+        tx.execute(update(rows).where(rows.c.job == seq, rows.c.number == row.number).values(state="linked"))
+        if state is RowState.REJECTED:
+            moved = str(after(state, Event.RETRY))
+            tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
+
+    @transaction
+    def _take_back(self, tx: Connection, job: JobId) -> None:
+        self._remove(tx, job)
+
+    def _remove(self, tx: Connection, job: JobId) -> None:
+        """Remove what an unfinished registration left."""
+        seq = tx.scalar(select(jobs.c.seq).where(jobs.c.id == job, jobs.c.state == str(JobState.REGISTERING)))
+        if seq is not None:
+            tx.execute(delete(rows).where(rows.c.job == seq))
+            tx.execute(delete(jobs).where(jobs.c.seq == seq))
+            self._db.forget(job)
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
+        self._locks.take(job)
+        try:
+            return await self._hold(job, budget, now)
+        except BaseException:
+            self._locks.free(job)
+            raise
+
+    @transaction
+    def _hold(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
+        seq = self._db.number(tx, job)
+        self._agree(tx, job, budget, now)
+        token = secrets.token_hex(8)
+        recovered = recover(tx, seq, now)
+        tx.execute(
+            update(jobs)
+            .where(jobs.c.seq == seq)
+            .values(
+                state=str(JobState.RUNNING),
+                holder=token,
+                started=func.coalesce(jobs.c.started, now.wall),
+                ended=None,
+                because="",
+            )
+        )
+        tx.execute(
+            insert(runs).values(
+                token=token,
+                job=seq,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                version=__version__,
+                started=now.wall,
+            )
+        )
+        return Hold(job=job, token=token, recovered=recovered)
+
+    def _agree(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> None:
+        """One limit for all who use the account now."""
+        known = tx.execute(select(accounts.c.rate, accounts.c.per).where(accounts.c.account == budget.account)).first()
+        if known and known.rate is not None and (known.rate, known.per) != (budget.rate, budget.per):
+            running = tx.execute(
+                select(jobs.c.id).where(
+                    jobs.c.account == budget.account, jobs.c.state == str(JobState.RUNNING), jobs.c.id != job
+                )
+            )
+            for (other,) in running:
+                if self._locks.held_by_others(other):
+                    raise ConfigError(
+                        f"job {other} uses this account now at {known.rate} requests per {known.per:g} s",
+                        hint=f"Use --rate {known.rate} --per {known.per:g} too, or wait until it has ended.",
+                    )
+        permits.agree(tx, budget, now)
+
+    async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None:
+        try:
+            await self._release(hold, state, because, now)
+        finally:
+            self._locks.free(hold.job)
+
+    @transaction
+    def _release(self, tx: Connection, hold: Hold, state: JobState, because: str, now: Moment) -> None:
+        seq = self._db.number(tx, hold.job)
+        done = {"state": str(state), "because": because}
+        tx.execute(
+            update(jobs)
+            .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
+            .values(holder=None, ended=now.wall, **done)
+        )
+        tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, **done))
+
+    # --- what people do -----------------------------------------------------------------------------------------
+
+    @transaction
+    def retry(self, tx: Connection, job: JobId, codes: Sequence[str]) -> int:
+        seq = self._db.number(tx, job)
+        chosen = and_(rows.c.job == seq, rows.c.state.in_(sources(Event.RETRY)))
+        if codes:
+            chosen = and_(chosen, rows.c.error_code.in_(codes))
+        moved = str(after(RowState.REJECTED, Event.RETRY))
+        done = tx.execute(update(rows).where(chosen).values(state=moved, queue=seq, spent=0, due=0.0))
+        return done.rowcount
+
+    @transaction
+    def cancel(self, tx: Connection, job: JobId) -> int:
+        seq = self._db.number(tx, job)
+        chosen = and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(Event.CANCEL)))
+        moved = str(after(RowState.PENDING, Event.CANCEL))
+        done = tx.execute(update(rows).where(chosen).values(state=moved))
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED)))
+        return done.rowcount
+
+
+def recover(tx: Connection, queue: int, now: Moment) -> int:
+    """Rows that a dead holder left in flight are in doubt from now on; how many there were."""
+    left = tx.execute(
+        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(
+            rows.c.queue == queue, rows.c.state == "in_flight"
+        )
+    ).all()
+    doubtful = in_doubt(RowState.PENDING, now)
+    to = str(after(RowState.IN_FLIGHT, Event.HOLDER_DIED))
+    for row in left:
+        own = and_(rows.c.job == row.job, rows.c.number == row.number)
+        tx.execute(
+            update(rows).where(own, rows.c.state == "in_flight").values(state=to, spent=rows.c.spent + 1, **doubtful)
+        )
+        if row.sent_wall is None:
+            tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
+    return len(left)
+
+
+def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:
+    """The moment of an attempt's intent, as the columns for the earliest doubtful request."""
+    its = and_(attempts.c.job == job, attempts.c.row == number, attempts.c.attempt == attempt)
+    return {
+        "sent_wall": select(attempts.c.begun_wall).where(its).scalar_subquery(),
+        "sent_boot": select(attempts.c.begun_boot).where(its).scalar_subquery(),
+        "sent_boot_id": select(attempts.c.begun_boot_id).where(its).scalar_subquery(),
+    }
+
+
+def _job(row: AnyRow) -> Job:
+    spec = JobSpec(
+        id=JobId(row.id),
+        org=row.org,
+        series_id=row.series_id,
+        again=row.again,
+        account=row.account,
+        path=row.path,
+        sha256=row.sha256,
+        header=tuple(json.loads(row.header)),
+        reading=json.loads(row.reading),
+    )
+    return Job(
+        spec=spec,
+        state=JobState(row.state),
+        rows=row.rows,
+        blank=row.blank,
+        created=row.created,
+        started=row.started,
+        ended=row.ended,
+        stopped_because=row.because,
+    )

@@ -1,0 +1,138 @@
+"""The ledger as people see it: read-only, streamed, on connections that never block a running job."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import and_, func, or_, select
+
+from bulk_issue.ledger.coupons import load_coupon, load_warnings
+from bulk_issue.ledger.database import Face
+from bulk_issue.ledger.schema import attempts, excess, jobs, lookups, rows
+from bulk_issue.model import JobId, Lineage
+from bulk_issue.ports import ResultRow, Traffic
+from bulk_issue.states import RowState
+
+#: Rows that are fetched at a time.
+STREAMED = 2_000
+
+
+class LedgerViews(Face):
+    """See `ports.Views`."""
+
+    def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
+        meant, home = rows.alias("meant"), jobs.alias("home")
+        followed = and_(
+            meant.c.job == rows.c.of_job,
+            meant.c.number == rows.c.of_row,
+            or_(rows.c.state == "linked", rows.c.state == "duplicate"),
+        )
+        shown = [
+            meant.c[name].label(f"their_{name}")
+            for name in (
+                "state",
+                "coupon",
+                "error_code",
+                "reason",
+                "warnings",
+                "attempt",
+                "issued_at",
+                "request_id",
+                "customer_id",
+            )
+        ]
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            stream = connection.execution_options(yield_per=STREAMED).execute(
+                select(
+                    rows.c.number,
+                    rows.c.cells,
+                    rows.c.state,
+                    rows.c.coupon,
+                    rows.c.error_code,
+                    rows.c.reason,
+                    rows.c.warnings,
+                    rows.c.attempt,
+                    rows.c.issued_at,
+                    rows.c.request_id,
+                    rows.c.of_row,
+                    home.c.id.label("of_job"),
+                    *shown,
+                )
+                .select_from(rows)
+                .outerjoin(meant, followed)
+                .outerjoin(home, home.c.seq == meant.c.job)
+                .where(rows.c.job == seq)
+                .order_by(rows.c.number)
+            )
+            for row in stream:
+                linked = row.state == "linked"
+                state = RowState(row.their_state if linked else row.state)
+                if states is not None and state not in states:
+                    continue
+                yield ResultRow(
+                    job=job,
+                    number=row.number,
+                    cells=tuple(json.loads(row.cells)),
+                    state=state,
+                    coupon=load_coupon(row.their_coupon if linked else row.coupon),
+                    error_code=(row.their_error_code if linked else row.error_code) or "",
+                    reason=(row.their_reason if linked else row.reason) or "",
+                    warnings=load_warnings(row.their_warnings if linked else row.warnings),
+                    attempts=row.their_attempt if linked else row.attempt,
+                    issued_at=row.their_issued_at if linked else row.issued_at,
+                    request_id=(row.their_request_id if linked else row.request_id) or "",
+                    first=Lineage(job=JobId(row.of_job), row=row.of_row) if row.their_state else None,
+                    first_state=RowState(row.their_state) if row.their_state else None,
+                )
+
+    def traffic(self, job: JobId, per: float) -> Traffic:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            mine = attempts.c.job == seq
+            left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
+            requests, limited, first, last = connection.execute(
+                select(
+                    func.count(),
+                    func.count().filter(attempts.c.error_code == "http-429"),
+                    func.min(attempts.c.begun_wall),
+                    func.max(attempts.c.at_wall),
+                ).where(mine, left)
+            ).one()
+            times = connection.execution_options(yield_per=STREAMED).execute(
+                select(attempts.c.begun_wall).where(mine, left).order_by(attempts.c.begun_wall)
+            )
+            return Traffic(
+                requests=requests,
+                responses_429=limited,
+                lookups=connection.scalar(select(func.count()).where(lookups.c.job == seq)) or 0,
+                excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
+                worst_window=_worst_window((at for (at,) in times), per),
+                first_sent=first,
+                last_answered=last,
+            )
+
+    def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            counted = connection.execute(
+                select(rows.c.error_code, func.min(rows.c.reason), func.count().label("n"))
+                .where(rows.c.job == seq, rows.c.state.in_(("rejected", "invalid")))
+                .group_by(rows.c.error_code)
+                .order_by(func.count().desc())
+            )
+            return [(code or "", reason or "", n) for code, reason, n in counted]
+
+
+def _worst_window(times: Iterator[float], per: float) -> int:
+    """The most moments that any window of `per` seconds holds; memory is that of one window."""
+    window: deque[float] = deque()
+    worst = 0
+    for at in times:
+        window.append(at)
+        while window[0] <= at - per:
+            window.popleft()
+        worst = max(worst, len(window))
+    return worst
