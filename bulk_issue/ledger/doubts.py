@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
-from bulk_issue.ledger.schema import attempts, decisions, jobs, lookups, readers, rows
+from bulk_issue.ledger.schema import DOUBTED, IN_DOUBT, attempts, decisions, jobs, lookups, readers, rows
 from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
@@ -31,7 +31,7 @@ class LedgerDoubts(Face):
         found = tx.execute(
             select(rows, jobs.c.id, jobs.c.series_id, jobs.c.scope)
             .join(jobs, jobs.c.seq == rows.c.job)
-            .where(rows.c.queue == queue, rows.c.state == "in_doubt", given_up)
+            .where(rows.c.queue == queue, IN_DOUBT, given_up)
             .order_by(rows.c.given_up_wall, rows.c.number)
             .limit(limit)
         ).all()
@@ -59,7 +59,7 @@ class LedgerDoubts(Face):
         queue = self._db.number(tx, job)
         row = tx.execute(
             select(rows.c.given_up_wall, rows.c.given_up_boot, rows.c.given_up_boot_id)
-            .where(rows.c.queue == queue, rows.c.state == "in_doubt")
+            .where(rows.c.queue == queue, IN_DOUBT)
             .order_by(rows.c.given_up_wall)
             .limit(1)
         ).first()
@@ -207,7 +207,7 @@ class LedgerDoubts(Face):
         seq = self._db.number(tx, job)
         found = tx.execute(
             self._read_back()
-            .where(rows.c.job == seq, rows.c.doubted == 1, rows.c.state == "issued", rows.c.number > after_row)
+            .where(rows.c.job == seq, DOUBTED, rows.c.state == "issued", rows.c.number > after_row)
             .order_by(rows.c.number)
             .limit(limit)
         )

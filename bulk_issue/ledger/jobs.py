@@ -18,7 +18,7 @@ from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
-from bulk_issue.ledger.schema import accounts, attempts, jobs, rows, runs
+from bulk_issue.ledger.schema import IN_FLIGHT, accounts, attempts, jobs, rows, runs
 from bulk_issue.ledger.work import in_doubt, tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
@@ -298,17 +298,13 @@ class LedgerJobs(Face):
 def recover(tx: Connection, queue: int, now: Moment) -> int:
     """Rows that a dead holder left in flight are in doubt from now on; how many there were."""
     left = tx.execute(
-        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(
-            rows.c.queue == queue, rows.c.state == "in_flight"
-        )
+        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(rows.c.queue == queue, IN_FLIGHT)
     ).all()
     doubtful = in_doubt(RowState.PENDING, now)
     to = str(after(RowState.IN_FLIGHT, Event.HOLDER_DIED))
     for row in left:
         own = and_(rows.c.job == row.job, rows.c.number == row.number)
-        tx.execute(
-            update(rows).where(own, rows.c.state == "in_flight").values(state=to, spent=rows.c.spent + 1, **doubtful)
-        )
+        tx.execute(update(rows).where(own, IN_FLIGHT).values(state=to, spent=rows.c.spent + 1, **doubtful))
         if row.sent_wall is None:
             tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
     return len(left)

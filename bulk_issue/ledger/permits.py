@@ -18,9 +18,9 @@ from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
 
 _OF_REQUEST = and_(
-    permits.c.job == bindparam("of_job"),
-    permits.c.row == bindparam("of_row"),
-    permits.c.attempt == bindparam("of_attempt"),
+    permits.c.job == bindparam("its_job"),
+    permits.c.row == bindparam("its_row"),
+    permits.c.attempt == bindparam("its_attempt"),
 )
 
 
@@ -71,7 +71,7 @@ def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Mom
             .where(_OF_REQUEST)
             .values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
             [
-                {"of_job": job, "of_row": row, "of_attempt": attempt, "at": at.boot, "boot": at.boot_id}
+                {"its_job": job, "its_row": row, "its_attempt": attempt, "at": at.boot, "boot": at.boot_id}
                 for job, row, attempt, at in requests
             ],
         )
@@ -82,7 +82,7 @@ def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]])
     if requests:
         connection.execute(
             delete(permits).where(_OF_REQUEST),
-            [{"of_job": job, "of_row": row, "of_attempt": attempt} for job, row, attempt in requests],
+            [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests],
         )
 
 

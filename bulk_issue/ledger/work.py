@@ -17,7 +17,7 @@ from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
-from bulk_issue.ledger.schema import attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.schema import PENDING, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.states import CLAIMING, Event, RowState, after
@@ -83,7 +83,7 @@ class LedgerWork(Face):
             .join(jobs, jobs.c.seq == rows.c.job)
             .where(
                 rows.c.queue == queue,
-                rows.c.state == "pending",
+                PENDING,
                 or_(rows.c.due <= now.wall, rows.c.due > now.wall + FAR_AHEAD),
             )
             .order_by(rows.c.due, rows.c.number)
@@ -91,9 +91,7 @@ class LedgerWork(Face):
         ).all()
 
     def _next_due(self, tx: Connection, queue: int) -> float | None:
-        due: float | None = tx.scalar(
-            select(func.min(rows.c.due)).where(rows.c.queue == queue, rows.c.state == "pending")
-        )
+        due: float | None = tx.scalar(select(func.min(rows.c.due)).where(rows.c.queue == queue, PENDING))
         return due
 
     def _claim(self, tx: Connection, pending: Sequence[AnyRow]) -> list[AnyRow]:
@@ -123,10 +121,10 @@ class LedgerWork(Face):
         if won:
             tx.execute(
                 update(rows)
-                .where(rows.c.job == bindparam("of_job"), rows.c.number == bindparam("of_row"))
-                .where(rows.c.state == "pending")
+                .where(rows.c.job == bindparam("its_job"), rows.c.number == bindparam("its_row"))
+                .where(PENDING)
                 .values(state=str(after(RowState.PENDING, Event.BEGIN)), attempt=rows.c.attempt + 1, holder=hold.token),
-                [{"of_job": row.job, "of_row": row.number} for row in won],
+                [{"its_job": row.job, "its_row": row.number} for row in won],
             )
 
     def _set_aside(self, tx: Connection, lost: Sequence[AnyRow], now: Moment) -> None:
@@ -141,11 +139,7 @@ class LedgerWork(Face):
             if winner is not None:
                 state = str(after(RowState.PENDING, Event.CLAIM_LOST))
                 values = {"state": state, "of_job": winner.job, "of_row": winner.row}
-            tx.execute(
-                update(rows)
-                .where(rows.c.job == row.job, rows.c.number == row.number, rows.c.state == "pending")
-                .values(values)
-            )
+            tx.execute(update(rows).where(rows.c.job == row.job, rows.c.number == row.number, PENDING).values(values))
 
     def _intents(
         self, tx: Connection, won: Sequence[AnyRow], hold: Hold, budget: Budget, now: Moment, send_within: float
@@ -218,8 +212,8 @@ class LedgerWork(Face):
         ]
         tx.execute(
             update(attempts)
-            .where(attempts.c.job == bindparam("of_job"), attempts.c.row == bindparam("of_row"))
-            .where(attempts.c.attempt == bindparam("of_attempt"))
+            .where(attempts.c.job == bindparam("its_job"), attempts.c.row == bindparam("its_row"))
+            .where(attempts.c.attempt == bindparam("its_attempt"))
             .values(
                 {
                     name: bindparam(f"new_{name}")
@@ -228,9 +222,9 @@ class LedgerWork(Face):
             ),
             [
                 {
-                    "of_job": job,
-                    "of_row": row,
-                    "of_attempt": attempt,
+                    "its_job": job,
+                    "its_row": row,
+                    "its_attempt": attempt,
                     "new_at_wall": s.at.wall,
                     "new_at_boot": s.at.boot,
                     "new_sent": int(s.left),

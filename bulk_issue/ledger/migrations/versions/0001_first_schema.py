@@ -180,12 +180,13 @@ def upgrade() -> None:
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
     op.create_index("rows_doubted", "rows", ["job", "number"], unique=False, sqlite_where=sa.text("doubted = 1"))
+    op.create_index("rows_in_flight", "rows", ["queue"], unique=False, sqlite_where=sa.text("state = 'in_flight'"))
     op.create_index(
-        "rows_open",
+        "rows_in_doubt",
         "rows",
-        ["queue", "state"],
+        ["queue", "given_up_wall", "number"],
         unique=False,
-        sqlite_where=sa.text("state IN ('in_flight', 'in_doubt')"),
+        sqlite_where=sa.text("state = 'in_doubt'"),
     )
     op.create_index(
         "rows_pending", "rows", ["queue", "due", "number"], unique=False, sqlite_where=sa.text("state = 'pending'")
