@@ -65,6 +65,8 @@ class Pool:
     blind: Callable[[], bool] = lambda: False
     #: Told of every account-wide pause, so that look-ups rest too.
     on_throttled: Callable[[float], None] = lambda _seconds: None
+    #: Awaited once, when the canary has its coupon and before any other row is begun.
+    after_canary: Callable[[], Awaitable[None]] | None = None
     begun: int = 0
     excess: int = 0
     #: Boot seconds of the latest answers, for the rate that people see.
@@ -110,6 +112,9 @@ class Pool:
             if busy:
                 await self._stirred()
             return not busy
+        if self.after_canary is not None and not busy and self.health.canaries >= max(self.health.limits.canary, 1):
+            read_canary, self.after_canary = self.after_canary, None
+            await read_canary()
         room = self._room()
         if room == 0:
             await self._stirred(self.health.ask_again_in(self.clock.now().boot))

@@ -271,6 +271,10 @@ class Work(Protocol):
         """No permit of the account is given for that long, in any process; the longest pause wins."""
         ...
 
+    async def pending(self, job: JobId) -> int:
+        """How many rows this job has to send: its own, and those that a failures file queued for it."""
+        ...
+
     async def tally(self, job: JobId) -> Tally:
         """Rows by state of the job; a LINKED row counts as the row that it is linked to."""
         ...
@@ -298,7 +302,7 @@ class Doubt:
     sent: Moment
     given_up: Moment
     if_absent: RowState
-    #: Codes that the ledger knows for other rows of this customer, in any case of letters.
+    #: Codes, in lower case, that the ledger knows for other rows of this customer.
     known_codes: frozenset[str] = field(repr=False)
     #: When a proven reader first found nothing, if it did.
     empty_since: Moment | None = None
@@ -310,10 +314,14 @@ class Issued:
 
     job: JobId
     row: int
+    series_id: int
     identifier: Identifier
     code: str = field(repr=False)
+    #: When its first request was begun, and when the last one was answered or given up.
     sent: Moment
     answered: Moment
+    #: Codes, in lower case, that the ledger knows for other rows of this customer.
+    known_codes: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,7 +384,7 @@ class Doubts(Protocol):
         ...
 
     async def doubted(self, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
-        """ISSUED rows of the job that were ever in doubt, by row number, for the last read."""
+        """ISSUED rows of the job that were ever in doubt, by row number, for the last read, with `known_codes`."""
         ...
 
     async def excess(self, job: JobId, row: int, code: str, because: str, now: Moment) -> None:

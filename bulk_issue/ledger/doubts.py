@@ -194,51 +194,24 @@ class LedgerDoubts(Face):
     def issued(self, tx: Connection, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
         found = tx.execute(
-            self._read_back()
+            _read_back(rows.c.attempt)
             .where(rows.c.queue == seq, rows.c.state == "issued", rows.c.kind == str(kind), rows.c.doubted == 0)
             .where(attempts.c.event == str(Event.ISSUED))
             .order_by(attempts.c.at_wall.desc())
             .limit(limit)
         )
-        return [_issued(row) for row in found]
+        return [_issued(row, frozenset()) for row in found]
 
     @transaction
     def doubted(self, tx: Connection, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
         found = tx.execute(
-            self._read_back()
+            _read_back(1)
             .where(rows.c.job == seq, DOUBTED, rows.c.state == "issued", rows.c.number > after_row)
             .order_by(rows.c.number)
             .limit(limit)
-        )
-        return [_issued(row) for row in found]
-
-    def _read_back(self) -> Any:
-        return (
-            select(
-                rows.c.number,
-                rows.c.kind,
-                rows.c.value,
-                rows.c.key,
-                rows.c.code,
-                jobs.c.id,
-                attempts.c.begun_wall.label("begun_wall"),
-                attempts.c.begun_boot.label("begun_boot"),
-                attempts.c.begun_boot_id.label("begun_boot_id"),
-                attempts.c.at_wall.label("at_wall"),
-                attempts.c.at_boot.label("at_boot"),
-                attempts.c.begun_boot_id.label("at_boot_id"),
-            )
-            .join(jobs, jobs.c.seq == rows.c.job)
-            .join(
-                attempts,
-                and_(
-                    attempts.c.job == rows.c.job,
-                    attempts.c.row == rows.c.number,
-                    attempts.c.attempt == rows.c.attempt,
-                ),
-            )
-        )
+        ).all()
+        return [_issued(row, codes_of_others(tx, row.scope, row.key, row.job, row.number)) for row in found]
 
     @transaction
     def excess(self, tx: Connection, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
@@ -257,14 +230,44 @@ def _identifier(row: AnyRow) -> Identifier:
     return Identifier(IdentifierKind(row.kind), row.value, row.key)
 
 
-def _issued(row: AnyRow) -> Issued:
+def _read_back(attempt: Any) -> Any:
+    """Rows with one of their attempts: when it was begun, and when it was answered."""
+    return (
+        select(
+            rows.c.job,
+            rows.c.number,
+            rows.c.kind,
+            rows.c.value,
+            rows.c.key,
+            rows.c.code,
+            jobs.c.id,
+            jobs.c.series_id,
+            jobs.c.scope,
+            attempts.c.begun_wall,
+            attempts.c.begun_boot,
+            attempts.c.begun_boot_id,
+            attempts.c.at_wall,
+            attempts.c.at_boot,
+            attempts.c.begun_boot_id.label("at_boot_id"),
+        )
+        .join(jobs, jobs.c.seq == rows.c.job)
+        .join(
+            attempts,
+            and_(attempts.c.job == rows.c.job, attempts.c.row == rows.c.number, attempts.c.attempt == attempt),
+        )
+    )
+
+
+def _issued(row: AnyRow, known_codes: frozenset[str]) -> Issued:
     sent = _moment(row, "begun")
     assert sent is not None
     return Issued(
         job=JobId(row.id),
         row=row.number,
+        series_id=row.series_id,
         identifier=_identifier(row),
         code=row.code,
         sent=sent,
         answered=_moment(row, "at") or sent,
+        known_codes=known_codes,
     )

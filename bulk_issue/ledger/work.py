@@ -307,6 +307,11 @@ class LedgerWork(Face):
     # --- counts -------------------------------------------------------------------------------------------------
 
     @transaction
+    def pending(self, tx: Connection, job: JobId) -> int:
+        queue = self._db.number(tx, job)
+        return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
+
+    @transaction
     def tally(self, tx: Connection, job: JobId) -> Tally:
         return tally(tx, self._db.number(tx, job))
 

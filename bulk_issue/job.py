@@ -1,0 +1,260 @@
+"""One run of one job: hold it, issue, reconcile, let it go.
+
+The order: become the holder (what a dead holder left in flight is in doubt from then on); send row by row until the
+canary has its coupon, and read that coupon back; issue the rest while rows in doubt are reconciled alongside; then
+reconcile what is left for a bounded time; then read once more every row that was ever in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from bulk_issue.config import Config, Pace
+from bulk_issue.ending import ExitCode, conclude
+from bulk_issue.errors import BulkIssueError
+from bulk_issue.health import Health, Limits, Stop, StopKind
+from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
+from bulk_issue.pool import Pool, Terms
+from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
+from bulk_issue.reconcile import Reconciler
+from bulk_issue.states import OPEN, RowState
+
+#: A job with at most so many pending rows goes at once, under `--pace auto`.
+AT_ONCE = 60
+#: Seconds between two looks at whether a row in doubt was settled.
+POLL = 1.0
+#: The ticker spends at most this share of the time on counting.
+TICK, TICK_SHARE = 0.5, 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended."""
+
+    job: Job
+    tally: Tally
+    exit_code: ExitCode
+    stop: Stop | None
+    excess: int
+    began: Moment
+    ended: Moment
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """Everything that one run of a job works with."""
+
+    job: Job
+    config: Config
+    series: Series | None
+    ledger: Ledger
+    issuer: Issuer
+    records: Records
+    clock: Clock
+    draw: Callable[[], float]
+    #: Makes a pacer: even or at once.
+    pacer: Callable[[bool], Limiter]
+    #: Paces look-ups.
+    lookups: Limiter
+    observer: Observer
+    #: Set to stop: no new intents, requests under way end.
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def issue(self) -> Ending:
+        """Issue what is pending, then settle what is in doubt."""
+        return await self._held(self._issue)
+
+    async def reconcile(self) -> Ending:
+        """Settle what is in doubt; issue nothing."""
+        return await self._held(self._reconcile)
+
+    async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]]) -> Ending:
+        began = self.clock.now()
+        job = self.job.spec.id
+        hold = await self.ledger.jobs.hold(job, self.config.budget, began)
+        state, because = JobState.STOPPED, "the run was cut short"
+        try:
+            if hold.recovered:
+                self._tell(f"{hold.recovered} rows were in flight when the last run died; they are in doubt now.")
+            stop = await work(hold, began)
+            tally, firsts = await self.ledger.work.tally(job), await self.ledger.work.firsts(job)
+            excess = await self.ledger.work.excess(job)
+            code = conclude(tally, firsts, excess, stop)
+            unfinished = any(tally.get(each, 0) for each in OPEN)
+            state = JobState.STOPPED if unfinished else JobState.ENDED
+            if tally.get(RowState.CANCELLED, 0):
+                state = JobState.CANCELLED
+            because = stop.because if stop is not None and unfinished else ""
+        finally:
+            await self.ledger.jobs.release(hold, state, because, self.clock.now())
+        found = await self.ledger.jobs.find(job)
+        assert found is not None
+        return Ending(
+            job=found,
+            tally=tally,
+            exit_code=code,
+            stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else None,
+            excess=excess,
+            began=began,
+            ended=self.clock.now(),
+        )
+
+    # --- the two kinds of work ----------------------------------------------------------------------------------
+
+    async def _issue(self, hold: Hold, began: Moment) -> Stop | None:
+        health = Health(limits=self._limits(), began=began.boot)
+        reconciler = self._reconciler(health)
+        await reconciler.load()
+        pending = await self.ledger.work.pending(hold.job)
+        pool = Pool(
+            hold=hold,
+            work=self.ledger.work,
+            issuer=self.issuer,
+            limiter=self.pacer(self._even(pending)),
+            clock=self.clock,
+            health=health,
+            terms=Terms(
+                budget=self.config.budget,
+                connections=self.config.connections,
+                send_within=self.config.send_within,
+                max_attempts=self.config.max_attempts,
+                generic=self._generic,
+                first=self.config.first,
+            ),
+            draw=self.draw,
+            asked=self.asked,
+            blind=lambda: reconciler.blind,
+            on_throttled=reconciler.rest,
+            after_canary=reconciler.read_canary,
+        )
+        async with self._alongside(reconciler, pool):
+            return await self._to_the_end(pool, reconciler)
+
+    async def _reconcile(self, _hold: Hold, began: Moment) -> Stop | None:
+        reconciler = self._reconciler(Health(limits=self._limits(), began=began.boot))
+        await reconciler.load()
+        async with self._alongside(reconciler, None):
+            await self._settle(reconciler, began.boot + self.config.reconcile_for)
+        return None
+
+    async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
+        deadline: float | None = None
+        while True:
+            await pool.drain()
+            if pool.stop is not None:
+                return pool.stop
+            if deadline is None:
+                deadline = self.clock.now().boot + self.config.reconcile_for
+            if not await self._settle(reconciler, deadline):
+                return pool.stop
+
+    async def _settle(self, reconciler: Reconciler, deadline: float) -> bool:
+        """Wait for the record; True if a row went back to pending, False if there is no more to wait for."""
+        job = self.job.spec.id
+        while True:
+            if await self.ledger.work.pending(job):
+                return True
+            if (await self.ledger.doubts.next_due(job)) is None:
+                break
+            late = self.clock.now().boot >= deadline
+            if self.asked.is_set() or late or reconciler.blind or await self._hopeless():
+                return False
+            await self.clock.sleep(POLL)
+        await reconciler.reread()
+        return False
+
+    async def _hopeless(self) -> bool:
+        """Whether no reader has proven itself and no coupon is there to prove one with."""
+        job, doubts = self.job.spec.id, self.ledger.doubts
+        if await doubts.readers(job):
+            return False
+        return not any([await doubts.issued(job, kind, 1) for kind in IdentifierKind])
+
+    # --- the parts ----------------------------------------------------------------------------------------------
+
+    def _reconciler(self, health: Health) -> Reconciler:
+        return Reconciler(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            work=self.ledger.work,
+            records=self.records,
+            limiter=self.lookups,
+            clock=self.clock,
+            draw=self.draw,
+            account=self.config.account.name,
+            grace=self.config.grace,
+            generic=self._generic,
+            on_settled=health.settled,
+            on_message=self._tell,
+        )
+
+    def _limits(self) -> Limits:
+        config = self.config
+        return Limits(max_doubt=config.max_doubt, max_failures=config.max_failures, canary=config.canary)
+
+    @property
+    def _generic(self) -> bool:
+        return self.series is not None and self.series.generic
+
+    def _even(self, pending: int) -> bool:
+        match self.config.pace:
+            case Pace.EVEN:
+                return True
+            case Pace.BURST:
+                return False
+            case Pace.AUTO:
+                return pending > min(AT_ONCE, self.config.rate)
+
+    @contextlib.asynccontextmanager
+    async def _alongside(self, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+        """Reconcile and report while the body runs."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
+                yield
+                for task in others:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+
+    async def _tick(self, pool: Pool | None) -> None:
+        while True:
+            started = self.clock.now()
+            await self._report(pool)
+            took = self.clock.now().since(started)
+            await self.clock.sleep(max(TICK, TICK_SHARE * took))
+
+    async def _report(self, pool: Pool | None) -> None:
+        tally = await self.ledger.work.tally(self.job.spec.id)
+        now = self.clock.now().boot
+        rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
+        limit = self.config.rate / self.config.per * 60.0
+        pending = tally.get(RowState.PENDING, 0)
+        phase = "issuing" if pending else "reconciling" if tally.get(RowState.IN_DOUBT, 0) else "finishing"
+        if pool is not None and pool.health.breaker_open:
+            phase = "waiting: too many answers are unclear"
+        self.observer(
+            Progress(
+                job=self.job.spec.id,
+                phase=phase,
+                tally=tally,
+                rows=self.job.rows,
+                rate=rate,
+                limit=limit,
+                seconds_left=pending / limit * 60.0 if pending else None,
+            )
+        )
+
+    def _tell(self, message: str) -> None:
+        self.observer(Progress(job=self.job.spec.id, phase="", tally={}, rows=self.job.rows, message=message))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that a group of tasks failed with: the first of ours, otherwise the first."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((error for error in leaves if isinstance(error, BulkIssueError)), leaves[0])

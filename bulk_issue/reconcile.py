@@ -1,0 +1,249 @@
+"""Settle rows in doubt from the server's record.
+
+The rule: nothing is concluded before the grace has passed since a request was given up, from a reader that hasn't
+proven itself, or from a look-up that failed in any way. Which coupon is whose is `candidates`' decision; this module
+asks, waits and writes down. It never sends an issue request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bulk_issue.candidates import Finding, Found, Nothing, Unsure, judge, measure
+from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Unreadable
+from bulk_issue.ports import Clock, Doubt, Doubts, Issued, Limiter, ReaderFacts, Records, Work
+from bulk_issue.retry import backoff
+from bulk_issue.states import Event, RowState
+
+#: Seconds between the two empty reads that absence takes, unless the measured lag asks for more.
+SECOND_LOOK = 10.0
+#: Seconds after the canary's answer at which it is read back, until it shows.
+READ_BACK_AT = (0.0, 1.0, 3.0, 8.0)
+#: Rows of one kind that are read back to prove a reader, before the next try.
+PROOFS = 3
+#: Seconds until a row is looked up again after a look-up that settled nothing.
+LOOK_AGAIN, LOOK_AGAIN_LONGEST = 5.0, 60.0
+#: Seconds until a refused reader is tried again.
+REFUSED_FOR = 300.0
+#: Seconds that the loop sleeps at most: another process may have left rows in doubt.
+NAP = 5.0
+
+_IF_ABSENT = {
+    RowState.PENDING: Event.ABSENT,
+    RowState.HELD: Event.ABSENT_HELD,
+    RowState.REJECTED: Event.ABSENT_REJECTED,
+}
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """One run's readers of the record."""
+
+    job: JobId
+    doubts: Doubts
+    work: Work
+    records: Records
+    #: Look-ups have a limit of their own.
+    limiter: Limiter
+    clock: Clock
+    draw: Callable[[], float]
+    account: str
+    grace: float
+    generic: bool = False
+    #: Told when a row was settled.
+    on_settled: Callable[[], None] = lambda: None
+    #: Told, once, what people should know about the readers.
+    on_message: Callable[[str], None] = lambda _text: None
+    #: Set whenever a row was settled.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _facts: dict[tuple[str, IdentifierKind], ReaderFacts] = field(default_factory=dict)
+    _refused_until: float = 0.0
+    _paused_until: float = 0.0
+    _told: bool = False
+    _tries: dict[tuple[JobId, int, int], int] = field(default_factory=dict)
+    _not_before: dict[tuple[JobId, int, int], float] = field(default_factory=dict)
+
+    @property
+    def blind(self) -> bool:
+        """Whether this account may not read the record at all."""
+        return self.clock.now().boot < self._refused_until
+
+    def rest(self, seconds: float) -> None:
+        """No look-ups for so long: the account was throttled."""
+        self._paused_until = max(self._paused_until, self.clock.now().boot + seconds)
+
+    async def load(self) -> None:
+        """Take up what readers had proven in earlier runs of this job."""
+        for facts in await self.doubts.readers(self.job):
+            self._facts[facts.endpoint, facts.kind] = facts
+
+    # --- proving a reader ---------------------------------------------------------------------------------------
+
+    async def read_canary(self) -> None:
+        """Read back a coupon that this job was just given, waiting a little for it to show."""
+        missed = False
+        for pause in READ_BACK_AT:
+            await self.clock.sleep(pause)
+            fresh = [issued for kind in IdentifierKind for issued in await self.doubts.issued(self.job, kind, 1)]
+            if not fresh or self.blind:
+                return
+            shown = [await self._read_back(issued, missed_before=missed) for issued in fresh]
+            if all(shown):
+                return
+            missed = True
+
+    async def _read_back(self, issued: Issued, *, missed_before: bool = False) -> bool:
+        reading = await self._read(issued.identifier)
+        if isinstance(reading, Unreadable):
+            return reading.problem is ReadProblem.REFUSED
+        facts = measure(issued, reading, missed_before=missed_before)
+        if facts is None:
+            return False
+        self._facts[facts.endpoint, facts.kind] = facts
+        await self.doubts.prove(self.job, facts, self.clock.now())
+        return True
+
+    async def _prove(self, kind: IdentifierKind) -> None:
+        for issued in await self.doubts.issued(self.job, kind, PROOFS):
+            if await self._read_back(issued):
+                return
+
+    # --- settling -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Settle what becomes due, until cancelled."""
+        while True:
+            await self.clock.sleep(await self.step())
+
+    async def step(self) -> float:
+        """Look up every row that is due now; seconds until another may be."""
+        now = self.clock.now()
+        if now.boot < max(self._paused_until, self._refused_until):
+            return min(max(self._paused_until, self._refused_until) - now.boot, NAP)
+        before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)
+        for doubt in await self.doubts.due(self.job, before, 100):
+            if self._ready(doubt):
+                await self._settle(doubt)
+            if self.clock.now().boot < max(self._paused_until, self._refused_until):
+                break
+        return await self._until_next()
+
+    async def _until_next(self) -> float:
+        now = self.clock.now()
+        first = await self.doubts.next_due(self.job)
+        if first is None:
+            return 1.0
+        waits = [self.grace - now.since(first)]
+        waits += [at - now.boot for at in self._not_before.values()]
+        return min(max(min((wait for wait in waits if wait > 0), default=1.0), 0.05), NAP)
+
+    def _ready(self, doubt: Doubt) -> bool:
+        now = self.clock.now().boot
+        return now >= self._not_before.get(_name(doubt), 0.0)
+
+    async def _settle(self, doubt: Doubt) -> None:
+        """One look at the record for one row."""
+        reading = await self._read(doubt.identifier)
+        finding: Finding
+        if isinstance(reading, Unreadable):
+            finding = Unsure(because=reading.reason)
+        else:
+            facts = self._facts.get((reading.endpoint, doubt.identifier.kind))
+            if facts is None:
+                await self._prove(doubt.identifier.kind)
+                facts = self._facts.get((reading.endpoint, doubt.identifier.kind))
+                if facts is not None:
+                    return  # look again with what is known now: this reading is older than the proof
+            finding = judge(doubt, reading, facts, grace=self.grace, generic=self.generic)
+        now = self.clock.now()
+        match finding:
+            case Found(coupon=coupon, at=at):
+                because = "found in Capillary's record"
+                done = await self.doubts.settle(doubt, Event.FOUND, coupon, because, at, now, shared=self.generic)
+                if not done:
+                    await self._later(doubt, "the coupon belongs to another row of this customer")
+                    return
+            case Nothing() if self._second_look(doubt, now):
+                event = _IF_ABSENT[doubt.if_absent]
+                await self.doubts.settle(doubt, event, None, "not in Capillary's record", None, now)
+            case Nothing():
+                await self.doubts.note(doubt, "nothing yet; one more look follows", now, empty=True)
+                self._not_before[_name(doubt)] = now.boot + self._second_after(doubt)
+                return
+            case Unsure(because=because):
+                await self._later(doubt, because)
+                return
+        self._tries.pop(_name(doubt), None)
+        self._not_before.pop(_name(doubt), None)
+        self.changed.set()
+        self.on_settled()
+
+    def _second_after(self, doubt: Doubt) -> float:
+        lags = [facts.lag for (_, kind), facts in self._facts.items() if kind == doubt.identifier.kind]
+        return max(SECOND_LOOK, 2 * max(lags, default=0.0))
+
+    def _second_look(self, doubt: Doubt, now: Moment) -> bool:
+        return doubt.empty_since is not None and now.since(doubt.empty_since) >= self._second_after(doubt)
+
+    async def _later(self, doubt: Doubt, because: str) -> None:
+        """Note a look-up that settled nothing, and when the next one is."""
+        now = self.clock.now()
+        await self.doubts.note(doubt, because, now, empty=False)
+        tries = self._tries[_name(doubt)] = self._tries.get(_name(doubt), 0) + 1
+        pause = backoff(tries - 1, self.draw(), first=LOOK_AGAIN, longest=LOOK_AGAIN_LONGEST)
+        self._not_before[_name(doubt)] = now.boot + pause
+
+    async def _read(self, identifier: Identifier) -> Reading | Unreadable:
+        await self.limiter.acquire(1)
+        reading = await self.records.coupons(identifier)
+        if isinstance(reading, Unreadable):
+            if reading.problem is ReadProblem.REFUSED:
+                self._refused_until = self.clock.now().boot + REFUSED_FOR
+                if not self._told:
+                    self._told = True
+                    self.on_message(
+                        "This account may not read coupons back: rows in doubt can only be settled by a person. "
+                        f"({reading.reason})"
+                    )
+            elif reading.problem is ReadProblem.THROTTLED:
+                seconds = reading.retry_after if reading.retry_after is not None else backoff(3, self.draw())
+                self.rest(seconds)
+                await self.work.pause(self.account, seconds, self.clock.now())
+        return reading
+
+    # --- the last read ------------------------------------------------------------------------------------------
+
+    async def reread(self) -> None:
+        """Read every issued row that was ever in doubt once more, and record a second coupon as excess."""
+        row = 0
+        while found := await self.doubts.doubted(self.job, row, 100):
+            for issued in found:
+                row = issued.row
+                reading = await self._read(issued.identifier)
+                if isinstance(reading, Unreadable):
+                    continue
+                facts = self._facts.get((reading.endpoint, issued.identifier.kind))
+                for code in self._second_coupons(issued, reading, facts):
+                    because = "a second coupon appeared in Capillary's record"
+                    await self.doubts.excess(self.job, issued.row, code, because, self.clock.now())
+
+    def _second_coupons(self, issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
+        """Codes that the record shows for the row beside its own, created since its first request."""
+        if facts is None or facts.offset is None or reading.server_time is None or self.generic:
+            return []
+        begun = reading.server_time - reading.at.since(issued.sent) + facts.offset
+        return [
+            coupon.code
+            for coupon in reading.coupons
+            if coupon.series_id == issued.series_id
+            and coupon.created is not None
+            and coupon.created >= begun
+            and coupon.issued_at in (None, facts.issued_at)
+            and coupon.code.casefold() not in issued.known_codes | {issued.code.casefold()}
+        ]
+
+
+def _name(doubt: Doubt) -> tuple[JobId, int, int]:
+    return doubt.job, doubt.row, doubt.attempt
