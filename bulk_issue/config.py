@@ -29,7 +29,7 @@ class Pace(StrEnum):
     BURST = "burst"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Account:
     """Whose credentials are used, where. Exactly one of (user, password) and (client_key, client_secret) is set."""
 
@@ -150,9 +150,9 @@ class Share:
         return share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run. Durations are seconds."""
+    """One run. Durations are seconds. Without slots, so that `Config.rate` is the default that the help shows."""
 
     account: Account
     series_id: int

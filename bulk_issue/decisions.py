@@ -31,7 +31,7 @@ class Decision:
 def read_decisions(path: Path) -> list[Decision]:
     """Every decision of the file, in its order; rows without one are left out. Raises `SourceError`."""
     try:
-        # Cells in another encoding stay readable around our own, which are ASCII; a decision with such bytes is refused.
+        # Cells in another encoding don't matter here, our own are ASCII; a decision with such bytes is refused.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return _decisions(path, file)
     except OSError as exc:

@@ -254,7 +254,5 @@ class Run:
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that a group of tasks failed with: the first of ours, otherwise the first."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    leaves = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((error for error in leaves if isinstance(error, BulkIssueError)), leaves[0])

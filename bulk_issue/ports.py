@@ -8,7 +8,7 @@ A write that the ledger refuses raises `LedgerUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Protocol
@@ -423,8 +423,9 @@ class Traffic:
     excess: int
     #: The most requests in any window of the account's `per` seconds, by our own clock.
     worst_window: int
+    #: When the first and the last of these requests were begun, epoch seconds.
     first_sent: float | None = None
-    last_answered: float | None = None
+    last_sent: float | None = None
 
 
 class Views(Protocol):
@@ -434,7 +435,17 @@ class Views(Protocol):
         """Every row in input order (or those whose shown state is among `states`), streamed."""
         ...
 
-    def traffic(self, job: JobId, per: float) -> Traffic: ...
+    def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
+        """The job's requests, those begun before `since` (epoch seconds) left out."""
+        ...
+
+    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
+        """Which of these identifier keys are claimed, and by which row. At most some thousands at a time."""
+        ...
+
+    def parents(self, job: JobId) -> Sequence[JobId]:
+        """The jobs whose rows this job's records are, or replace."""
+        ...
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         """(error code, reason, rows) of the rejected and invalid rows, most frequent first."""

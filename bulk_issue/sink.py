@@ -30,11 +30,12 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import ConfigError, LedgerError, SinkError
 from bulk_issue.model import Coupon, Job, JobId
 from bulk_issue.ports import ResultRow, Views
+from bulk_issue.rows import PROBLEMS
 from bulk_issue.states import RowState
 from bulk_issue.verdicts import remedy
 
 SUMMARY = "summary.json"
-RESULTS, FAILURES, IN_DOUBT = "results", "failures", "in_doubt"
+NAMES = RESULTS, FAILURES, IN_DOUBT = "results", "failures", "in_doubt"
 #: The `_status` of each state, and the file besides the results that such a row stands in. A LINKED row has neither:
 #: it shows as the row that it is linked to.
 SHOWN: Mapping[RowState, tuple[str, str | None]] = {
@@ -139,7 +140,7 @@ def _occupied(out: Path, job: JobId) -> str:
     try:
         facts = json.loads((out / SUMMARY).read_bytes())
     except FileNotFoundError:
-        names = [f"{name}.{ending}" for ending in Format for name in (RESULTS, FAILURES, IN_DOUBT)]
+        names = [f"{name}.{ending}" for ending in Format for name in NAMES]
         found = next((name for name in names if (out / name).exists()), "")
         return f"it holds a {found}, and no {SUMMARY} says whose" if found else ""
     except ValueError:
@@ -161,21 +162,21 @@ def _aside(out: Path) -> Iterator[Path]:
         yield Path(aside)
 
 
-def _publish(aside: Path, out: Path, names: Sequence[str]) -> list[Path]:
-    """Move finished files to their places, in that order, durably and readable for nobody else."""
-    for name in names:
+def _publish(aside: Path, out: Path, fresh: Sequence[str], stale: Sequence[str]) -> list[Path]:
+    """Move finished files to their places, in that order, durable and readable for nobody else; then remove others."""
+    for name in fresh:
         with (aside / name).open("rb") as file:
             os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
-    return [(aside / name).replace(out / name) for name in names]
-
-
-def _sync_folder(out: Path) -> None:
+    files = [(aside / name).replace(out / name) for name in fresh]
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
     folder = os.open(out, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return files
 
 
 # --- the files --------------------------------------------------------------------------------------------------
@@ -196,32 +197,33 @@ def write_results(
     are not those that were registered; either way the files from before stand untouched.
     """
     spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
+    counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
+
+    def facts() -> dict[str, Any]:
+        return replace(summary, counts=counts).facts()
+
     if file_format is Format.XLSX and job.rows >= SHEET_LINES:
         raise SinkError(f"{job.rows} rows don't fit: an Excel sheet ends at {SHEET_LINES} lines", hint=_as_csv(spec.id))
     try:
         if occupied := _occupied(out, spec.id):
             raise SinkError(f"{out}: {occupied}", hint=f"Write to another one: bulk-issue export {spec.id} --out …")
         with _aside(out) as aside:
-            counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
             with ExitStack() as tables:
                 write: dict[str, _Write] = {}
-                for name in (RESULTS, FAILURES, IN_DOUBT):
-                    header = (*spec.header, *ours, *((DECISION,) if name == IN_DOUBT else ()))
+                for name in NAMES:
+                    header = [*spec.header, *ours, *([DECISION] if name == IN_DOUBT else [])]
                     path = aside / f"{name}.{file_format}"
-                    if file_format is Format.CSV:
-                        table = _csv_table(path, header)
-                    else:
-                        facts = (lambda: replace(summary, counts=counts).facts()) if name == RESULTS else None
-                        table = _xlsx_table(path, header, facts, _as_csv(spec.id))
+                    table = _csv_table(path, header) if file_format is Format.CSV else _xlsx_table(path, header, facts)
                     write[name] = tables.enter_context(table)
-                found = _fill(views.results(spec.id), job, ours, write, counts)
-            facts = replace(summary, counts=counts).facts()
-            (aside / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n", encoding="ascii")
+                kept = _fill(views.results(spec.id), job, ours, write, counts)
+            (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
             # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
-            files = _publish(aside, out, [SUMMARY, *(f"{name}.{file_format}" for name in found)])
-            for name in {FAILURES, IN_DOUBT} - set(found):
-                (out / f"{name}.{file_format}").unlink(missing_ok=True)
-            _sync_folder(out)
+            files = _publish(
+                aside,
+                out,
+                fresh=[SUMMARY, *(f"{name}.{file_format}" for name in NAMES if name in kept)],
+                stale=[f"{name}.{file_format}" for name in NAMES if name not in kept],
+            )
     except (OSError, XlsxWriterException) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
@@ -231,10 +233,10 @@ def write_results(
 
 def _fill(
     rows: Iterator[ResultRow], job: Job, ours: Sequence[str], write: Mapping[str, _Write], counts: dict[str, int]
-) -> list[str]:
+) -> set[str]:
     """Write every row to its tables and count it; says which tables are worth keeping, the results always."""
-    width, shows, last, kept = len(job.spec.header), [_show(name) for name in ours], 0, {RESULTS: None}
-    write_result = write[RESULTS]
+    width, shows = len(job.spec.header), [_show(name) for name in ours]
+    last, kept, write_result = 0, {RESULTS}, write[RESULTS]
     for row in rows:
         if row.state not in SHOWN or row.number <= last:
             raise _bug(f"row {row.number} comes after row {last} as {row.state}", job)
@@ -248,11 +250,11 @@ def _fill(
         line = (*cells, *[show(row, coupon) for show in shows])
         write_result((*line, *surplus))
         if also:
-            kept[also] = None
-            write[also]((*line, *(("",) if also == IN_DOUBT else ()), *surplus))
+            kept.add(also)
+            write[also]((*line, "", *surplus) if also == IN_DOUBT else (*line, *surplus))
     if sum(counts.values()) != job.rows:
         raise _bug(f"{sum(counts.values())} rows, and {job.rows} were registered", job)
-    return list(kept)
+    return kept
 
 
 def _bug(what: str, job: Job) -> LedgerError:
@@ -278,10 +280,8 @@ def _csv_table(path: Path, header: Sequence[str]) -> Iterator[_Write]:
 
 
 @contextmanager
-def _xlsx_table(
-    path: Path, header: Sequence[str], facts: Callable[[], Mapping[str, Any]] | None, hint: str
-) -> Iterator[_Write]:
-    """A workbook with the table in one sheet, and what `facts` says at the end in another. Every cell is text."""
+def _xlsx_table(path: Path, header: Sequence[str], facts: Callable[[], Mapping[str, Any]]) -> Iterator[_Write]:
+    """A workbook of text cells. Failures have no second sheet, so that reading them back needs no choice of sheet."""
     book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
     book.use_zip64()
     try:
@@ -300,7 +300,7 @@ def _xlsx_table(
                     raise SinkError(
                         f"{path.name}, line {lines + 1}, column {column + 1}: the cell doesn't fit into Excel "
                         "(32 767 characters, 16 384 columns)",
-                        hint=hint,
+                        hint=_as_csv(facts()["job"]),
                     )
             lines += 1
 
@@ -308,7 +308,7 @@ def _xlsx_table(
         yield write
         sheet.autofilter(0, 0, lines - 1, len(header) - 1)
         sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{lines}"})
-        if facts is not None:
+        if path.stem == RESULTS:
             notes = book.add_worksheet("summary")
             notes.set_column(0, 1, 30, text)
             for line, (name, value) in enumerate(_flat(facts())):
@@ -371,7 +371,7 @@ def _number(value: int | None) -> str:
 def _reason(row: ResultRow) -> str:
     if row.state is RowState.DUPLICATE and row.first is not None:
         whose = "" if row.first.job == row.job else f" of job {row.first.job}"
-        stands = f": {SHOWN[row.first_state][0]}" if row.first_state in SHOWN else ""
+        stands = f": {SHOWN[row.first_state][0]}" if row.first_state is not None else ""
         return f"the same customer as row {row.first.row}{whose}{stands}"
     if row.state is RowState.IN_FLIGHT:
         return row.reason or "Its request was on the way when this file was written."
@@ -385,6 +385,8 @@ def _remedy(row: ResultRow) -> str:
                 f"bulk-issue reconcile {row.job} settles it from Capillary's record. By hand: write `issued CODE` or "
                 f"`not issued` into {DECISION} of in_doubt.csv and add --decisions in_doubt.csv"
             )
+        case RowState.INVALID if row.error_code in PROBLEMS:
+            return PROBLEMS[row.error_code][1]
         case RowState.ISSUED:
             return ""
         case _:

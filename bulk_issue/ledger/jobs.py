@@ -18,7 +18,7 @@ from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
-from bulk_issue.ledger.schema import IN_FLIGHT, accounts, attempts, jobs, rows, runs
+from bulk_issue.ledger.schema import IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
 from bulk_issue.ledger.work import in_doubt, tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
@@ -100,7 +100,7 @@ class LedgerJobs(Face):
                     org=spec.org,
                     series_id=spec.series_id,
                     again=spec.again,
-                    scope=f"{spec.org}/{spec.series_id}",
+                    scope=scope(spec.org, spec.series_id),
                     account=spec.account,
                     path=spec.path,
                     sha256=spec.sha256,

@@ -228,3 +228,8 @@ permits = Table(
     UniqueConstraint("job", "row", "attempt"),
 )
 Index("permits_free", permits.c.account, permits.c.free_boot)
+
+
+def scope(org: str, series_id: int) -> str:
+    """Where a customer counts once: the series of an org."""
+    return f"{org}/{series_id}"

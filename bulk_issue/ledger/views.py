@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import and_, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import Face
-from bulk_issue.ledger.schema import attempts, excess, jobs, lookups, rows
+from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, rows, scope
 from bulk_issue.model import JobId, Lineage
 from bulk_issue.ports import ResultRow, Traffic
 from bulk_issue.states import RowState
@@ -88,17 +88,17 @@ class LedgerViews(Face):
                     first_state=RowState(row.their_state) if row.their_state else None,
                 )
 
-    def traffic(self, job: JobId, per: float) -> Traffic:
+    def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            mine = attempts.c.job == seq
+            mine = and_(attempts.c.job == seq, attempts.c.begun_wall >= since)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
             requests, limited, first, last = connection.execute(
                 select(
                     func.count(),
                     func.count().filter(attempts.c.error_code == "http-429"),
                     func.min(attempts.c.begun_wall),
-                    func.max(attempts.c.at_wall),
+                    func.max(attempts.c.begun_wall),
                 ).where(mine, left)
             ).one()
             times = connection.execution_options(yield_per=STREAMED).execute(
@@ -111,8 +111,27 @@ class LedgerViews(Face):
                 excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
                 worst_window=_worst_window((at for (at,) in times), per),
                 first_sent=first,
-                last_answered=last,
+                last_sent=last,
             )
+
+    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
+        with self._db.read() as connection:
+            found = connection.execute(
+                select(claims.c.key, jobs.c.id, claims.c.row)
+                .join(jobs, jobs.c.seq == claims.c.job)
+                .where(claims.c.scope == scope(org, series_id), claims.c.again == again, claims.c.key.in_(keys))
+            )
+            return {key: Lineage(job=JobId(job), row=row) for key, job, row in found}
+
+    def parents(self, job: JobId) -> Sequence[JobId]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            found = connection.execute(
+                select(jobs.c.id)
+                .where(jobs.c.seq.in_(select(rows.c.of_job).where(rows.c.job == seq, rows.c.state != "duplicate")))
+                .order_by(jobs.c.seq)
+            )
+            return [JobId(name) for (name,) in found if name != job]
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as connection:

@@ -16,6 +16,8 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Any, Self
 
+from bulk_issue.errors import ConfigError
+
 
 @unique
 class Endpoint(StrEnum):
@@ -79,6 +81,7 @@ class Injected:
 
 Entry = Arrival | IssuedCoupon | Injected
 _KINDS: Mapping[str, type[Entry]] = {"arrival": Arrival, "coupon": IssuedCoupon, "fault": Injected}
+_HEADS = tuple(f'{{"{name}": {{'.encode() for name in _KINDS)
 _NAMES = {kind: (name, tuple(each.name for each in fields(kind))) for name, kind in _KINDS.items()}
 
 
@@ -120,7 +123,8 @@ class Book:
 
     # --- what the tests ask ---------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
+    @property
+    def coupons(self) -> int:
         """How many coupons exist."""
         return self._coupons
 
@@ -138,8 +142,9 @@ class Book:
 
     def issued_counts(self) -> Counter[tuple[int, int]]:
         """How many coupons requests have brought each (series, customer)."""
-        return Counter((each.series, each.customer) for coupons in self._by_series.values() for each in coupons
-                       if each.request)
+        return Counter(
+            (each.series, each.customer) for coupons in self._by_series.values() for each in coupons if each.request
+        )
 
     def duplicates(self, series: int) -> dict[int, list[IssuedCoupon]]:
         """Customers whom requests have brought more than one coupon of the series, with those coupons."""
@@ -185,12 +190,20 @@ class Book:
                 self.faults.append(entry)
 
     def _load(self, path: Path) -> None:
-        if not path.exists():
+        if not path.is_file():
             return
         with path.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):  # a kill may leave the last line torn: what it said never happened
-                    self._enter(_entry(json.loads(line)))
+            for number, line in enumerate(lines, 1):
+                try:
+                    if line.endswith(b"\n"):
+                        self._enter(_entry(json.loads(line)))
+                    elif not any(line.startswith(head) or head.startswith(line) for head in _HEADS):
+                        raise ValueError
+                    # Otherwise it was torn by a kill: what it said never happened.
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    raise ConfigError(
+                        f"line {number} of {path} is not of a sandbox's book", hint="Give another file for the book."
+                    ) from None
 
 
 def _entry(line: dict[str, dict[str, Any]]) -> Entry:
@@ -202,7 +215,10 @@ def _entry(line: dict[str, dict[str, Any]]) -> Entry:
 
 def _open(path: Path) -> int:
     """The file for appending, without a torn last line."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as exc:
+        raise ConfigError(f"the book can't be kept in {path}", hint="Its folder must exist and be writable.") from exc
     os.fchmod(file, 0o600)
     os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
     return file

@@ -105,11 +105,6 @@ class Customers:
             customer = self._register(named)
         return customer if customer is not None and customer.registered else None
 
-    def refusal(self, named: str) -> int:
-        """The code that every issue for this name draws; 0 for none."""
-        customer = self._by_name.get(named)
-        return customer.refusal if customer else 701
-
     def _register(self, named: str) -> Customer:
         kind, _, value = named.partition(":")
         known = self._by_name.get(name(IdentifierKind.ID, str(customer_id(named))))

@@ -72,8 +72,10 @@ def written_iso(moment: float, dates: Dates) -> str:
 
 
 def utc(moment: float) -> str:
+    """A moment in UTC, marked Z."""
     return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def india(moment: float) -> str:
+    """A moment as the wall clock of +05:30, marked so."""
     return datetime.fromtimestamp(int(moment), INDIA).isoformat()

@@ -1,0 +1,434 @@
+"""The composition root: a `Config` and a file become ledger, client, run and result files.
+
+The only module that knows every adapter. The faces (command line, web page, library) call it and nothing below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bulk_issue import __version__, rows
+from bulk_issue.client import Client
+from bulk_issue.clock import SystemClock
+from bulk_issue.config import Config, Reading
+from bulk_issue.decisions import read_decisions
+from bulk_issue.ending import ExitCode, conclude
+from bulk_issue.errors import ConfigError, JobHalted
+from bulk_issue.job import Ending, Run
+from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.limiter import Pacer
+from bulk_issue.model import (
+    IdentifierKind,
+    Job,
+    JobId,
+    JobSpec,
+    JobState,
+    Lineage,
+    Moment,
+    ReadProblem,
+    Row,
+    Series,
+)
+from bulk_issue.ports import JobSummary, Observer, Progress, Traffic
+from bulk_issue.sink import Columns, Format, Summary, Written, claim_folder, write_results
+from bulk_issue.source import Source, open_source, valid_email
+from bulk_issue.states import RowState
+from bulk_issue.survey import Survey, survey
+
+#: Look-ups a minute: documented as 1 000 for v1.1 and unlimited for v2, kept well below.
+LOOKUPS, LOOKUPS_PER = 300, 60.0
+#: Seconds between the tries to read the series' facts, which nothing can start without.
+SERIES_PAUSES = (0.5, 2.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where result files go, and what is in them."""
+
+    #: None: beside the input.
+    out: Path | None = None
+    columns: Columns = Columns.STANDARD
+    format: Format = Format.CSV
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a finished command has to tell."""
+
+    job: Job
+    ending: Ending
+    summary: Summary
+    out: Path
+    written: Written
+    reasons: Sequence[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What `check` found, before anything is sent."""
+
+    columns: dict[str, str]
+    blank: int
+    survey: Survey
+    series: Series | None = None
+    #: What couldn't be checked, and why.
+    notes: list[str] = field(default_factory=list)
+
+
+#: Asked before a job starts, with the job and how many rows it has to send; False: not now.
+Confirm = Callable[[Job, Series | None, int], bool]
+#: Asked what to do about an unfinished job of an earlier content of the same file; True: finish it first.
+FinishFirst = Callable[[JobSummary], bool]
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
+    """The ledger, closed again afterwards."""
+    ledger = await open_ledger(path)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+# --- run, resume, retry, reconcile ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """What the running commands share: an open ledger, a client, and whom to tell."""
+
+    config: Config
+    ledger: SqliteLedger
+    client: Client
+    clock: SystemClock
+    observer: Observer
+    asked: asyncio.Event
+    files: Files
+
+    async def run(self, path: Path, confirm: Confirm, finish_first: FinishFirst) -> Report:
+        """Register the file's job or find it, and issue."""
+        with open_source(path, self.config.reading) as source:
+            places = rows.columns(source.header, self.config.reading.map, self.config.reading.identify_by)
+            series = await self.series()
+            spec = self.spec(source, path, await self.org(series))
+            job = await self.ledger.jobs.find(spec.id)
+            if job is None or job.state is JobState.REGISTERING:
+                await self._finish_earlier(spec, finish_first)
+            out = self._out(spec)
+            claim_folder(out, spec.id)
+            chunks = _judged(source, places, self.config.reading)
+            job = await self.ledger.jobs.register(spec, chunks, lambda: source.blank, self.clock.now())
+        return await self._issue(job, series, confirm)
+
+    async def resume(self, job: Job, confirm: Confirm) -> Report:
+        """Go on with a registered job, without its file."""
+        series = await self.series()
+        org = await self.org(series)
+        if org != job.spec.org:
+            raise ConfigError(
+                f"job {job.spec.id} belongs to org {job.spec.org}, these credentials to {org}",
+                hint="Use the credentials of the job's org.",
+            )
+        claim_folder(self._out(job.spec), job.spec.id)
+        return await self._issue(job, series, confirm)
+
+    async def reconcile(self, job: Job) -> Report:
+        """Settle rows in doubt now; issue nothing."""
+        return await self._report(await self._run(job, await self.series()).reconcile())
+
+    async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
+        """Record a person's decisions; how many settled a row, and how many came too late."""
+        decisions = read_decisions(path)
+        if not decisions:
+            raise ConfigError(
+                f"{path} holds no decision", hint="Fill in its _decision column: `issued CODE` or `not issued`."
+            )
+        strangers = {decision.lineage.job for decision in decisions} - {job.spec.id}
+        if strangers:
+            raise ConfigError(
+                f"{path} is about job {', '.join(sorted(strangers))}, not {job.spec.id}", hint="Name that job instead."
+            )
+        now = self.clock.now()
+        landed = [
+            await self.ledger.doubts.decide(decision.lineage, decision.code, who, why, now) for decision in decisions
+        ]
+        return sum(landed), len(landed) - sum(landed)
+
+    async def _issue(self, job: Job, series: Series | None, confirm: Confirm) -> Report:
+        pending = await self.ledger.work.pending(job.spec.id)
+        if pending and not confirm(job, series, pending):
+            raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
+        return await self._report(await self._run(job, series).issue())
+
+    def _run(self, job: Job, series: Series | None) -> Run:
+        config = self.config
+        return Run(
+            job=job,
+            config=config,
+            series=series,
+            ledger=self.ledger,
+            issuer=self.client,
+            records=self.client,
+            clock=self.clock,
+            draw=random.SystemRandom().random,
+            pacer=lambda even: Pacer(config.rate, config.per, even=even),
+            lookups=Pacer(LOOKUPS, LOOKUPS_PER, even=True),
+            observer=self.observer,
+            asked=self.asked,
+        )
+
+    async def _finish_earlier(self, spec: JobSpec, finish_first: FinishFirst) -> None:
+        """Another content of the same file may have an unfinished job: that one comes first."""
+        for earlier in await self.ledger.jobs.all():
+            theirs = earlier.job.spec
+            same = (theirs.path, theirs.org, theirs.series_id, theirs.again) == (
+                spec.path,
+                spec.org,
+                spec.series_id,
+                spec.again,
+            )
+            unfinished = any(earlier.tally.get(state, 0) for state in (RowState.PENDING, RowState.IN_FLIGHT))
+            if not same or not unfinished or theirs.id == spec.id or earlier.job.state is JobState.CANCELLED:
+                continue
+            if not finish_first(earlier):
+                raise ConfigError(
+                    f"job {theirs.id}, of an earlier content of this file, isn't finished",
+                    hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
+                )
+            report = await self._issue(earlier.job, await self.series(), lambda *_: True)
+            if report.ending.exit_code in (ExitCode.STOPPED, ExitCode.ASKED):
+                raise JobHalted(
+                    f"job {theirs.id}, of an earlier content of this file, stopped again: "
+                    f"{report.ending.stop.because if report.ending.stop else 'not all rows are done'}",
+                    hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
+                )
+
+    # --- whose job it is ----------------------------------------------------------------------------------------
+
+    def spec(self, source: Source, path: Path, org: str) -> JobSpec:
+        """The job that this content is, for this series, org and `--again` name."""
+        config = self.config
+        identity = "\n".join((org, str(config.series_id), config.again, source.sha256))
+        return JobSpec(
+            id=JobId(hashlib.sha256(identity.encode()).hexdigest()[:10]),
+            org=org,
+            series_id=config.series_id,
+            again=config.again,
+            account=config.account.name,
+            path=str(path.absolute()),
+            sha256=source.sha256,
+            header=source.header,
+            reading=config.reading.as_text(),
+        )
+
+    async def series(self) -> Series | None:
+        """The series' facts, None if this account may not read them; raises `JobHalted` if nothing can be asked."""
+        found = await self.client.series(self.config.series_id)
+        for pause in SERIES_PAUSES:
+            if isinstance(found, Series) or found.problem in (ReadProblem.NOT_FOUND, ReadProblem.REFUSED):
+                break
+            await self.clock.sleep(pause)
+            found = await self.client.series(self.config.series_id)
+        if isinstance(found, Series):
+            return found
+        if found.problem is ReadProblem.NOT_FOUND:
+            raise JobHalted(
+                f"Capillary knows no coupon series {self.config.series_id}",
+                hint="Check --series; nothing was issued.",
+            )
+        if found.problem is ReadProblem.REFUSED:
+            self._tell(f"The series' facts can't be read ({found.reason}); only sending will show whether it is open.")
+            return None
+        raise JobHalted(f"Capillary can't be asked: {found.reason}", hint="Nothing was issued. Run it again later.")
+
+    async def org(self, series: Series | None) -> str:
+        """The org whose customers and series these are: the scope of jobs and claims, so it must never waver."""
+        account = self.config.account
+        named = self.config.org or await self.client.org() or (series.org_id if series else None)
+        known = await self.ledger.jobs.account(account.name)
+        if known is not None:
+            if named is not None and known not in {named, account.host}:
+                raise ConfigError(
+                    f"this account belonged to org {known} and now says {named}",
+                    hint="Use the credentials of the org, or another --ledger for another org.",
+                )
+            return known
+        if named is None:
+            others = await self.ledger.jobs.orgs(account.host)
+            if others:
+                raise ConfigError(
+                    "neither the token nor the series says which org this account belongs to",
+                    hint=f"Say it with --org; this ledger knows {', '.join(sorted(others))} on this host.",
+                )
+            named = account.host
+            self._tell(f"Capillary doesn't say which org this is; {named} stands for it in the ledger.")
+        elif account.host in await self.ledger.jobs.orgs(account.host):
+            # earlier runs could only name the host: their claims must go on to count
+            named = account.host
+        learnt = await self.ledger.jobs.account(account.name, named)
+        assert learnt is not None
+        return learnt
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    def _out(self, spec: JobSpec) -> Path:
+        return self.files.out or default_out(spec)
+
+    async def _report(self, ending: Ending) -> Report:
+        """Write the files, also those of the jobs whose rows a failures file retried, where they still stand."""
+        views, job = self.ledger.views, ending.job
+        out = self._out(job.spec)
+        summary = _summary(self.ledger, ending, self.config)
+        written = await asyncio.to_thread(
+            write_results, views, job, out, summary, columns=self.files.columns, file_format=self.files.format
+        )
+        await self._refresh_parents(job)
+        return Report(
+            job=job, ending=ending, summary=summary, out=out, written=written, reasons=views.reasons(job.spec.id)
+        )
+
+    async def _refresh_parents(self, job: Job) -> None:
+        for name in self.ledger.views.parents(job.spec.id):
+            parent = await self.ledger.jobs.find(name)
+            if parent is not None and (default_out(parent.spec) / "summary.json").exists():
+                ending = await standing(self.ledger, parent, self.clock.now())
+                out, summary = default_out(parent.spec), _summary(self.ledger, ending, self.config)
+                await asyncio.to_thread(
+                    write_results,
+                    self.ledger.views,
+                    parent,
+                    out,
+                    summary,
+                    columns=self.files.columns,
+                    file_format=self.files.format,
+                )
+
+    def _tell(self, message: str) -> None:
+        self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+@asynccontextmanager
+async def desk(config: Config, observer: Observer, asked: asyncio.Event, files: Files) -> AsyncIterator[Desk]:
+    """Everything that a running command needs, closed again afterwards."""
+    clock = SystemClock()
+    async with (
+        opened(config.ledger) as ledger,
+        Client(
+            config.account,
+            clock,
+            timeout=config.timeout,
+            connections=config.connections,
+            series_id=config.series_id,
+        ) as client,
+    ):
+        yield Desk(
+            config=config, ledger=ledger, client=client, clock=clock, observer=observer, asked=asked, files=files
+        )
+
+
+# --- without Capillary ------------------------------------------------------------------------------------------
+
+
+async def check(path: Path, reading: Reading, config: Config | None) -> Checked:
+    """Everything that can be known before the first issue; with a `config`, also what Capillary and the ledger say."""
+    notes: list[str] = []
+    with open_source(path, reading) as source:
+        places = rows.columns(source.header, reading.map, reading.identify_by)
+        named = {str(kind): source.header[at] for kind, at in places.items()}
+        chunks = _judged(source, places, reading)
+        if config is None:
+            notes.append("Without --series and credentials, served customers and the series' facts aren't checked.")
+            return Checked(columns=named, survey=survey(chunks), blank=source.blank, notes=notes)
+        asked, told = asyncio.Event(), notes.append
+        async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
+            series = await at.series()
+            org = await at.org(series)
+            views, again = at.ledger.views, config.again
+            own = at.spec(source, path, org).id
+
+            def served(keys: Sequence[str]) -> dict[str, Lineage]:
+                claims = views.served(org, config.series_id, again, keys)
+                return {key: claim for key, claim in claims.items() if claim.job != own}
+
+            counted = survey(chunks, served)
+        return Checked(columns=named, survey=counted, blank=source.blank, series=series, notes=notes)
+
+
+async def standing(ledger: SqliteLedger, job: Job, now: Moment) -> Ending:
+    """How a job stands, as an ending, without running it."""
+    name = job.spec.id
+    tally, firsts = await ledger.work.tally(name), await ledger.work.firsts(name)
+    excess = await ledger.work.excess(name)
+    return Ending(
+        job=job,
+        tally=tally,
+        exit_code=conclude(tally, firsts, excess, None),
+        stop=None,
+        excess=excess,
+        began=now,
+        ended=now,
+    )
+
+
+async def export(ledger: SqliteLedger, job: Job, files: Files, config: Config | None = None) -> Report:
+    """Write a job's files again, from the ledger alone."""
+    ending = await standing(ledger, job, SystemClock().now())
+    out = files.out or default_out(job.spec)
+    claim_folder(out, job.spec.id)
+    summary = _summary(ledger, ending, config)
+    written = await asyncio.to_thread(
+        write_results, ledger.views, job, out, summary, columns=files.columns, file_format=files.format
+    )
+    reasons = ledger.views.reasons(job.spec.id)
+    return Report(job=job, ending=ending, summary=summary, out=out, written=written, reasons=reasons)
+
+
+def default_out(spec: JobSpec) -> Path:
+    """Where a job's files go unless --out says otherwise: beside its input."""
+    path = Path(spec.path)
+    return path.with_name(f"{path.name}-results") / f"{spec.series_id}-{spec.id}"
+
+
+def _judged(source: Source, places: Mapping[IdentifierKind, int], reading: Reading) -> Iterator[list[Row]]:
+    for chunk in source.chunks():
+        yield [rows.judge(record, places, reading.identify_by, valid_email) for record in chunk]
+
+
+def _summary(ledger: SqliteLedger, ending: Ending, config: Config | None) -> Summary:
+    spec, job = ending.job.spec, ending.job
+    rate, per = (config.rate, config.per) if config else (300, 60.0)
+    traffic = ledger.views.traffic(spec.id, per)
+    lately = ledger.views.traffic(spec.id, per, ending.began.wall)
+    return Summary(
+        job=spec.id,
+        file=Path(spec.path).name,
+        file_sha256=spec.sha256,
+        series_id=spec.series_id,
+        org=spec.org,
+        started_at=job.started,
+        ended_at=job.ended,
+        duration_s=round(ending.ended.since(ending.began), 3),
+        rows=job.rows,
+        requests=traffic.requests,
+        responses_429=traffic.responses_429,
+        lookups=traffic.lookups,
+        utilisation=_utilisation(lately, rate, per),
+        worst_window=traffic.worst_window,
+        excess=ending.excess,
+        exit_code=int(ending.exit_code),
+        version=__version__,
+    )
+
+
+def _utilisation(traffic: Traffic, rate: int, per: float) -> float | None:
+    """How densely a run's requests followed one another, against the limit; None for less than one window."""
+    if traffic.first_sent is None or traffic.last_sent is None or traffic.last_sent - traffic.first_sent < per:
+        return None
+    return round((traffic.requests - 1) / (traffic.last_sent - traffic.first_sent) / (rate / per), 4)

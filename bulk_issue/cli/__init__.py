@@ -1,0 +1,446 @@
+"""The command line: arguments in, words and an exit code out. Everything else is `app`'s.
+
+Importing this module loads neither pandas nor aiohttp nor SQLAlchemy: `--help` answers at once, and each command
+imports what it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+import platformdirs
+
+from bulk_issue import __version__
+from bulk_issue.cli import options as opt
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import BulkIssueError, ConfigError
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Desk, Files, Report
+    from bulk_issue.ledger import SqliteLedger
+    from bulk_issue.model import Job, Series
+    from bulk_issue.ports import JobSummary
+
+T = TypeVar("T")
+
+
+def main() -> NoReturn:
+    """Run a command and exit as documented, whatever happens."""
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        click.echo("Nothing was started.", err=True)
+        return ExitCode.ASKED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except BulkIssueError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+        return ExitCode.ASKED
+    except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
+        where = _keep_details()
+        click.echo("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
+        click.echo(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
+        return ExitCode.TROUBLE
+    return int(done) if isinstance(done, int) else ExitCode.DONE
+
+
+def _keep_details() -> Path:
+    """Write the traceback to a file that only its owner can read."""
+    folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
+    except OSError:
+        traceback.print_exc()
+        return Path("this terminal, above")
+    return path
+
+
+def _run(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+    """The one event loop. The first signal asks the run to stop, the second leaves at once."""
+
+    async def supervised() -> T:
+        asked = asyncio.Event()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            if asked.is_set():
+                task.cancel()
+            asked.set()
+            click.echo("Stopping: what is under way ends first. Once more to leave at once.", err=True)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        return await work(asked)
+
+    return asyncio.run(supervised())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bulk-issue")
+def commands() -> None:
+    """Issue exactly one Capillary coupon to each customer of a file.
+
+    Running the same command again is always right: it goes on where it stopped and sends nothing twice.
+    """
+
+
+# --- run, check -------------------------------------------------------------------------------------------------
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@opt.option("--series", type=int, required=True, help="The coupon series.")
+@opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
+@opt.profile_options
+@opt.account_options
+@opt.reading_options
+@opt.limit_options
+@opt.files_options
+@opt.ledger_option
+@opt.talk_options
+def run(file: Path, series: int, again: str, **options: Any) -> int:
+    """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
+    config = opt.config(options, series, again, reading=opt.reading(options))
+    return _session(
+        options,
+        config,
+        lambda desk: desk.run(file, _confirm(options, config.rate, config.per), _finish_first(options)),
+        ["bulk-issue", *sys.argv[1:]],
+    )
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@opt.option("--series", type=int, help="The coupon series; without it only the file is checked.")
+@opt.option("--again", default="", help="The name under which customers are served again.")
+@opt.profile_options
+@opt.account_options
+@opt.reading_options
+@opt.limit_options
+@opt.ledger_option
+@opt.option("--json", "as_json", is_flag=True, help="For machines.")
+def check(file: Path, series: int | None, again: str, **options: Any) -> int:
+    """Show what FILE holds and what a run would do. Issues nothing."""
+    from bulk_issue import app
+    from bulk_issue.cli import words
+
+    reading = opt.reading(options)
+    config = opt.config(options, series, again, reading=reading) if series is not None else None
+    checked = _run(lambda _asked: app.check(file, reading, config))
+    if options["as_json"]:
+        click.echo(json.dumps(asdict(checked), indent=2, default=str))
+    else:
+        _say(words.check_words(checked, options["rate"], options["per"]))
+    return ExitCode.FAILURES if checked.survey.problems else ExitCode.DONE
+
+
+# --- go on with a job -------------------------------------------------------------------------------------------
+
+
+def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]], click.Command]:
+    """What the commands that go on with a registered job have in common."""
+    return lambda command: commands.command(name)(
+        click.argument("job", required=required)(
+            opt.stacked(
+                opt.profile_options,
+                opt.account_options,
+                opt.limit_options,
+                opt.files_options,
+                opt.ledger_option,
+                opt.talk_options,
+            )(command)
+        )
+    )
+
+
+@_job_command("resume", required=False)
+def resume(job: str | None, **options: Any) -> int:
+    """Go on with JOB without its file; without JOB, with the only one that isn't finished."""
+    return _resume(job, options)
+
+
+@click.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
+def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
+    """Put JOB's rejected rows back, all or by --code, and issue them."""
+    from bulk_issue import app
+
+    async def put_back() -> int:
+        async with app.opened(options["ledger"]) as ledger:
+            found = await _find(ledger, job)
+            return await ledger.jobs.retry(found.spec.id, codes)
+
+    rows = _run(lambda _asked: put_back())
+    if not options["quiet"]:
+        click.echo(f"{rows} rejected rows are pending again.", err=True)
+    return _resume(job, options)
+
+
+retry = _job_command("retry", required=True)(_retry)
+
+
+@click.option(
+    "--decisions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="in_doubt.csv with its _decision column filled in: `issued CODE` or `not issued`.",
+)
+@click.option("--why", default="", help="Why you decided so; kept with the decisions.")
+def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
+    """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
+
+    async def settle(desk: Desk, found: Job) -> Report:
+        if decisions is not None:
+            landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
+            click.echo(
+                f"{landed} decisions recorded" + (f", {late} rows were settled already" if late else ""), err=True
+            )
+        return await desk.reconcile(found)
+
+    return _on_job(job, options, settle, ["bulk-issue", "reconcile", job])
+
+
+reconcile = _job_command("reconcile", required=True)(_reconcile)
+
+
+def _resume(job: str | None, options: dict[str, Any]) -> int:
+    async def go_on(desk: Desk, found: Job) -> Report:
+        return await desk.resume(found, _confirm(options, desk.config.rate, desk.config.per))
+
+    return _on_job(job, options, go_on, ["bulk-issue", "resume", *([job] if job else [])])
+
+
+def _on_job(
+    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[Report]], again: list[str]
+) -> int:
+    """Find the job, take its series and name, and work on it."""
+    from bulk_issue import app
+
+    async def look() -> Job:
+        async with app.opened(options["ledger"]) as ledger:
+            return await _find(ledger, job)
+
+    found = _run(lambda _asked: look())
+    config = opt.config(options, found.spec.series_id, found.spec.again)
+    return _session(options, config, lambda desk: work(desk, found), again)
+
+
+# --- without Capillary ------------------------------------------------------------------------------------------
+
+
+@commands.command()
+@click.argument("job", required=False)
+@opt.ledger_option
+@opt.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
+    """List all jobs, or show one."""
+    from bulk_issue import app
+    from bulk_issue.cli import words
+
+    async def look() -> Iterable[str]:
+        async with app.opened(ledger) as opened:
+            jobs = await opened.jobs.all()
+            if job is not None:
+                one = _matching(jobs, job)
+                if as_json:
+                    return [json.dumps(words.as_facts(one), indent=2)]
+                name = one.job.spec.id
+                running = opened.jobs.running_elsewhere(name)
+                return list(words.job_words(one, opened.views.reasons(name), running=running))
+            if as_json:
+                return [json.dumps(words.as_facts(each)) for each in jobs]
+            return list(words.jobs_table(jobs)) or [f"No jobs yet in {ledger}."]
+
+    _say(_run(lambda _asked: look()))
+    return ExitCode.DONE
+
+
+@commands.command()
+@click.argument("job")
+@opt.ledger_option
+def cancel(job: str, ledger: Path) -> int:
+    """Put JOB's pending rows aside. Rows in doubt are still reconciled."""
+    from bulk_issue import app
+
+    async def put_aside() -> tuple[Job, int]:
+        async with app.opened(ledger) as opened:
+            found = await _find(opened, job)
+            return found, await opened.jobs.cancel(found.spec.id)
+
+    found, rows = _run(lambda _asked: put_aside())
+    click.echo(f"Job {found.spec.id} is cancelled; {rows} rows were put aside.")
+    return ExitCode.DONE
+
+
+@commands.command()
+@click.argument("job")
+@opt.files_options
+@opt.ledger_option
+def export(job: str, ledger: Path, **options: Any) -> int:
+    """Write JOB's files again, from the ledger alone."""
+    from bulk_issue import app
+    from bulk_issue.cli import words
+
+    async def write() -> Report:
+        async with app.opened(ledger) as opened:
+            return await app.export(opened, await _find(opened, job), _files(options))
+
+    report = _run(lambda _asked: write())
+    _say(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id]))
+    return ExitCode.DONE
+
+
+# --- the stand-in ------------------------------------------------------------------------------------------------
+
+
+@commands.command()
+@opt.option("--host", default="127.0.0.1", help="Loopback address to listen on.")
+@opt.option("--port", type=int, default=8080, help="0 takes a free one.")
+@opt.option("--rate", type=int, default=300, help="The strict limit: so many requests … 0: none.")
+@opt.option("--per", type=opt.Duration(), default="60", help="… in any window of so long.")
+@opt.option("--latency", type=float, default=0.05, help="Seconds that an answer takes.")
+@opt.option("--jitter", type=float, default=0.02, help="… give or take so many.")
+@opt.option(
+    "--faults", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that something goes wrong with."
+)
+@opt.option("--seed", type=int, default=0, help="Which faults, of all that could be.")
+@opt.option("--book", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps what was really issued.")
+def sandbox(**options: Any) -> int:
+    """Run a stand-in for Capillary's API on this machine, to try everything without a real coupon.
+
+    Mobiles that end in 0701, 0740, 0742 or 0709 are refused with that code.
+    """
+    from bulk_issue.sandbox.server import Sandbox
+    from bulk_issue.sandbox.settings import Settings
+
+    host, port = options.pop("host"), options.pop("port")
+
+    async def serve(asked: asyncio.Event) -> None:
+        async with Sandbox(Settings(**options), host=host, port=port) as box:
+            series = ", ".join(str(each.id) for each in box.settings.series)
+            _say(
+                [
+                    f"Sandbox: {box.url}   (series {series}; Ctrl-C ends it)",
+                    f"  Basic:  --user {box.user}   BULK_ISSUE_PASSWORD={box.password}",
+                    f"  OAuth:  --client-key {box.client_key}   BULK_ISSUE_CLIENT_SECRET={box.client_secret}",
+                ]
+            )
+            await asked.wait()
+
+    _run(serve)
+    return ExitCode.DONE
+
+
+# --- shared -----------------------------------------------------------------------------------------------------
+
+
+def _session(options: dict[str, Any], config: Any, work: Callable[[Desk], Awaitable[Report]], again: list[str]) -> int:
+    """Run what talks to Capillary, show how it goes, say how it ended."""
+    from bulk_issue import app
+    from bulk_issue.cli import words
+    from bulk_issue.progress import Reporter
+
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+        reporter.say(f"Ledger: {config.ledger}")
+
+        async def session(asked: asyncio.Event) -> Report:
+            async with app.desk(config, reporter, asked, _files(options)) as desk:
+                return await work(desk)
+
+        report = _run(session)
+    if options["as_json"]:
+        facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
+        click.echo(json.dumps(facts))
+    else:
+        _say(words.report_words(report, again))
+    return report.ending.exit_code
+
+
+def _files(options: dict[str, Any]) -> Files:
+    from bulk_issue.app import Files
+    from bulk_issue.sink import Columns, Format
+
+    return Files(out=options["out"], columns=Columns(options["columns"]), format=Format(options["format_"]))
+
+
+def _confirm(options: dict[str, Any], rate: int, per: float) -> Callable[[Job, Series | None, int], bool]:
+    def confirm(job: Job, series: Series | None, pending: int) -> bool:
+        from bulk_issue.cli import words
+
+        if options["as_json"]:
+            return True
+        if not options["quiet"]:
+            _say(words.series_words(series), err=True)
+            click.echo(f"Job {job.spec.id}: {words.forecast(pending, rate, per)}", err=True)
+        if pending <= options["confirm_above"] or options["yes"] or not sys.stdin.isatty():
+            return True
+        return click.confirm(f"Issue {words.count(pending, 'coupon')} now?", err=True)
+
+    return confirm
+
+
+def _finish_first(options: dict[str, Any]) -> Callable[[JobSummary], bool]:
+    def finish_first(earlier: JobSummary) -> bool:
+        from bulk_issue.cli import words
+
+        what = f"Job {earlier.job.spec.id}, of an earlier content of this file, isn't finished"
+        click.echo(f"{what}: {words.tally_words(earlier.tally)}.", err=True)
+        if options["yes"] or options["as_json"] or not sys.stdin.isatty():
+            click.echo("It is finished first.", err=True)
+            return True
+        return click.confirm("Finish it first?", default=True, err=True)
+
+    return finish_first
+
+
+async def _find(ledger: SqliteLedger, name: str | None) -> Job:
+    """The job of this name or beginning; without a name the only unfinished one."""
+    jobs = await ledger.jobs.all()
+    if name is not None:
+        return _matching(jobs, name).job
+    unfinished = [each.job for each in jobs if each.job.state in ("ready", "stopped", "running", "paused")]
+    if len(unfinished) == 1:
+        return unfinished[0]
+    names = ", ".join(each.spec.id for each in unfinished) or "none"
+    raise ConfigError(
+        f"name the job: {len(unfinished)} are unfinished ({names})", hint="`bulk-issue status` lists them."
+    )
+
+
+def _matching(jobs: Iterable[JobSummary], name: str) -> JobSummary:
+    found = [each for each in jobs if each.job.spec.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    many = f"{len(found)} jobs begin with {name}" if found else f"this ledger knows no job {name}"
+    raise ConfigError(many, hint="`bulk-issue status` lists them; --ledger names another ledger.")
+
+
+def _say(lines: Iterable[str], *, err: bool = False) -> None:
+    for line in lines:
+        click.echo(line, err=err)

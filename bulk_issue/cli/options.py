@@ -1,0 +1,267 @@
+"""The options that commands share, and how they become a `Config`.
+
+Flags > BULK_ISSUE_<NAME> > TOML profile > default: click decides, the profile being its default map. Secrets come from
+the environment or a file that nobody else can read, never from argv and never from the profile itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import platformdirs
+
+from bulk_issue.config import Account, Config, Pace, Reading, Share
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import IdentifierKind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with s, m or h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(value).strip())
+        if not found:
+            self.fail(f"{value!r} is not a length of time like 30, 90s, 10m or 2h", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def default_ledger() -> Path:
+    """Where the ledger is unless --ledger says otherwise: one for each user of the machine."""
+    return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option with its environment name and its default shown in the help."""
+    name = max(names, key=len).lstrip("-")
+    env = f"BULK_ISSUE_{name.replace('-', '_').upper()}"
+    usual: dict[str, Any] = {"envvar": env, "show_envvar": True, "show_default": settings.get("default") != ""}
+    return click.option(*names, **(usual | settings))
+
+
+def stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, the first on top in the help."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+# --- the TOML profile -------------------------------------------------------------------------------------------
+
+
+def _profile(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    name = ctx.params.get("profile") or "default"
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} can't be read: {error.strerror}", hint="Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} isn't TOML: {error}", hint="samples/bulk-issue.toml shows one.") from error
+    if name not in tables or not isinstance(tables[name], dict):
+        profiles = ", ".join(sorted(tables)) or "none"
+        raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
+    ctx.default_map = _checked(path, tables[name], ctx)
+    return path
+
+
+def _checked(path: Path, settings: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
+    """The profile's settings for this command; a key that no command knows is an error."""
+    root = ctx.find_root().command
+    commands = root.commands.values() if isinstance(root, click.Group) else [ctx.command]
+    known = {param.name for command in commands for param in command.params if isinstance(param, click.Option)}
+    known -= {"config", "profile", "yes"}
+    for key in settings:
+        if key in ("password", "client_secret"):
+            raise ConfigError(
+                f"{path} holds a secret ({key})", hint=f"Put it into a file of its own and name that: {key}_file."
+            )
+        if key not in known:
+            near = difflib.get_close_matches(key, [name for name in known if name], n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"{path} has a setting that bulk-issue doesn't know: {key}",
+                hint=f"Settings are named like the options, with _ for -.{meant}",
+            )
+    as_options = dict(settings)
+    if isinstance(as_options.get("map"), dict):
+        as_options["map"] = [f"{kind}={column}" for kind, column in as_options["map"].items()]
+    return as_options
+
+
+profile_options: Callable[[F], F] = stacked(
+    option("--profile", is_eager=True, help="Which table of the --config file to use.", default="default"),
+    option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_profile,
+        is_eager=True,
+        help="TOML file with settings, named like the options with _ for -.",
+    ),
+)
+
+# --- groups of options ------------------------------------------------------------------------------------------
+
+ledger_option: Callable[[F], F] = option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=default_ledger,
+    show_default="one per user of this machine",
+    help="The ledger: the record of what was sent. On a local disk.",
+)
+
+account_options: Callable[[F], F] = stacked(
+    option("--base-url", default="", help="Your cluster's address, e.g. https://eu.api.capillarytech.com."),
+    option("--user", default="", help="User of the till, for Basic authentication. Its password: see --password-file."),
+    option(
+        "--password-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File that holds the password, readable by you only. Or set BULK_ISSUE_PASSWORD.",
+    ),
+    option("--client-key", default="", help="Client key, for OAuth. Its secret: see --client-secret-file."),
+    option(
+        "--client-secret-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File that holds the client secret, readable by you only. Or set BULK_ISSUE_CLIENT_SECRET.",
+    ),
+    option("--token-header", default=Account.token_header, help="Header that carries the OAuth token."),
+    option("--entity-type", default="", help="OAuth: kind of the till or store that issues, e.g. TILL or STORE_CODE."),
+    option("--entity-code", default="", help="OAuth: code of the till or store that issues."),
+    option("--org", default="", help="The org, where neither token nor series says it."),
+)
+
+reading_options: Callable[[F], F] = stacked(
+    option("--map", "map_", multiple=True, metavar="KIND=COLUMN", help='E.g. --map mobile="Phone No".'),
+    option(
+        "--identify-by",
+        type=click.Choice([str(kind) for kind in IdentifierKind]),
+        help="Use this kind of identifier only.",
+    ),
+    option("--delimiter", default="", help="What separates the CSV's cells. Found by itself unless given."),
+    option("--encoding", default="", help="The CSV's encoding, if it isn't UTF-8."),
+    option("--sheet", default="", help="Which sheet of a workbook."),
+)
+
+limit_options: Callable[[F], F] = stacked(
+    option("--rate", type=int, default=Config.rate, help="Requests that the account may make …"),
+    option("--per", type=Duration(), default="60", help="… in any window of so long."),
+    option(
+        "--pace",
+        type=click.Choice([str(pace) for pace in Pace]),
+        default=str(Config.pace),
+        help="Short jobs at once and long ones evenly; always evenly; or permits as they come free.",
+    ),
+    option("--connections", type=int, default=Config.connections, help="Requests under way at once, at most."),
+    option("--timeout", type=Duration(), default="30", help="How long a request may take."),
+    option("--grace", type=Duration(), default="120", help="How long a request may still take effect afterwards."),
+    option("--reconcile-for", type=Duration(), default="10m", help="How long to settle rows in doubt at the end."),
+    option("--max-attempts", type=int, default=Config.max_attempts, help="Attempts for a row, at most."),
+    option("--max-doubt", default="10%", help="Pause when so many of 100 answers are unclear. 100%: never."),
+    option("--max-failures", default="5%", help="Stop when more rows are rejected: a count or a percentage."),
+    option("--canary", type=int, default=Config.canary, help="Rows that go one at a time until so many have a coupon."),
+    option("--first", type=int, help="Send at most so many rows in this run."),
+)
+
+files_options: Callable[[F], F] = stacked(
+    option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for the result files. Default: beside the input, <file>-results/<series>-<job>/.",
+    ),
+    option("--columns", type=click.Choice(["standard", "all"]), default="standard", help="Which columns we add."),
+    option("--format", "format_", type=click.Choice(["csv", "xlsx"]), default="csv", help="Kind of result files."),
+)
+
+talk_options: Callable[[F], F] = stacked(
+    option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line."),
+    option("--quiet", is_flag=True, help="Say only how it ended."),
+    option("--yes", is_flag=True, help="Don't ask before a large job starts."),
+    option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),
+)
+
+# --- options as values ------------------------------------------------------------------------------------------
+
+
+def reading(options: Mapping[str, Any]) -> Reading:
+    """How the input is read."""
+    columns: dict[IdentifierKind, str] = {}
+    for pair in options["map_"]:
+        kind, equals, column = pair.partition("=")
+        if not equals or kind not in set(IdentifierKind) or not column:
+            kinds = ", ".join(IdentifierKind)
+            raise ConfigError(
+                f"--map {pair!r} can't be understood", hint=f'Write --map mobile="Phone No". The kinds are {kinds}.'
+            )
+        columns[IdentifierKind(kind)] = column
+    by = options["identify_by"]
+    return Reading(
+        map=columns,
+        identify_by=IdentifierKind(by) if by else None,
+        delimiter=options["delimiter"].replace("\\t", "\t"),
+        encoding=options["encoding"],
+        sheet=options["sheet"],
+    )
+
+
+def config(options: Mapping[str, Any], series_id: int, again: str = "", **changes: Any) -> Config:
+    """The settings of a command that talks to Capillary."""
+    account = Account(
+        base_url=options["base_url"],
+        user=options["user"],
+        password=_secret("password", options["password_file"]),
+        client_key=options["client_key"],
+        client_secret=_secret("client-secret", options["client_secret_file"]),
+        token_header=options["token_header"],
+        entity_type=options["entity_type"],
+        entity_code=options["entity_code"],
+    )
+    names = ["rate", "per", "connections", "timeout", "grace", "reconcile_for", "max_attempts", "canary", "first"]
+    limits = {name: options[name] for name in names if options.get(name) is not None}
+    if "pace" in options:
+        limits |= {
+            "pace": Pace(options["pace"]),
+            "max_doubt": Share.parse(options["max_doubt"], "--max-doubt"),
+            "max_failures": Share.parse(options["max_failures"], "--max-failures"),
+        }
+    return Config(
+        account=account,
+        series_id=series_id,
+        ledger=options["ledger"],
+        again=again,
+        org=options["org"],
+        **limits,
+        **changes,
+    )
+
+
+def _secret(name: str, path: Path | None) -> str:
+    if path is None:
+        return os.environ.get(f"BULK_ISSUE_{name.replace('-', '_').upper()}", "")
+    try:
+        mode = path.stat().st_mode
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it isn't text"
+        raise ConfigError(f"--{name}-file {path} can't be read: {why}", hint="Check the path.") from error
+    if mode & 0o077:
+        raise ConfigError(f"--{name}-file {path} can be read by others", hint=f"Run: chmod 600 {path}")
+    if not secret:
+        raise ConfigError(f"--{name}-file {path} is empty", hint="Write the secret into it, nothing else.")
+    return secret

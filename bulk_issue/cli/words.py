@@ -1,0 +1,204 @@
+"""What commands say at their end: counts, where the files are, and the next command, only if it is true."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulk_issue.ending import ExitCode
+from bulk_issue.model import Series, Tally
+from bulk_issue.ports import JobSummary
+from bulk_issue.progress import duration
+from bulk_issue.states import RowState
+from bulk_issue.verdicts import remedy
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Checked, Report
+
+#: In the order in which people want to know.
+_ORDER = (
+    RowState.ISSUED,
+    RowState.HELD,
+    RowState.DUPLICATE,
+    RowState.REJECTED,
+    RowState.INVALID,
+    RowState.IN_DOUBT,
+    RowState.IN_FLIGHT,
+    RowState.PENDING,
+    RowState.CANCELLED,
+    RowState.SUPERSEDED,
+)
+
+
+def number(value: int) -> str:
+    """48 200: grouped so that it can be read, the same everywhere."""
+    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def count(value: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number(value)} {noun}" + ("" if value == 1 else "s")
+
+
+def tally_words(tally: Tally) -> str:
+    """Rows by state, in words; what was in flight when a run died is in doubt to everybody else."""
+    shown = dict(tally)
+    doubtful = shown.pop(RowState.IN_FLIGHT, 0) + shown.get(RowState.IN_DOUBT, 0)
+    if doubtful:
+        shown[RowState.IN_DOUBT] = doubtful
+    words = [f"{number(shown[state])} {state.replace('_', ' ')}" for state in _ORDER if shown.get(state)]
+    return ", ".join(words) or "no rows"
+
+
+def series_words(series: Series | None) -> Iterator[str]:
+    """What the server says of the series, as far as it matters before a start."""
+    if series is None:
+        return
+    yield f"Series {series.id}: {series.description or 'without a description'}"
+    if series.expired:
+        yield f"  It has expired ({series.valid_till}): Capillary will refuse."
+    elif series.valid_till:
+        yield f"  Valid till {series.valid_till}."
+    stock = "no bound" if series.stock_left is None else number(series.stock_left)
+    yield f"  Coupons left: {stock}. At most for a customer: {series.max_per_customer or 'no bound'}."
+    if series.resends:
+        yield "  A customer who has one gets the same coupon again."
+    elif series.multiple_allowed:
+        yield "  A customer who has one would get another: every request counts."
+    else:
+        yield "  A customer who has one is refused (held)."
+    if series.generic:
+        yield "  GENERIC: everybody gets the same code."
+    if series.third_party_codes:
+        yield "  Its codes come from a third party; Capillary may not be able to issue them here."
+    if series.sends_messages:
+        yield "  Issuing may send customers a message."
+
+
+def forecast(rows: int, rate: int, per: float) -> str:
+    """How long it will take at the limit."""
+    seconds = max(rows - rate, 0) * per / rate if rows <= rate else rows * per / rate
+    until = datetime.now().astimezone() + timedelta(seconds=seconds)
+    pace = f"{count(rows, 'row')} at {number(rate)} per {per:g} s"
+    return f"{pace}: about {duration(seconds)}, until {until:%H:%M}" if seconds >= 1 else f"{pace}: at once"
+
+
+def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
+    """How a run ended. `again` is the command that would be run again."""
+    ending, job, tally = report.ending, report.job, report.ending.tally
+    took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
+    yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
+    yield f"  {tally_words(tally)}"
+    if job.blank:
+        yield f"  ({count(job.blank, 'blank record')} in the file, not counted)"
+    if ending.excess:
+        yield f"  EXCESS: {count(ending.excess, 'coupon')} too many. See results.csv, and revoke them in Capillary."
+    if ending.stop is not None:
+        yield f"Stopped: {ending.stop.because}"
+        if ending.stop.hint:
+            yield f"  {ending.stop.hint}"
+    for code, reason, rows in list(report.reasons)[:5]:
+        yield f"  {number(rows)} × {code}: {reason}"
+        if remedy(code):
+            yield f"      {remedy(code)}"
+    if len(report.reasons) > 5:
+        yield f"  … and {len(report.reasons) - 5} more reasons: see the failures file."
+    yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
+    yield from next_words(report, again)
+
+
+def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
+    """The next command, if there is something to do."""
+    job, tally = report.job.spec, report.ending.tally
+    command = shlex.join(again)
+    if tally.get(RowState.PENDING, 0):
+        yield f"Next: {command}   (goes on where this stopped; nothing is sent twice)"
+    elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
+        yield f"Next: bulk-issue reconcile {job.id}   (asks Capillary again about the rows in doubt)"
+        yield f"  or decide by hand: fill in its _decision column, then the same with --decisions {_in_doubt(report)}"
+    elif tally.get(RowState.REJECTED, 0) or tally.get(RowState.INVALID, 0):
+        failures = next((path for path in report.written.files if path.stem == "failures"), report.out)
+        yield f"Next: correct {failures} where needed, then: bulk-issue run {shlex.quote(str(failures))} …"
+    elif report.ending.exit_code is ExitCode.DONE:
+        yield "Done: nothing is left to do."
+
+
+def _in_doubt(report: Report) -> Path:
+    return next((path for path in report.written.files if path.stem == "in_doubt"), report.out / "in_doubt.csv")
+
+
+def check_words(checked: Checked, rate: int, per: float) -> Iterator[str]:
+    """What `check` found, on one screen."""
+    found = checked.survey
+    used = ", ".join(f"{kind} from {column!r}" for kind, column in checked.columns.items())
+    yield f"Customers are named by: {used}"
+    blank = f", {count(checked.blank, 'blank record')} left out" if checked.blank else ""
+    invalid = number(found.rows - found.usable)
+    yield f"{count(found.rows, 'row')}: {number(found.usable)} usable, {invalid} invalid{blank}"
+    for problem in found.problems.values():
+        first = ", ".join(str(row) for row in problem.first)
+        more = " …" if problem.rows > len(problem.first) else ""
+        yield f"  {number(problem.rows)} × {problem.reason} (row {first}{more})"
+        yield f"      {problem.remedy}"
+    if found.duplicates:
+        pairs = ", ".join(f"row {row} = row {one}" for row, one in found.duplicate_rows)
+        more = " …" if found.duplicates > len(found.duplicate_rows) else ""
+        yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs}{more})"
+    for job, rows in found.served.most_common(5):
+        yield f"  {count(rows, 'customer')} already served by job {job}"
+    yield from series_words(checked.series)
+    yield from checked.notes
+    yield f"To send: {forecast(found.to_send, rate, per)}" if found.to_send else "To send: nothing."
+
+
+def jobs_table(jobs: Sequence[JobSummary]) -> Iterator[str]:
+    """Every job, one a line."""
+    for each in jobs:
+        job = each.job
+        when = datetime.fromtimestamp(job.created).astimezone()
+        name = Path(job.spec.path).name
+        yield f"{job.spec.id}  {when:%Y-%m-%d %H:%M}  {job.state:<11} series {job.spec.series_id}  {name}"
+        yield f"            {tally_words(each.tally)}"
+
+
+def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, running: bool) -> Iterator[str]:
+    """One job."""
+    job = each.job
+    yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if running else ''}"
+    yield f"  file {job.spec.path}"
+    yield f"  series {job.spec.series_id}, org {job.spec.org}" + (f", again {job.spec.again}" if job.spec.again else "")
+    yield f"  {count(job.rows, 'row')}: {tally_words(each.tally)}"
+    if job.stopped_because:
+        yield f"  stopped: {job.stopped_because}"
+    for code, reason, rows in reasons:
+        yield f"  {number(rows)} × {code}: {reason}"
+        if remedy(code):
+            yield f"      {remedy(code)}"
+    if running:
+        return
+    if each.tally.get(RowState.PENDING, 0):
+        yield f"Next: bulk-issue resume {job.spec.id}"
+    elif each.tally.get(RowState.IN_DOUBT, 0) or each.tally.get(RowState.IN_FLIGHT, 0):
+        yield f"Next: bulk-issue reconcile {job.spec.id}"
+
+
+def as_facts(each: JobSummary) -> Mapping[str, object]:
+    """One job for machines."""
+    job = each.job
+    return {
+        "job": job.spec.id,
+        "state": str(job.state),
+        "file": job.spec.path,
+        "series_id": job.spec.series_id,
+        "org": job.spec.org,
+        "again": job.spec.again,
+        "rows": job.rows,
+        "counts": {str(state): rows for state, rows in each.tally.items()},
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended,
+        "stopped_because": job.stopped_because,
+    }

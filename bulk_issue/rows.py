@@ -1,0 +1,300 @@
+"""What counts as a usable identifier, and a duplicate.
+
+A damaged cell is refused with its remedy, never repaired: a mobile that was guessed right nine times sends the tenth
+coupon to a stranger. For the same reason a filled but unusable cell makes its row INVALID instead of falling through to
+the next kind of identifier. No reason quotes a cell; it names the column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from bulk_issue.columns import ALL_COLUMNS
+from bulk_issue.errors import SourceError
+from bulk_issue.model import Identifier, IdentifierKind, Problem, Record, Row
+
+K = IdentifierKind
+#: The order in which a row's identifier is chosen.
+PRIORITY = tuple(IdentifierKind)
+
+# --- which columns name customers -------------------------------------------------------------------------------
+
+#: Headers without case, blanks and punctuation. Member, loyalty and card numbers are not guessed at: a card is an
+#: identifier of its own (documented: `customer.cardNumber`), so only a person knows whether one is the external id.
+SPELLINGS: Mapping[IdentifierKind, re.Pattern[str]] = {
+    K.ID: re.compile(r"(cust|customer|user|capillary|capillarycustomer|capillaryuser)id"),
+    K.EXTERNAL_ID: re.compile(r"(cust|customer|user)?ext(ernal)?(cust|customer|user)?id"),
+    K.MOBILE: re.compile(
+        r"(cust|customer|user)?(mob|mobile|mobilephone|phone|cell|cellphone)(no|nr|num|number)?"
+        r"|contact(no|nr|num|number|mobile|phone)|msisdn"
+    ),
+    K.EMAIL: re.compile(r"(cust|customer|user)?e?mail(id|addr|address)?"),
+}
+#: Often a running number, which is somebody else's customer id: taken only where nothing else names customers.
+BARE_ID = "id"
+
+_CLUES: Mapping[IdentifierKind, tuple[str, ...]] = {
+    K.MOBILE: ("mob", "phone", "cell", "contact", "tel", "whatsapp"),
+    K.EMAIL: ("mail",),
+    K.EXTERNAL_ID: ("ext", "member", "loyalty", "card", "cust"),
+    K.ID: ("id",),
+}
+
+
+def columns(
+    header: Sequence[str],
+    wanted: Mapping[IdentifierKind, str],
+    identify_by: IdentifierKind | None = None,
+) -> Mapping[IdentifierKind, int]:
+    """Where the identifiers stand, in order of priority; with `identify_by`, only that kind's column.
+
+    Columns that a person named (`wanted`) are the whole truth: with one of them, no other kind is looked for. Raises
+    `SourceError` if a named column isn't there, if two columns claim one kind, or if none does.
+    """
+    if wanted:
+        claims = {kind: _named(header, kind, name) for kind, name in wanted.items()}
+    else:
+        claims = _usual(header, bare_id=identify_by is K.ID)
+    if identify_by is not None:
+        claims = {kind: found for kind, found in claims.items() if kind is identify_by}
+    for kind, found in claims.items():
+        if len(found) > 1:
+            names = " and ".join(f"{header[at]!r} (column {at + 1})" for at in found)
+            choice = " ".join(f'--map {other}="{header[places[0]]}"' for other, places in claims.items())
+            raise SourceError(
+                f"{len(found)} columns may hold the {kind.value}: {names}",
+                hint=f"Say which one it is, e.g. {choice}. Columns of the same name must be renamed first.",
+            )
+    if not claims:
+        what = f"no column holds the {identify_by.value}" if identify_by else "no column names a customer"
+        raise SourceError(
+            f"{what}; {_listing(header)}",
+            hint=f"Name it, e.g. {_proposal(header, identify_by)}. The first record must hold the columns' names.",
+        )
+    return {kind: claims[kind][0] for kind in PRIORITY if kind in claims}
+
+
+def _loose(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _usual(header: Sequence[str], *, bare_id: bool) -> dict[IdentifierKind, list[int]]:
+    """The columns of each kind by their usual spellings; a bare id where there is nothing else, or it is asked for."""
+    names = {at: _loose(name) for at, name in enumerate(header) if name not in ALL_COLUMNS}
+    claims = {
+        kind: found
+        for kind, spelling in SPELLINGS.items()
+        if (found := [at for at, name in names.items() if spelling.fullmatch(name)])
+    }
+    if K.ID not in claims and (bare_id or not claims):
+        bare = [at for at, name in names.items() if name == BARE_ID]
+        return {K.ID: bare, **claims} if bare else claims
+    return claims
+
+
+def _named(header: Sequence[str], kind: IdentifierKind, wanted: str) -> list[int]:
+    """The columns of that name: written just so, otherwise case and blanks aside."""
+    exact = [at for at, name in enumerate(header) if name == wanted]
+    near = [at for at, name in enumerate(header) if name.strip().casefold() == wanted.strip().casefold()]
+    if not (exact or near):
+        raise SourceError(
+            f"there is no column {wanted!r} to take the {kind.value} from; {_listing(header)}",
+            hint=f"Name one of them, e.g. {_proposal(header, kind)}.",
+        )
+    return exact or near
+
+
+def _proposal(header: Sequence[str], wanted: IdentifierKind | None = None) -> str:
+    for kind, clues in _CLUES.items():
+        for name in header if wanted in (None, kind) else ():
+            if not _personal(name) and any(clue in _loose(name) for clue in clues):
+                return f'--map {kind.value}="{name}"'
+    return f'--map {(wanted or K.MOBILE).value}="Name of the column"'
+
+
+def _listing(header: Sequence[str]) -> str:
+    """The header for people; not if it is a customer's record instead."""
+    if any(map(_personal, header)):
+        return "its first record looks like a customer's data, not like a header"
+    shown = ", ".join(name.strip() or "(no name)" for name in header[:40])
+    return f"the columns are: {shown}{', …' if len(header) > 40 else ''}"
+
+
+def _personal(name: str) -> bool:
+    return "@" in name or sum(character.isdigit() for character in name) >= 6
+
+
+# --- why a record names no usable customer ----------------------------------------------------------------------
+
+_AS_TEXT = "Format the column as text in the spreadsheet, fill in the value again from its origin, and save as CSV."
+
+#: Every `Problem.code`, with its reason and remedy. `{column}` is the identifier column, never its content.
+PROBLEMS: Mapping[str, tuple[str, str]] = {
+    "no-identifier": ("no identifier is filled in: {column}", "Fill one in, or leave the record out."),
+    "ragged": (
+        "the record has {found} cells where the header has {expected}",
+        "Put each cell under its column, in quotes if it holds the delimiter; in a failures file empty _error_code too.",
+    ),
+    "placeholder": ("{column} holds a word for 'nothing'", "Fill in the value, or empty the cell."),
+    "excel-error": ("{column} holds a spreadsheet's error", "Mend the formula, or fill in the value itself."),
+    "scientific": ("{column} is in scientific notation: its last digits are lost", _AS_TEXT),
+    "decimal": ("{column} is a decimal number: a program took it for an amount", _AS_TEXT),
+    "date": ("{column} holds a date", _AS_TEXT),
+    "cut": ("{column} has more than 15 digits and ends in zeros, as spreadsheets cut long numbers", _AS_TEXT),
+    "negative": ("{column} is a negative number: a spreadsheet took a '+' or '-' for a formula", _AS_TEXT),
+    "invisible": ("{column} holds a character that can't be seen", "Type the value anew."),
+    "foreign-digits": ("{column} has digits that are not 0 to 9", "Write it with the digits 0 to 9."),
+    "id-form": (
+        "{column} is not a customer id: a positive whole number, without leading zeros or separators",
+        "Fill in Capillary's customer id; a number of your own belongs in an external id column (--map externalId=…).",
+    ),
+    "mobile-characters": (
+        "{column} holds more than digits, blanks and + ( ) - .",
+        "Write one mobile number, with country code, in digits.",
+    ),
+    "mobile-length": ("{column} has fewer than 6 or more than 15 digits", "Write the whole number, with country code."),
+    "email-form": ("{column} is not an e-mail address", "Write one address, like name@shop.example."),
+}
+
+
+def problem(code: str, **facts: object) -> Problem:
+    """The table's entry with its facts filled in."""
+    reason, remedy = PROBLEMS[code]
+    return Problem(code=code, reason=reason.format(**facts), remedy=remedy)
+
+
+# --- judging ----------------------------------------------------------------------------------------------------
+
+_PLAIN_MOBILE = re.compile(r"[0-9]{6,15}").fullmatch
+_PLAIN_ID = re.compile(r"[1-9][0-9]{0,18}").fullmatch
+_NOT_DIGITS = re.compile(r"[^0-9]+")
+
+_MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DAY = r"(0?[1-9]|[12]\d|3[01])"
+_DAMAGE_PATTERNS: Mapping[str, str] = {
+    "placeholder": r"null|\(null\)|\\n|none|nil|nan|<na>|n/?a|true|false|undefined|-+|\?+",
+    "excel-error": r"#(n/a|getting_data|name\?|(ref|div/0|null|num|value|spill|calc|field|blocked|connect|busy)!)"
+    r"|##+|err:\d+",
+    "scientific": r"[+-]?\d+([.,]\d*)?e[+-]\d+",
+    "decimal": r"[+-]?\d+[.,]0+",
+    "date": rf"(19|20)\d\d[-/.]{_DAY}[-/.]{_DAY}([ t].*)?|{_DAY}[-/.]{_DAY}[-/.](19|20)\d\d( .*)?"
+    rf"|{_DAY}[- ]({_MONTH})[a-z]*[- ](\d\d)?\d\d",
+}
+_DAMAGE = tuple(
+    (code, re.compile(pattern, re.ASCII | re.IGNORECASE).fullmatch) for code, pattern in _DAMAGE_PATTERNS.items()
+)
+_SHORT_DATE = re.compile(rf"{_DAY}[-/.]{_DAY}[-/.]\d\d", re.ASCII).fullmatch
+
+#: Blanks of every width, and the invisible marks that come along when a number is copied from a chat or contact list.
+_BLANKS = "".join(map(chr, (0x20, 0x09, 0xA0, 0x1680, *range(0x2000, 0x2010), *range(0x202A, 0x2030), 0x205F)))
+_BLANKS += "".join(map(chr, (*range(0x2060, 0x2065), *range(0x2066, 0x206A), 0x3000, 0xFEFF, 0xAD)))
+_SEPARATORS = str.maketrans(dict.fromkeys(_BLANKS + "+()-.", None))
+
+
+def looks_like_email(text: str) -> bool:
+    """Conservative, and no proof: one @, a dot in the domain, nothing blank, empty or invisible."""
+    local, at, domain = text.partition("@")
+    return (
+        bool(local and at)
+        and "@" not in domain
+        and "." in domain
+        and all(domain.split("."))
+        and text.isprintable()
+        and " " not in text
+    )
+
+
+def key(kind: IdentifierKind, value: str) -> str:
+    """Under which an identifier is known as the same: mobiles by their digits, e-mails without case, others as text."""
+    match kind:
+        case K.MOBILE:
+            normal = _NOT_DIGITS.sub("", value)
+        case K.EMAIL:
+            normal = value.strip().casefold()
+        case _:
+            normal = value.strip()
+    return f"{kind.value}:{normal}"
+
+
+def judge(
+    record: Record,
+    columns: Mapping[IdentifierKind, int],
+    identify_by: IdentifierKind | None = None,
+    valid_email: Callable[[str], bool] = looks_like_email,
+) -> Row:
+    """The record's identifier, or why it has none. Exactly one of the two is set; nothing is raised for any record."""
+    if record.problem is not None:
+        return _row(record, record.problem)
+    for kind in PRIORITY if identify_by is None else (identify_by,):
+        at = columns.get(kind)
+        text = record.cells[at].strip() if at is not None else ""
+        if text:
+            found = _identifier(kind, text, valid_email)
+            return _row(record, problem(found, column=_column(kind, at)) if isinstance(found, str) else found)
+    places = [_column(kind, at) for kind, at in columns.items() if identify_by in (None, kind)]
+    return _row(record, problem("no-identifier", column=", ".join(places) or _column(identify_by or K.ID, None)))
+
+
+def _row(record: Record, verdict: Identifier | Problem) -> Row:
+    return Row(
+        number=record.number,
+        cells=record.cells,
+        identifier=verdict if isinstance(verdict, Identifier) else None,
+        problem=verdict if isinstance(verdict, Problem) else None,
+        lineage=record.lineage,
+    )
+
+
+def _column(kind: IdentifierKind, at: int | None) -> str:
+    return f"{kind.value} (column {at + 1})" if at is not None else kind.value
+
+
+def _identifier(kind: IdentifierKind, text: str, valid_email: Callable[[str], bool]) -> Identifier | str:
+    """The identifier, or the code of the problem; `text` has no blanks around it."""
+    match kind:
+        case K.MOBILE:
+            return _mobile(text)
+        case K.ID:
+            return _id(text)
+        case K.EMAIL:
+            if valid_email(text):
+                return Identifier(kind, text, key(kind, text))
+            return _hidden(text) or _damage(text) or "email-form"
+        case K.EXTERNAL_ID:
+            return _hidden(text) or _damage(text) or Identifier(kind, text, key(kind, text))
+
+
+def _damage(text: str) -> str:
+    """What spreadsheets and exports do to a cell, as the problem's code; empty if nothing of it is seen."""
+    return next((code for code, found in _DAMAGE if found(text)), "")
+
+
+def _hidden(text: str) -> str:
+    return "" if text.isprintable() else "invisible"
+
+
+def _id(text: str) -> Identifier | str:
+    if _PLAIN_ID(text) and int(text) < 2**63:
+        return "cut" if len(text) > 15 and not text[15:].strip("0") else Identifier(K.ID, text, f"id:{text}")
+    return _hidden(text) or _damage(text) or _odd_digits(text) or "id-form"
+
+
+def _mobile(text: str) -> Identifier | str:
+    if _PLAIN_MOBILE(text):
+        return Identifier(K.MOBILE, text, f"mobile:{text}")
+    text = text.removeprefix("'").strip(_BLANKS)
+    digits = text.translate(_SEPARATORS)
+    if code := _damage(text) or _odd_digits(text) or ("date" if _SHORT_DATE(text) else ""):
+        return code
+    if text.startswith(("-", "\N{MINUS SIGN}")):
+        return "negative"
+    if not (digits.isascii() and digits.isdigit()) or "+" in text.lstrip("(" + _BLANKS)[1:]:
+        return "mobile-characters"
+    if len(digits) > 15 and not digits[15:].strip("0"):
+        return "cut"
+    return Identifier(K.MOBILE, digits, f"mobile:{digits}") if 6 <= len(digits) <= 15 else "mobile-length"
+
+
+def _odd_digits(text: str) -> str:
+    return "foreign-digits" if any(c.isdigit() and not c.isascii() for c in text) else ""
