@@ -16,6 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## set up .venv with the package and its tools
+	@echo "Ready: $(VENV)/bin/bulk-issue --help"
 
 test: $(STAMP) ## set up and run the tests (ARGS go to pytest)
 	@$(PY) -m pytest $(ARGS)
@@ -37,14 +38,14 @@ demo: $(STAMP) ## a whole campaign against the sandbox, on this machine only
 	@$(PY) samples/demo.py
 
 acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some minutes
-	@$(PY) tests/acceptance.py
+	@$(PY) -m tests.acceptance
 
 sandbox: $(STAMP) ## the stand-in API in the foreground (ARGS go to bulk-issue sandbox)
 	@$(PY) -m bulk_issue sandbox $(ARGS)
 
 clean: ## remove what make made: .venv, caches, the demo's folder (never result files)
 	rm -rf $(VENV) .demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find bulk_issue tests samples -type d -name __pycache__ -prune -exec rm -rf {} +
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv whose python is gone or too old (the system's was replaced) is made anew.
 $(STAMP): pyproject.toml
@@ -59,5 +60,5 @@ $(STAMP): pyproject.toml
 	@$(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing bulk-issue and its tools into $(VENV) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

@@ -217,7 +217,8 @@ class Desk:
         config = self.config
         identity = "\n".join((org, str(config.series_id), config.again, source.sha256))
         return JobSpec(
-            id=JobId(hashlib.sha256(identity.encode()).hexdigest()[:10]),
+            # begins with a letter: a spreadsheet would make a number of `1234e56` and the lineage would be lost
+            id=JobId("j" + hashlib.sha256(identity.encode()).hexdigest()[:9]),
             org=org,
             series_id=config.series_id,
             again=config.again,

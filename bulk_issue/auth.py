@@ -147,7 +147,7 @@ class OAuth:
             reason = answer.detail
         else:
             given = wire.token(answer.body) if 200 <= answer.status < 300 else None
-            if given is not None and given[0].isprintable():
+            if given is not None:
                 access, life = given
                 return _Token(access, asked + RENEW_AFTER * life)
             if _refuses(answer):

@@ -6,11 +6,14 @@ is only what a proven reader may say, and `Found` needs one coupon, and only one
 
 Times. The look-up's own `Date` header says what the server's clock shows now; the boot clock says how long ago the
 request was begun and given up. How far the record's `createdDate` is from `Date`, a clock offset or a mislabelled
-zone alike, was measured on a coupon that a reply had given (`measure`).
+zone alike, was measured on a coupon that a reply had given (`measure`). Across a reboot only the wall clock tells how
+long ago, and somebody may have set it: good enough to find a coupon by, never to rule one out.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bulk_issue.model import Coupon, Moment, Reading, RecordedCoupon
@@ -23,6 +26,11 @@ RESOLUTION = 2.0
 SLACK = 5.0
 #: The same while no offset was measured (the record had no readable date or the answer no `Date`).
 SLACK_UNMEASURED = 300.0
+#: An answer that took longer measures no offset: the coupon was created somewhere in it, and half of that may already
+#: use up what the slack leaves beside the resolution.
+MEASURABLE = 4.0
+#: A larger offset is none: zones end at 14 hours, and a coupon that is older was given before (resend series).
+FARTHEST = 15 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,8 @@ class Unsure:
 
 Finding = Found | Nothing | Unsure
 
+_OF_NO_SERIES = Unsure(because="the record doesn't say which series the coupon belongs to")
+
 
 def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: float, generic: bool) -> Finding:
     """Say what one complete reading means for a row in doubt.
@@ -56,35 +66,42 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
     """
     if facts is None:
         return Unsure(because="the record hasn't yet shown a coupon that this job is known to have been given")
-    ours = [coupon for coupon in reading.coupons if _eligible(coupon, doubt, facts, shared=generic)]
+    ours = [coupon for coupon in reading.coupons if _eligible(coupon, doubt, shared=generic)]
     if generic:
-        # Everybody has the same code: that the customer has it is all there is to know.
-        return Found(coupon=_as_coupon(ours[0], reading), at=ours[0].created) if ours else Nothing()
+        return _judge_generic(doubt, reading, ours, facts)
     if facts.offset is None or reading.server_time is None:
         return _judge_unmeasured(doubt, reading, ours)
 
     def recorded(moment: Moment) -> float:
         return _server_time(reading, moment) + (facts.offset or 0.0)
 
-    first, last = recorded(doubt.sent) - RESOLUTION, recorded(doubt.given_up) + grace
+    sent, last = recorded(doubt.sent), recorded(doubt.given_up) + grace
+    oldest = sent - SLACK if _same_boot(doubt.sent, reading.at) else -math.inf
     inside: list[RecordedCoupon] = []
+    elsewhere = False
     for coupon in ours:
         if coupon.created is None:
             return Unsure(because="a coupon of the series has no readable date")
         created = coupon.created + 0.5
-        if created > last:
+        if created < oldest:
+            continue
+        if None not in (coupon.issued_at, facts.issued_at) and coupon.issued_at != facts.issued_at:
+            elsewhere = elsewhere or created <= last
+        elif created > last:
             return Unsure(because="a coupon of the series was created after the request can have taken effect")
-        if created >= first:
+        elif created < sent - RESOLUTION:
+            return Unsure(because="a coupon of the series was created before the request")
+        else:
             inside.append(coupon)
-        elif created >= recorded(doubt.sent) - SLACK:
-            return Unsure(because="a coupon of the series was created just before the request")
     if not inside:
-        return Nothing()
+        # Ours if the account's till was changed between the request and the coupon that the reader was proven with.
+        other = Unsure(because="a coupon of the series was created meanwhile, for another store")
+        return other if elsewhere else Nothing()
     if len(inside) > 1:
         return Unsure(because=f"{len(inside)} coupons of the series were created while the request was open")
     only = inside[0]
     if only.series_id != doubt.series_id:
-        return Unsure(because="the record doesn't say which series the coupon belongs to")
+        return _OF_NO_SERIES
     return Found(coupon=_as_coupon(only, reading), at=(only.created or 0.0) - facts.offset)
 
 
@@ -94,35 +111,55 @@ def measure(issued: Issued, reading: Reading, *, missed_before: bool) -> ReaderF
     `missed_before` says that an earlier look after the same answer didn't show it: then the lag is what has passed.
     """
     code = issued.code.casefold()
-    shown = next((coupon for coupon in reading.coupons if coupon.code.casefold() == code), None)
-    if shown is None:
+    shown = [
+        coupon
+        for coupon in reading.coupons
+        if coupon.code.casefold() == code and coupon.series_id in (None, issued.series_id)
+    ]
+    if not shown:
         return None
-    offset = None
-    if shown.created is not None and reading.server_time is not None:
-        begun, ended = _server_time(reading, issued.sent), _server_time(reading, issued.answered)
-        offset = shown.created + 0.5 - (begun + ended) / 2
     return ReaderFacts(
         endpoint=reading.endpoint,
         kind=issued.identifier.kind,
-        offset=offset,
+        offset=_offset(issued, reading, shown),
         lag=reading.at.since(issued.answered) if missed_before else 0.0,
-        issued_at=shown.issued_at,
+        issued_at=shown[0].issued_at,
     )
 
 
-def _eligible(coupon: RecordedCoupon, doubt: Doubt, facts: ReaderFacts, *, shared: bool) -> bool:
-    """Whether a coupon could be this row's at all, its date aside."""
+def _offset(issued: Issued, reading: Reading, shown: Sequence[RecordedCoupon]) -> float | None:
+    """Seconds that the record is ahead of `Date`; None if it can't be said to within the slack."""
+    created = shown[0].created if len(shown) == 1 else None
+    if created is None or reading.server_time is None:
+        return None
+    if not _same_boot(issued.sent, reading.at) or issued.answered.since(issued.sent) > MEASURABLE:
+        return None
+    begun, ended = _server_time(reading, issued.sent), _server_time(reading, issued.answered)
+    offset = created + 0.5 - (begun + ended) / 2
+    return offset if abs(offset) <= FARTHEST else None
+
+
+def _eligible(coupon: RecordedCoupon, doubt: Doubt, *, shared: bool) -> bool:
+    """Whether a coupon could be this row's at all, its date and store aside."""
     if coupon.series_id not in (None, doubt.series_id):
         return False
-    if shared:
-        return True
-    elsewhere = None not in (coupon.issued_at, facts.issued_at) and coupon.issued_at != facts.issued_at
-    return not elsewhere and coupon.code.casefold() not in {code.casefold() for code in doubt.known_codes}
+    return shared or coupon.code.casefold() not in {code.casefold() for code in doubt.known_codes}
+
+
+def _judge_generic(doubt: Doubt, reading: Reading, ours: Sequence[RecordedCoupon], facts: ReaderFacts) -> Finding:
+    """Everybody has the same code: that the customer has it is all there is to know."""
+    if not ours:
+        return Nothing()
+    for coupon in ours:
+        if coupon.series_id == doubt.series_id:
+            at = None if coupon.created is None else coupon.created - (facts.offset or 0.0)
+            return Found(coupon=_as_coupon(coupon, reading), at=at)
+    return _OF_NO_SERIES
 
 
 def _judge_unmeasured(doubt: Doubt, reading: Reading, ours: list[RecordedCoupon]) -> Finding:
     """Without a measured clock nothing is found; but a customer without any recent coupon of the series has none."""
-    if reading.server_time is None:
+    if reading.server_time is None or not _same_boot(doubt.sent, reading.at):
         near = ours
     else:
         begun = _server_time(reading, doubt.sent) - SLACK_UNMEASURED
@@ -132,6 +169,10 @@ def _judge_unmeasured(doubt: Doubt, reading: Reading, ours: list[RecordedCoupon]
     if near:
         return Unsure(because="the record's clock couldn't be measured, and the customer has a coupon of the series")
     return Nothing()
+
+
+def _same_boot(one: Moment, other: Moment) -> bool:
+    return one.boot_id == other.boot_id
 
 
 def _server_time(reading: Reading, moment: Moment) -> float:

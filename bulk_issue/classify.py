@@ -1,23 +1,36 @@
 """What an answer means for its row.
 
 One pure, total function over the table in `verdicts`. The rule: a coupon issued twice costs money, a row left to
-reconcile costs a minute; so whatever isn't certain is UNCLEAR, and "not processed" is a closed list (`_not_processed`).
+reconcile costs a minute; so whatever isn't certain is UNCLEAR, and "not processed" is a closed list:
+
+- surely nothing left; HTTP 429, 401, 461; HTTP 521 with a JSON object; HTTP 503 with errorCode 4001;
+- a refusal in JSON, with a 2xx or 4xx and nothing in it that may be a coupon, that says 5005 or speaks of a customer
+  or series lock, and says nothing else.
+
+Where an answer says several things (several errors; a code and a message that each have a line in the table) they must
+all mean the same; otherwise the answer is UNCLEAR. A code that is known to change its meaning stands back behind its
+message.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bulk_issue import verdicts, wire
 from bulk_issue.model import Answer, Coupon, Fault, Identifier, IdentifierKind, Meaning, Outcome, Reply
 from bulk_issue.states import RowState
 from bulk_issue.verdicts import Verdict
+from bulk_issue.wire import ApiError
 
 #: Characters of Capillary's own text that a reason quotes at most.
 QUOTED = 200
-#: From the most to the least careful: of several errors in one answer the most careful verdict counts.
-_CAREFUL = (Meaning.UNCLEAR, Meaning.HALT, Meaning.HELD, Meaning.REJECTED, Meaning.NOT_PROCESSED)
+#: How much of such a text is looked at, and how long an identifier is to be found within words.
+_LOOKED_AT, _LONG = 2000, 4
+#: Where other calls of this API put coupons: an answer with one of these is no refusal.
+_HOLDERS = ("coupon", "coupons", "data", "entity", "result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,116 +41,86 @@ class Asked:
     identifier: Identifier
     #: Epoch seconds.
     now: float
-    #: GENERIC series: everybody has the same code.
+    #: GENERIC series: everybody has the same code, so that others have redeemed it says nothing.
     generic: bool = False
 
 
 def classify(answer: Answer, asked: Asked) -> Outcome:
     """Say what an answer means. Total: any status, headers, bytes and fault give a verdict; never raises."""
     if isinstance(answer, Fault):
-        verdict = verdicts.MAY_HAVE_LEFT if answer.sent else verdicts.NEVER_LEFT
-        return _outcome(verdict, f"fault-{answer.kind}")
-    outcome = _judge(answer, asked)
-    return replace(
-        outcome,
-        request_id=(answer.headers.get("x-cap-requestid") or answer.headers.get("x-cap-request-id") or "")[:100],
-    )
+        return _of_fault(answer)
+    outcome = _of_reply(answer, asked)
+    request_id = answer.headers.get("x-cap-requestid") or answer.headers.get("x-cap-request-id") or ""
+    return replace(outcome, request_id=_printable(request_id)[:100]) if request_id else outcome
 
 
-def _judge(reply: Reply, asked: Asked) -> Outcome:
-    parsed = wire.json_object(reply.body)
-    errors = wire.api_errors(reply.body)
-    success = 200 <= reply.status < 300
-    coupon = wire.coupon(parsed) if parsed is not None and success else None
-    if coupon is not None:
+def _of_fault(fault: Fault) -> Outcome:
+    line, error_code = verdicts.on_fault(fault.kind), f"fault-{fault.kind}"
+    if fault.sent:
+        return _outcome(line, error_code)
+    return replace(_outcome(verdicts.NEVER_SENT, error_code), reason=f"{line.reason} {verdicts.NEVER_SENT.reason}")
+
+
+def _of_reply(reply: Reply, asked: Asked) -> Outcome:
+    status, parsed = reply.status, wire.json_object(reply.body)
+    errors = wire.text_errors(reply.body) if parsed is None else wire.json_errors(parsed)
+    body, is_json = parsed or {}, parsed is not None
+    success = 200 <= status < 300
+    if success and (coupon := wire.coupon(body)) is not None:
         return _with_coupon(coupon, errors, asked)
-    if parsed is not None and parsed.get("code") and success:
-        return _unclear(reply)  # a `code` that isn't a string: not ours to interpret
-    if not_processed := _not_processed(reply, errors, is_json=parsed is not None):
-        return not_processed
-    if errors and (success or 400 <= reply.status < 500):
-        return _refusal(reply.status, errors, asked)
-    if 400 <= reply.status < 500 and reply.status in verdicts.BY_STATUS:
-        verdict = verdicts.BY_STATUS[reply.status]
-        if verdict.meaning is not Meaning.NOT_PROCESSED:
-            return _outcome(verdict, f"http-{reply.status}")
-    return _unclear(reply)
+    if _holds_coupon(body):
+        return _outcome(verdicts.UNREADABLE, f"http-{status}")
+    if (busy := _busy(status, errors, is_json=is_json)) is not None:
+        return replace(busy, retry_after=_wait(reply))
+    if (success or errors) and _code_may_be_a_coupon(body, errors):
+        return _outcome(verdicts.UNREADABLE, f"http-{status}")
+    if errors and (400 <= status < 500 or (success and is_json)):
+        return _refusal(status, errors, asked, is_json=is_json)
+    return _outcome(verdicts.on_status(status), f"http-{status}", _words(errors, asked))
 
 
-def _with_coupon(coupon: Coupon, errors: tuple[wire.ApiError, ...], asked: Asked) -> Outcome:
+# --- a coupon ---------------------------------------------------------------------------------------------------
+
+
+def _with_coupon(coupon: Coupon, errors: tuple[ApiError, ...], asked: Asked) -> Outcome:
     """A 2xx JSON object with a non-empty string `code`."""
-    serious = [error for error in errors if error.code not in verdicts.HARMLESS_BESIDE_A_COUPON]
+    serious = [error for error in errors if not _harmless(error)]
+    # An answer that names no series is misdirected too, unless its error explains that.
+    if coupon.series_id != asked.series_id and (coupon.series_id is not None or not serious):
+        return replace(_outcome(verdicts.WRONG_SERIES, verdicts.WRONG_SERIES.key), misdirected=True)
     if serious:
-        reason = f"The answer carries a coupon and an error: {quote(serious[0].message, asked)}"
-        return Outcome(meaning=Meaning.UNCLEAR, error_code=serious[0].code, reason=reason)
-    if coupon.series_id != asked.series_id:
-        return Outcome(
-            meaning=Meaning.UNCLEAR,
-            error_code="wrong-series",
-            reason="The answer names another series than the one that was asked for.",
-            misdirected=True,
-        )
-    warnings = [quote(warning, asked) for warning in coupon.warnings]
-    warnings += [f"{error.code}: {quote(error.message, asked)}" for error in errors]
+        return _outcome(verdicts.COUPON_AND_ERROR, serious[0].code, _words(serious, asked, coupon.code))
+    own = [quote(warning, asked, coupon.code) for warning in coupon.warnings]
+    warnings = [*own, *(f"{error.code}: {quote(error.message, asked, coupon.code)}" for error in errors)]
     if _names_another(coupon, asked.identifier):
-        warnings.append("the answer lists other identifiers of this kind: a merged customer answers so")
-    till = wire.moment(coupon.valid_till_date_time) or wire.moment(coupon.valid_till)
-    # `validTill` shows the start of the last day (documented)
-    past = till is not None and till + (0 if coupon.valid_till_date_time else 24 * 3600) < asked.now
-    if (coupon.redemption_count or 0) > 0 or past:
+        warnings.append("other customer: the answer names the customer otherwise, as for merged customers")
+    end = wire.validity_end(coupon.valid_till_date_time, coupon.valid_till)
+    redeemed = (coupon.redemption_count or 0) > 0 and not asked.generic
+    if redeemed or (end is not None and end < asked.now):
         warnings.append("reused: this coupon was issued before")
+    if own:
+        coupon = replace(coupon, warnings=tuple(own))
     return Outcome(meaning=Meaning.ISSUED, coupon=coupon, warnings=tuple(warnings))
 
 
-def _not_processed(reply: Reply, errors: tuple[wire.ApiError, ...], *, is_json: bool) -> Outcome | None:
-    """The closed list of answers that prove that nothing was processed; None for every other."""
-    status = reply.status
-    codes = {error.code for error in errors}
-    if status in (401, 429, 461) or (status == 521 and is_json):
-        verdict = verdicts.BY_STATUS[status]
-        asked_for = reply.headers.get("retry-after") if status == 429 else None
-        wait = wire.retry_after(asked_for, reply.at.wall) if asked_for else None
-        return replace(_outcome(verdict, f"http-{status}"), retry_after=wait)
-    if status == 503 and codes == {"4001"}:
-        return _outcome(verdicts.UNAUTHORISED_YET, "4001")
-    if 200 <= status < 500 and errors:
-        found = [_verdict_on(error) for error in errors]
-        if all(verdict is not None and verdict.meaning is Meaning.NOT_PROCESSED for verdict in found):
-            return _outcome(found[0] or verdicts.UNCLEAR_ANSWER, errors[0].code or f"http-{status}")
-    return None
+def _harmless(error: ApiError) -> bool:
+    return error.code in verdicts.HARMLESS_BESIDE_A_COUPON and not verdicts.on_message(error.message)
 
 
-def _refusal(status: int, errors: tuple[wire.ApiError, ...], asked: Asked) -> Outcome:
-    """A well-formed refusal: the most careful verdict over its errors."""
-    judged = [(error, _verdict_on(error) or verdicts.UNKNOWN_REFUSAL) for error in errors]
-    error, verdict = min(judged, key=lambda pair: _CAREFUL.index(pair[1].meaning))
-    if verdict is verdicts.UNKNOWN_REFUSAL and status in (403, 404):
-        verdict = verdicts.NOT_FOR_US
-    if verdict.meaning is Meaning.NOT_PROCESSED:
-        verdict = verdicts.UNCLEAR_ANSWER
-    outcome = _outcome(verdict, error.code or "refused")
-    text = quote(error.message, asked)
-    return replace(
-        outcome,
-        reason=f"{verdict.reason} ({text})" if text else verdict.reason,
-        if_absent=RowState.REJECTED if verdict is verdicts.UNKNOWN_REFUSAL else RowState.PENDING,
+def _holds_coupon(body: Mapping[str, Any]) -> bool:
+    """Whether a body looks like the answer to a request that was processed, whatever else it says."""
+    inner = body.get("response")
+    return any(
+        (holder.get("code") and "seriesId" in holder) or any(holder.get(name) for name in _HOLDERS)
+        for holder in (body, inner if isinstance(inner, dict) else {})
     )
 
 
-def _verdict_on(error: wire.ApiError) -> Verdict | None:
-    """The table's line for one error: by its message, then by its code."""
-    for pattern, verdict in verdicts.BY_MESSAGE:
-        if pattern.search(error.message[:2000]):
-            return verdict
-    return verdicts.BY_CODE.get(error.code)
-
-
-def _unclear(reply: Reply) -> Outcome:
-    return _outcome(verdicts.UNCLEAR_ANSWER, f"http-{reply.status}")
-
-
-def _outcome(verdict: Verdict, error_code: str) -> Outcome:
-    return Outcome(meaning=verdict.meaning, error_code=error_code, reason=verdict.reason)
+def _code_may_be_a_coupon(body: Mapping[str, Any], errors: tuple[ApiError, ...]) -> bool:
+    """Whether a body has a `code` that isn't merely the number of its errors."""
+    code = body.get("code")
+    numbers_errors = isinstance(code, wire.Number) and errors and all(error.code == code for error in errors)
+    return bool(code) and not numbers_errors
 
 
 def _names_another(coupon: Coupon, sent: Identifier) -> bool:
@@ -152,20 +135,107 @@ def _alike(value: str, sent: Identifier) -> bool:
     """The same but for country code, leading zeros and case."""
     theirs, ours = value.strip().casefold(), sent.value.strip().casefold()
     if sent.kind is IdentifierKind.MOBILE:
-        theirs, ours = re.sub(r"\D", "", theirs), re.sub(r"\D", "", ours)
-        theirs, ours = theirs.lstrip("0"), ours.lstrip("0")
+        theirs, ours = (re.sub(r"\D", "", digits).lstrip("0") for digits in (theirs, ours))
         short, long = sorted((theirs, ours), key=len)
-        return len(short) >= 6 and long.endswith(short)
+        return theirs == ours or (len(short) >= 6 and long.endswith(short))
     if sent.kind is IdentifierKind.EXTERNAL_ID:
         return theirs.lstrip("0") == ours.lstrip("0")
     return theirs == ours
 
 
-def quote(text: str, asked: Asked) -> str:
-    """Capillary's own words, short, on one line, with nothing in them that names a customer or is worth money."""
-    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    clean = clean.replace(asked.identifier.value, "…")
-    clean = re.sub(r"\S+@\S+", "…", clean)
-    clean = re.sub(r"\+?\d[\d ()-]{4,}\d", "…", clean)
-    clean = re.sub(r"\b(?=\w*\d)(?=\w*[A-Z])[A-Z0-9]{6,}\b", "…", clean)
+# --- no coupon --------------------------------------------------------------------------------------------------
+
+
+def _busy(status: int, errors: tuple[ApiError, ...], *, is_json: bool) -> Outcome | None:
+    """The statuses that say "not processed", with the bodies that they need for it."""
+    match status:
+        case 401 | 429 | 461:
+            return _outcome(verdicts.on_status(status), f"http-{status}")
+        case 521 if is_json:
+            return _outcome(verdicts.on_status(521, "as JSON"), "http-521")
+        case 503 if errors and all(error.code == "4001" for error in errors):
+            return _outcome(verdicts.on_status(503, "with 4001"), "4001")
+        case _:
+            return None
+
+
+def _wait(reply: Reply) -> float | None:
+    """Seconds that a 429 asks for; a date is compared with the server's own clock where it shows it."""
+    value = reply.headers.get("retry-after", "")
+    if reply.status != 429 or not value:
+        return None
+    now = wire.date_header(reply.headers.get("date", ""))
+    return wire.retry_after(value, reply.at.wall if now is None else now)
+
+
+def _refusal(status: int, errors: tuple[ApiError, ...], asked: Asked, *, is_json: bool) -> Outcome:
+    """A well-formed refusal, by its codes and messages, then by its status."""
+    said = [(error, line) for error in errors for line in _lines(error)]
+    unknown = all(line is verdicts.UNKNOWN_REFUSAL for _, line in said)
+    if unknown and status in (400, 405, 415):
+        return _outcome(verdicts.on_status(status), f"http-{status}", _words(errors, asked))
+    if unknown and status in (403, 404):
+        own = next((error.code for error in errors if error.code and is_json), "")
+        line = verdicts.on_status(status, "in Capillary's words" if own else "")
+        return _outcome(line, own or f"http-{status}", _words(errors, asked))
+    # Of unclear lines, the one that leaves the most open.
+    error, line = min(said, key=lambda pair: pair[1].if_absent is not RowState.PENDING)
+    if len({line.meaning for _, line in said}) > 1:
+        line = verdicts.CONTRADICTION
+    elif line.meaning is Meaning.NOT_PROCESSED and not is_json:
+        line = verdicts.UNREADABLE
+    return _outcome(line, error.code, _words([error], asked))
+
+
+def _lines(error: ApiError) -> tuple[Verdict, ...]:
+    """What one error says: its code's line and its message's lines, as far as they say something definite."""
+    code, message = verdicts.on_code(error.code), verdicts.on_message(error.message)
+    definite = tuple(line for line in message if line.meaning is not Meaning.UNCLEAR)
+    if code is not None and not code.by_text:
+        return (code, *definite)
+    return definite or message[:1] or (code or verdicts.UNKNOWN_REFUSAL,)
+
+
+# --- words for people -------------------------------------------------------------------------------------------
+
+
+def _outcome(line: Verdict, error_code: str, words: str = "") -> Outcome:
+    """The line's verdict, with Capillary's own words."""
+    # A code of five digits or more is none of Capillary's, and may be anybody's number.
+    plain = re.fullmatch(r"[\w.-]{1,40}", error_code, re.ASCII) and not re.search(r"\d{5}", error_code)
+    return Outcome(
+        meaning=line.meaning,
+        error_code=error_code if plain else verdicts.UNKNOWN_REFUSAL.key,
+        reason=f"{line.reason} Capillary says: {words}" if words else line.reason,
+        if_absent=line.if_absent,
+    )
+
+
+def _words(errors: Iterable[ApiError], asked: Asked, code: str = "") -> str:
+    """What the first error that says something says."""
+    return next(filter(None, (quote(error.message, asked, code) for error in errors)), "")
+
+
+def quote(words: str, asked: Asked, code: str = "") -> str:
+    """Capillary's own words: short, on one line, with nothing in them that names a customer or is worth money."""
+    clean = _printable(words[:_LOOKED_AT])
+    if len(words) > _LOOKED_AT:
+        clean = clean.rpartition(" ")[0]  # half an identifier would not be recognised
+    for secret in (asked.identifier.value, code):
+        if named := re.escape(_printable(secret)):
+            pattern = named if len(secret) >= _LONG else rf"(?<![^\W_]){named}(?![^\W_])"
+            clean = re.sub(pattern, "…", clean, flags=re.IGNORECASE)
+    clean = " ".join("…" if _telling(word) else word for word in clean.split())
+    clean = re.sub(r"\d(?:[ ().-]{0,2}\d){4,}", "…", clean)
     return clean if len(clean) <= QUOTED else clean[: QUOTED - 1] + "…"
+
+
+def _telling(word: str) -> bool:
+    """An e-mail address, or letters with digits as in a coupon code."""
+    kinds = any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    return "@" in word or (kinds and len(word) >= 6)
+
+
+def _printable(words: str) -> str:
+    """On one line, without control characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())

@@ -5,6 +5,7 @@ Where a value came from (flag, environment, file) is the command line's business
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
@@ -45,27 +46,34 @@ class Account:
     entity_code: str = ""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
+        self._check_url()
+        self._check_credentials()
+
+    def _check_url(self) -> None:
+        example = "It is https:// and a host, e.g. https://eu.api.capillarytech.com."
         if not self.base_url:
-            raise ConfigError(
-                "no address to send to: --base-url is missing",
-                hint="Give your cluster's address, e.g. --base-url https://eu.api.capillarytech.com.",
-            )
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ConfigError(
-                f"--base-url {self.base_url!r} is not an address",
-                hint="It starts with https:// and has no path, e.g. https://eu.api.capillarytech.com.",
-            )
-        if url.scheme == "http" and url.hostname not in LOOPBACK:
-            raise ConfigError(
-                f"--base-url {self.base_url!r} would send credentials and customers unencrypted",
-                hint="Use https://. Plain http is for this machine only (127.0.0.1, localhost).",
-            )
+            raise ConfigError("no address to send to: --base-url is missing", hint=example)
+        try:
+            url = urlsplit(self.base_url)
+            _ = url.port
+        except ValueError:
+            raise ConfigError("--base-url is not an address", hint=example) from None
         if url.username or url.password:
             raise ConfigError(
                 "--base-url must not hold a user or password",
                 hint="Use --user and --password-file, or the environment.",
             )
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ConfigError(f"--base-url {self.base_url!r} is not an address", hint=example)
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise ConfigError(
+                f"--base-url {self.base_url!r} would send credentials and customers unencrypted",
+                hint="Use https://. Plain http is for this machine only (127.0.0.1, localhost).",
+            )
+        if url.path.strip("/") or url.query or url.fragment:
+            raise ConfigError(f"--base-url {self.base_url!r} holds more than a host", hint=example)
+
+    def _check_credentials(self) -> None:
         basic, oauth = bool(self.user or self.password), bool(self.client_key or self.client_secret)
         if basic and oauth:
             raise ConfigError(
@@ -90,7 +98,7 @@ class Account:
                 f"the {missing} is missing",
                 hint="Give --client-key and BULK_ISSUE_CLIENT_SECRET or --client-secret-file.",
             )
-        if self.entity_code and not oauth:
+        if (self.entity_code or self.entity_type) and not oauth:
             raise ConfigError("attribution headers need OAuth", hint="Under Basic auth the user is the till.")
 
     @property
@@ -99,7 +107,8 @@ class Account:
         url = urlsplit(self.base_url)
         default = {"http": 80, "https": 443}[url.scheme]
         port = f":{url.port}" if url.port and url.port != default else ""
-        return f"{(url.hostname or '').lower()}{port}"
+        host = (url.hostname or "").lower()
+        return f"[{host}]{port}" if ":" in host else f"{host}{port}"
 
     @property
     def name(self) -> str:
@@ -176,19 +185,19 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("series_id", 1),
+            ("series", 1),
             ("rate", 1),
             ("connections", 1),
             ("max_attempts", 1),
             ("canary", 0),
         ):
-            if getattr(self, name) < least:
+            if getattr(self, "series_id" if name == "series" else name) < least:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}", hint="Mend the setting.")
         for name in ("per", "timeout", "send_within"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0", hint="Mend the setting.")
         for name in ("grace", "reconcile_for"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} can't be negative", hint="Mend the setting.")
         if self.first is not None and self.first < 1:
             raise ConfigError("--first must be at least 1", hint="Leave it out to send everything.")

@@ -75,7 +75,8 @@ class Health:
     _misdirected: int = 0
     _refused_rows: list[tuple[str, int]] = field(default_factory=list)
     _first_answers: list[str] = field(default_factory=list)
-    _last_processed: float = 0.0
+    #: Boot second since which nothing else came, at first the run's begin; None while the last answer was another.
+    _unprocessed_since: float | None = None
     _quiet_until: float = 0.0
     #: Boot second at which the breaker opened; None while it is closed.
     _open_since: float | None = None
@@ -85,7 +86,7 @@ class Health:
     _settled_since_probe: bool = False
 
     def __post_init__(self) -> None:
-        self._last_processed = self.began
+        self._unprocessed_since = self.began
 
     # --- told ---------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,9 @@ class Health:
             self._unprocessed_in_a_row += 1
             if self._unprocessed_in_a_row > 1:
                 self._quiet_until = now + backoff(self._unprocessed_in_a_row - 2, draw)
-            if now - self._last_processed > PATIENCE:
+            if self._unprocessed_since is None:
+                self._unprocessed_since = now
+            if now - self._unprocessed_since > PATIENCE:
                 self._end(
                     StopKind.STALLED,
                     f"for {PATIENCE / 60:.0f} minutes not one request was processed ({outcome.reason})",
@@ -104,9 +107,9 @@ class Health:
                 )
         else:
             self._unprocessed_in_a_row = 0
-            self._last_processed = now
+            self._unprocessed_since = None
             self._quiet_until = 0.0
-        self._watch_doubt(outcome, now)
+        self._watch_doubt(intent, outcome, now)
         self._watch_failures(event)
 
     def halt(self, because: str, hint: str) -> None:
@@ -186,26 +189,24 @@ class Health:
                     "Check the series and which column holds the identifier (--map, --identify-by).",
                 )
 
-    def _watch_doubt(self, outcome: Outcome, now: float) -> None:
+    def _watch_doubt(self, intent: Intent, outcome: Outcome, now: float) -> None:
         if outcome.meaning is Meaning.NOT_PROCESSED:
             return
         unclear = outcome.meaning is Meaning.UNCLEAR
-        if not unclear:
-            self._unclear_in_a_row = 0
-            if self._open_since is not None:
+        self._doubts.append(unclear)
+        self._unclear_in_a_row = self._unclear_in_a_row + 1 if unclear else 0
+        if self._open_since is None:
+            if unclear and self._too_doubtful():
+                self._open_since = now
+                self._probes = 0
+                self._schedule_probe(now)
+        elif intent.begun.boot > self._open_since:  # a probe: what was under way before says nothing of now
+            if unclear:
+                self._probes += 1
+                self._schedule_probe(now)
+            else:
                 self._open_since = None
                 self._doubts.clear()
-            self._doubts.append(False)
-            return
-        self._unclear_in_a_row += 1
-        self._doubts.append(True)
-        if self._open_since is not None:
-            self._probes += 1
-            self._schedule_probe(now)
-        elif self._too_doubtful():
-            self._open_since = now
-            self._probes = 0
-            self._schedule_probe(now)
 
     def _schedule_probe(self, now: float) -> None:
         self._settled_since_probe = False

@@ -80,7 +80,8 @@ class Run:
             if hold.recovered:
                 self._tell(f"{hold.recovered} rows were in flight when the last run died; they are in doubt now.")
             stop = await work(hold, began)
-            tally, firsts = await self.ledger.work.tally(job), await self.ledger.work.firsts(job)
+            firsts = await self._firsts()
+            tally = await self.ledger.work.tally(job)
             excess = await self.ledger.work.excess(job)
             code = conclude(tally, firsts, excess, stop)
             unfinished = any(tally.get(each, 0) for each in OPEN)
@@ -101,6 +102,16 @@ class Run:
             began=began,
             ended=self.clock.now(),
         )
+
+    async def _firsts(self) -> Tally:
+        """DUPLICATE rows by the state of their first row, which another run may have on the wire just now."""
+        deadline = self.clock.now().boot + self.config.timeout
+        while True:
+            firsts = await self.ledger.work.firsts(self.job.spec.id)
+            waiting = firsts.get(RowState.IN_FLIGHT, 0) and not self.asked.is_set()
+            if not waiting or self.clock.now().boot >= deadline:
+                return firsts
+            await self.clock.sleep(POLL / 4)
 
     # --- the two kinds of work ----------------------------------------------------------------------------------
 

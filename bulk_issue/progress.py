@@ -5,7 +5,9 @@ Everything goes to stderr, and holds counts only: no identifier, no code.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import sys
 import time
 from types import TracebackType
@@ -35,7 +37,7 @@ _SHOWN = (RowState.ISSUED, RowState.HELD, RowState.REJECTED, RowState.INVALID, R
 
 def duration(seconds: float) -> str:
     """A length of time as people say it: `2 h 41 min`, `3 min`, `12 s`."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
@@ -66,7 +68,7 @@ class Reporter:
         live = self._stream.isatty() and not quiet and not as_json
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._last = 0.0
+        self._last = -math.inf
         if live:
             self._bar = Bar(
                 SpinnerColumn(),
@@ -102,10 +104,15 @@ class Reporter:
     def say(self, text: str) -> None:
         """One sentence for the person who watches."""
         if self._json:
-            print(json.dumps({"message": text}), file=self._stream, flush=True)
+            self._print(json.dumps({"message": text}))
         elif self._bar is not None and self._task is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         elif not self._quiet:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        """A line; that nobody reads it any more (a closed pipe, a full disk) is no reason to stop issuing."""
+        with contextlib.suppress(OSError):
             print(text, file=self._stream, flush=True)
 
     def _live(self, bar: Bar, progress: Progress) -> None:
@@ -130,4 +137,4 @@ class Reporter:
             "limit_per_minute": progress.limit,
             "seconds_left": progress.seconds_left,
         }
-        print(json.dumps(facts), file=self._stream, flush=True)
+        self._print(json.dumps(facts))

@@ -1,185 +1,354 @@
-"""The table of what Capillary's codes, messages and statuses mean: data, each line with its source.
+"""The table of what Capillary's codes, messages, statuses and our faults mean: data, each line with its source.
 
-Sources: DOC, documented for an issue call; WORD, a shared table whose wording speaks of issuing; INFER, a shared table
-with generic wording, or our reading; FIELD, seen in public code of people who work with Capillary. Which class a line
-gets is our judgement: where "nothing was issued" isn't said, the class is UNCLEAR.
+Which meaning a line gets is our judgement (docs/api.md has the evidence). The rule: where "nothing was issued" isn't
+said, the line is UNCLEAR. A line that is NOT_PROCESSED or HALT puts its row back, so it must be sure; a code's line
+says what the code means on an issue call, wherever else it is documented.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
-from bulk_issue.model import Meaning
+from bulk_issue.model import FaultKind, Meaning
+from bulk_issue.states import RowState
 
 
 @unique
 class Source(StrEnum):
     """How we know."""
 
+    #: Capillary's documentation says so of an issue call, or its wording does.
     DOC = "documented"
-    WORD = "documented wording"
+    #: Our reading: a table shared by all coupon calls, or what statuses commonly mean.
     INFER = "inferred"
-    FIELD = "seen in the field"
+    #: Seen in public code of people who work with Capillary.
+    FIELD = "field"
+
+
+@unique
+class On(StrEnum):
+    """What a line is about."""
+
+    #: A code in the body.
+    CODE = "code"
+    #: A pattern in an error's message (lower case, `_` as space).
+    MESSAGE = "message"
+    #: An HTTP status, or a class of them (`5xx`), with what the body must be where that matters.
+    STATUS = "status"
+    #: What went wrong instead of a reply.
+    FAULT = "fault"
+    #: A judgement on the answer as a whole.
+    ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One line of the table."""
 
+    on: On
+    key: str
     meaning: Meaning
     #: What it means, as a sentence for a person.
     reason: str
     #: What that person can do.
     remedy: str
     source: Source
+    #: For UNCLEAR: what becomes of the row if the record shows that no coupon came of it.
+    if_absent: RowState = RowState.PENDING
+    #: The code changes its meaning between documents: a message that has a line of its own decides.
+    by_text: bool = False
 
 
 H, R, N, U, X = Meaning.HELD, Meaning.REJECTED, Meaning.NOT_PROCESSED, Meaning.UNCLEAR, Meaning.HALT
-DOC, WORD, INFER, FIELD = Source.DOC, Source.WORD, Source.INFER, Source.FIELD
+DOC, INFER, FIELD = Source.DOC, Source.INFER, Source.FIELD
 
-_SETTLES = "Nothing by hand: the row is settled from Capillary's record, and a person decides what that can't."
-_SERIES = "Check --series and the series' set-up in Capillary, then run again."
+_SETTLES = "Nothing by hand: the row is settled from Capillary's record, and what that can't settle a person decides."
+_AGAIN = "Nothing: it is tried again by itself. If it stays so, retry the row later."
+_HELD = "Nothing: the customer has a coupon of this series already."
+_SERIES = "Check --series and the series' set-up in Capillary, then run the same command again."
+_STOCK = "Raise the series' limit or upload codes, then run the same command again."
+_TILL = "Issue from another till or store, or open the series to this one."
+_FRAUD = "Leave the customer out, or clear the mark in Capillary, then retry."
+_ORG = "Check the credentials and --base-url: they belong to one organisation."
+_REGISTER = "Check the country code and which column is used, or register the customer first, then retry."
+_TEXT = "Read Capillary's words in the reason; retry when their cause has gone."
 _SUPPORT = "Ask Capillary support, quoting the request id."
-_AGAIN = "Nothing: it is tried again by itself. If it stays, retry the row later."
-_HELD = "Nothing: the customer already has a coupon of this series."
+_ADDRESS = "Check --base-url, and that this account may issue coupons."
 
 
-def _line(meaning: Meaning, reason: str, remedy: str, source: Source) -> Verdict:
-    return Verdict(meaning=meaning, reason=reason, remedy=remedy, source=source)
-
-
-#: What a message says weighs more than its code: codes change meaning between pages, and 730 wraps other errors.
-#: Read from the top; the first pattern that is found counts.
-BY_MESSAGE: tuple[tuple[re.Pattern[str], Verdict], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), verdict)
-    for pattern, verdict in (
-        (
-            r"already has a coupon|already has a valid generic coupon|coupon_already_issued",
-            _line(H, "The customer already has a coupon of this series.", _HELD, DOC),
-        ),
-        (
-            r"max[ _]coupons?[ _](issual[ _])?per[ _]user[ _]exceeded",
-            _line(H, "The customer has as many coupons of this series as the series allows.", _HELD, DOC),
-        ),
-        (
-            r"days between consecutive issuals",
-            _line(R, "The customer got a coupon of this series too recently.", "Retry when the gap has passed.", FIELD),
-        ),
-        (
-            r"mutually exclusive series",
-            _line(R, "The customer has a coupon of a series that excludes this one.", "Leave the customer out.", FIELD),
-        ),
-        (
-            r"coupons exhausted|max create for series exceeded|no more coupons in series",
-            _line(X, "The series has no coupons left.", "Raise its stock or upload codes, then run again.", FIELD),
-        ),
-        (
-            r"coupon series expired|redemption start after series expiry",
-            _line(X, "The series has expired.", _SERIES, FIELD),
-        ),
-        (r"invalid series id", _line(X, "Capillary doesn't know this series.", _SERIES, FIELD)),
-        (
-            r"invalid store id",
-            _line(X, "This till or store may not issue the series.", "Use another till or open the series.", FIELD),
-        ),
-        (r"queue\b.*\bempty", _line(N, "The series' queue of codes was empty for a moment.", _AGAIN, FIELD)),
-        (
-            r"\b(customer|series|coupon)[ _-]+lock|\block(ed)?\b.{0,40}\b(customer|series)\b|lock wait",
-            _line(N, "The customer or the series was locked by another action.", _AGAIN, FIELD),
-        ),
+def _codes(meaning: Meaning, keys: str, reason: str, remedy: str, source: Source) -> Iterable[Verdict]:
+    return (
+        Verdict(on=On.CODE, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source)
+        for key in keys.split()
     )
+
+
+def _by_text(meaning: Meaning, key: str, reason: str, remedy: str, source: Source) -> Verdict:
+    return Verdict(on=On.CODE, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source, by_text=True)
+
+
+def _foreign(keys: str, reason: str, source: Source) -> Iterable[Verdict]:
+    """Codes that a call to issue one coupon shouldn't draw: the record has the last word."""
+    return (
+        Verdict(
+            on=On.CODE,
+            key=key,
+            meaning=U,
+            reason=reason,
+            remedy=_SUPPORT,
+            source=source,
+            if_absent=RowState.REJECTED,
+        )
+        for key in keys.split()
+    )
+
+
+def _line(on: On, meaning: Meaning, key: str, reason: str, remedy: str, source: Source) -> Verdict:
+    return Verdict(on=on, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source)
+
+
+_UNKNOWN_CUSTOMER = "Capillary doesn't know this customer."
+_UNKNOWN_SERIES = "Capillary doesn't know this series."
+_SOLD_OUT = "The series has no coupons left."
+_EXPIRED = "The series or its campaign has expired."
+_MOST = "The customer has as many coupons of this series as it allows."
+_BAD_ORG = "Capillary says that the organisation is invalid."
+
+_CODES = (
+    *_codes(R, "701", _UNKNOWN_CUSTOMER, _REGISTER, DOC),
+    *_codes(R, "8015", _UNKNOWN_CUSTOMER, _REGISTER, INFER),
+    *_codes(R, "8084", "Capillary found no customer details in the request.", "Check the identifier's column.", INFER),
+    *_codes(X, "707", _UNKNOWN_SERIES, _SERIES, DOC),
+    *_codes(X, "755", _UNKNOWN_SERIES, _SERIES, INFER),
+    _by_text(R, "709", "Capillary refused to issue this coupon.", _TEXT, DOC),
+    _by_text(X, "712", _EXPIRED, _SERIES, INFER),
+    _by_text(X, "713", _EXPIRED, _SERIES, DOC),
+    *_codes(X, "714", "The campaign is over.", _SERIES, INFER),
+    *_codes(X, "715", _BAD_ORG, _ORG, INFER),
+    *_codes(R, "721", "Capillary says that this customer is invalid.", "Check the customer in Capillary.", DOC),
+    _by_text(R, "722", "Capillary couldn't create the coupon.", _TEXT, DOC),
+    _by_text(U, "704", "The coupon's message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
+    *_codes(U, "724", "The coupon's message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
+    _by_text(U, "730", "Capillary reports an unknown error.", _SETTLES, DOC),
+    *_codes(X, "735", "This till or store may not issue the series.", _TILL, INFER),
+    *_codes(R, "740 750", "The customer is marked as fraud.", _FRAUD, INFER),
+    *_codes(R, "742", "Issuing to this customer is blocked.", "Unblock the customer in Capillary, then retry.", DOC),
+    *_codes(X, "746", "Capillary misses the series id.", _SERIES, INFER),
+    *_codes(U, "748", "Capillary's coupon service timed out.", _SETTLES, INFER),
+    _by_text(X, "756", "Capillary found the request incomplete, or the series misconfigured.", _SERIES, DOC),
+    *_codes(X, "777", "Coupons of this series can't be issued from this source.", _SERIES, DOC),
+    *_codes(
+        U,
+        "786 787 789 790 791 792 793 794 796 797 798",
+        "Capillary says that processing failed, not that nothing was issued.",
+        _SETTLES,
+        INFER,
+    ),
+    *_codes(X, "788 795 799", "Capillary reports an invalid configuration.", _SUPPORT, INFER),
+    *_codes(U, "500", "Capillary says that the request failed, not that nothing was issued.", _SETTLES, INFER),
+    *_codes(X, "5001", _SOLD_OUT, _STOCK, DOC),
+    *_codes(H, "5002", _MOST, _HELD, DOC),
+    *_codes(H, "5004", "The customer already has the one coupon that the series allows.", _HELD, DOC),
+    *_codes(N, "5005", "The series' queue of codes was empty for a moment.", _AGAIN, DOC),
+    *_codes(U, "5006", "Capillary couldn't issue some of the coupons asked for.", _SETTLES, DOC),
+    *_codes(X, "4000", "This account may not issue coupons.", "Ask for the Coupon write permission.", DOC),
+    # Not processed only together with HTTP 503: authorisation comes before processing.
+    *_codes(U, "4001", "Capillary couldn't check this account's rights.", _AGAIN, DOC),
+    *_codes(X, "1061", "The attribution lookup has no type.", "Check the attribution settings.", DOC),
+    *_codes(X, "1064", _BAD_ORG, _ORG, DOC),
+    *_foreign(
+        "510 629 660 661 683 687 702 703 705 706 710 711 716 718 719 720 723 725 726 728 729 731 732 733 736 738 739 "
+        "747 749 759 780 781",
+        "Capillary answered with a code that belongs to redeeming.",
+        INFER,
+    ),
+    *_foreign("744 745 751 752 753 754 1000", "Capillary answered with a code that belongs to other calls.", INFER),
+    *_foreign("677 1060", "Capillary answered with a code that belongs to issuing many at once.", DOC),
+    *_foreign("700", "Capillary answered with the code for success, and no coupon.", DOC),
 )
 
-#: What Capillary's codes mean on an issue call, unless the message says otherwise.
-BY_CODE: dict[str, Verdict] = {
-    "701": _line(
-        R,
-        "Capillary doesn't know this customer.",
-        "Check the country code and the column used, or register the customer first.",
+#: Of two patterns that a message has, neither wins: they must agree.
+_MESSAGES = (
+    _line(
+        On.MESSAGE,
+        H,
+        r"already has an? (?:valid )?(?:generic )?coupon|coupon already issued",
+        "The customer already has a coupon of this series.",
+        _HELD,
         DOC,
     ),
-    "8015": _line(R, "Capillary doesn't know this customer.", "Register the customer first.", INFER),
-    "8084": _line(R, "Capillary found no customer details in the request.", "Check the identifier's column.", INFER),
-    "707": _line(X, "Capillary doesn't know this series.", _SERIES, DOC),
-    "709": _line(R, "Capillary refused to issue this coupon.", "Read the text; retry if its cause has gone.", DOC),
-    "712": _line(X, "The series or its campaign has expired.", _SERIES, INFER),
-    "713": _line(X, "The series has expired.", _SERIES, DOC),
-    "714": _line(X, "The campaign is over.", _SERIES, INFER),
-    "715": _line(X, "Capillary says that the organisation is invalid.", "Check the credentials.", INFER),
-    "721": _line(R, "Capillary says that this customer is invalid.", "Check the customer in Capillary.", WORD),
-    "722": _line(R, "Capillary couldn't create the coupon.", "Check the series; retry the row later.", WORD),
-    "735": _line(X, "This till or store may not issue the series.", "Use another till or open the series.", INFER),
-    "740": _line(R, "The customer is marked as fraud.", "Leave the customer out, or clear the mark.", INFER),
-    "750": _line(R, "The customer is marked as fraud.", "Leave the customer out, or clear the mark.", INFER),
-    "742": _line(R, "Issuing to this customer is blocked.", "Unblock the customer in Capillary, then retry.", WORD),
-    "746": _line(X, "Capillary misses the series id.", _SERIES, INFER),
-    "748": _line(U, "Capillary's coupon service timed out.", _SETTLES, INFER),
-    "755": _line(X, "Capillary doesn't know this series.", _SERIES, INFER),
-    "756": _line(X, "Capillary found the request incomplete or the series misconfigured.", _SERIES, DOC),
-    "777": _line(X, "Coupons of this series can't be issued from this source.", _SERIES, WORD),
-    **{
-        code: _line(U, "Capillary says that processing failed, not that nothing was issued.", _SETTLES, INFER)
-        for code in ("786", "787", "789", "790", "791", "792", "793", "794", "796", "797", "798")
-    },
-    **{
-        code: _line(X, "Capillary reports an invalid configuration.", _SUPPORT, INFER) for code in ("788", "795", "799")
-    },
-    "730": _line(U, "Capillary reports an unknown error.", _SETTLES, DOC),
-    "500": _line(U, "Capillary says that the request failed, not that nothing was issued.", _SETTLES, INFER),
-    "5001": _line(X, "The series has no coupons left.", "Raise its stock or upload codes, then run again.", DOC),
-    "5002": _line(H, "The customer has as many coupons of this series as the series allows.", _HELD, DOC),
-    "5004": _line(H, "The customer already has the one coupon that the series allows.", _HELD, DOC),
-    "5005": _line(N, "The series' queue of codes was empty for a moment.", _AGAIN, DOC),
-    "5006": _line(U, "Capillary couldn't issue some of the coupons asked for.", _SETTLES, DOC),
-    "704": _line(U, "The coupon message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
-    "724": _line(U, "The coupon message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
-    "4000": _line(X, "This account may not issue coupons.", "Ask for the Coupon write permission.", DOC),
-    "4001": _line(U, "Capillary couldn't tell whether this account may issue.", _SETTLES, DOC),
-    "1061": _line(X, "The attribution lookup has no type.", "Check the attribution settings.", DOC),
-    "1064": _line(X, "Capillary says that the organisation is invalid.", "Check the credentials.", DOC),
-}
+    _line(On.MESSAGE, H, r"max coupons? (?:issual )?per user exceeded", _MOST, _HELD, DOC),
+    _line(
+        On.MESSAGE,
+        R,
+        r"days between consecutive issuals",
+        "The customer got a coupon of this series too recently.",
+        "Retry when the gap that the series asks for has passed.",
+        FIELD,
+    ),
+    _line(
+        On.MESSAGE,
+        R,
+        r"mutually exclusive series",
+        "The customer has a coupon of a series that excludes this one.",
+        "Leave the customer out.",
+        FIELD,
+    ),
+    _line(On.MESSAGE, R, r"customer (?:is |was )?not found", _UNKNOWN_CUSTOMER, _REGISTER, INFER),
+    _line(
+        On.MESSAGE,
+        X,
+        r"coupons exhausted|max create for series exceeded|no more coupons in series",
+        _SOLD_OUT,
+        _STOCK,
+        FIELD,
+    ),
+    _line(On.MESSAGE, X, r"coupon series expired|redemption start after series expiry", _EXPIRED, _SERIES, FIELD),
+    _line(On.MESSAGE, X, r"invalid series id", _UNKNOWN_SERIES, _SERIES, FIELD),
+    _line(On.MESSAGE, X, r"invalid store id", "This till or store may not issue the series.", _TILL, FIELD),
+    # 5005 alone says that nothing was processed: the same words beside another code don't.
+    _line(On.MESSAGE, U, r"queue\b.*\bempty", "The series' queue of codes was empty for a moment.", _SETTLES, FIELD),
+    # A lock that was waited for in vain, or let go, may have been held while the coupon was issued.
+    _line(
+        On.MESSAGE,
+        N,
+        r"^(?!.*(?:timed? ?out|unlock|releas|issued))"
+        r".*(?:\b(?:customer|series) ?lock|\block(?:ed)?\b.{0,30}\b(?:customer|series)\b"
+        r"|\b(?:customer|series)\b.{0,30}\block(?:ed)?\b)",
+        "The customer or the series was locked by another action.",
+        _AGAIN,
+        FIELD,
+    ),
+)
 
-#: Errors beside which a coupon still counts: only the message to the customer failed.
+_UNREADABLE = "The server answered without saying whether a coupon was issued."
+_TROUBLE = "The server had trouble, and may have issued the coupon before."
+_GATEWAY = "Something between here and Capillary had trouble; the coupon may have been issued."
+
+_STATUSES = (
+    _line(On.STATUS, U, "2xx", "The answer can't be read, or carries no coupon and no error.", _SETTLES, INFER),
+    _line(On.STATUS, U, "3xx", "The server points to another address.", "Check --base-url.", INFER),
+    _line(
+        On.STATUS, R, "400", "Capillary found the request invalid.", "Check the identifier's column and format.", DOC
+    ),
+    _line(
+        On.STATUS, N, "401", "Capillary refused the credentials.", "Check user and password, or key and secret.", DOC
+    ),
+    _line(On.STATUS, U, "403", "The request was refused on its way.", _ADDRESS, INFER),
+    _line(On.STATUS, X, "403 in Capillary's words", "Capillary refuses requests of this account.", _ADDRESS, DOC),
+    _line(On.STATUS, U, "404", "There is no such address.", _ADDRESS, INFER),
+    _line(On.STATUS, X, "404 in Capillary's words", "Capillary has no such address.", _ADDRESS, DOC),
+    _line(On.STATUS, X, "405", "The address takes no issue requests.", _ADDRESS, DOC),
+    _line(On.STATUS, X, "415", "The request's content type is refused.", "Something on the way alters requests.", DOC),
+    _line(On.STATUS, N, "429", "The rate limit was reached.", _AGAIN, INFER),
+    _line(On.STATUS, N, "461", "Capillary's search engine was busy.", _AGAIN, DOC),
+    _line(On.STATUS, U, "4xx", _UNREADABLE, _SETTLES, INFER),
+    _line(On.STATUS, U, "500", _TROUBLE, _SETTLES, DOC),
+    _line(On.STATUS, U, "502", _GATEWAY, _SETTLES, INFER),
+    _line(On.STATUS, U, "503", _TROUBLE, _SETTLES, INFER),
+    _line(On.STATUS, N, "503 with 4001", "Capillary couldn't check this account's rights.", _AGAIN, INFER),
+    _line(On.STATUS, U, "504", _GATEWAY, _SETTLES, INFER),
+    _line(On.STATUS, U, "520", _GATEWAY, _SETTLES, INFER),
+    _line(On.STATUS, U, "521", _GATEWAY, _SETTLES, INFER),
+    _line(On.STATUS, N, "521 as JSON", "Capillary was busy with another action of this customer.", _AGAIN, DOC),
+    _line(On.STATUS, U, "5xx", _TROUBLE, _SETTLES, INFER),
+)
+
+#: What a fault means if the request may have left; `NEVER_SENT` is what any means if it surely hasn't.
+_FAULTS = (
+    _line(On.FAULT, U, FaultKind.CONNECT, "No connection to Capillary could be made.", _AGAIN, INFER),
+    _line(On.FAULT, U, FaultKind.LATE, "The request was dropped because it was late.", _AGAIN, INFER),
+    _line(On.FAULT, U, FaultKind.AUTH, "No access token could be had.", _AGAIN, INFER),
+    _line(On.FAULT, U, FaultKind.TIMEOUT, "No complete answer came in time.", _SETTLES, INFER),
+    _line(On.FAULT, U, FaultKind.RESET, "The connection broke before the answer was complete.", _SETTLES, INFER),
+    _line(On.FAULT, U, FaultKind.CANCELLED, "The run ended while the request was on its way.", _SETTLES, INFER),
+    _line(On.FAULT, U, FaultKind.OTHER, "No answer could be had.", _SETTLES, INFER),
+)
+
+NEVER_SENT = _line(On.ANSWER, N, "never-sent", "Nothing was sent.", _AGAIN, INFER)
+WRONG_SERIES = _line(
+    On.ANSWER, U, "wrong-series", "The answer doesn't name the series that was asked for.", _SETTLES, INFER
+)
+COUPON_AND_ERROR = _line(On.ANSWER, U, "coupon-and-error", "The answer carries a coupon and an error.", _SETTLES, INFER)
+CONTRADICTION = _line(On.ANSWER, U, "contradiction", "The answer says two things at once.", _SETTLES, INFER)
+UNREADABLE = _line(On.ANSWER, U, "unreadable", _UNREADABLE, _SETTLES, INFER)
+UNKNOWN_REFUSAL = Verdict(
+    on=On.ANSWER,
+    key="refused",
+    meaning=U,
+    reason="Capillary refused the row in words that aren't documented for issuing.",
+    remedy=_SUPPORT,
+    source=INFER,
+    if_absent=RowState.REJECTED,
+)
+
+#: Every line, for the functions below and for the documentation.
+TABLE: tuple[Verdict, ...] = (
+    *_CODES,
+    *_MESSAGES,
+    *_STATUSES,
+    *_FAULTS,
+    NEVER_SENT,
+    WRONG_SERIES,
+    COUPON_AND_ERROR,
+    CONTRADICTION,
+    UNREADABLE,
+    UNKNOWN_REFUSAL,
+)
+
+#: Errors beside which a coupon still counts: only the message to the customer failed (inferred).
 HARMLESS_BESIDE_A_COUPON = frozenset({"704", "724"})
 
-#: What an HTTP status means when the body names no error of Capillary's.
-BY_STATUS: dict[int, Verdict] = {
-    400: _line(R, "Capillary found the request invalid.", "Check the identifier's column and format.", DOC),
-    401: _line(N, "Capillary refused the credentials.", "Check user and password, or key and secret.", DOC),
-    403: _line(U, "The request was refused on its way.", "Check --base-url and this account's rights.", INFER),
-    404: _line(U, "The address is not one of Capillary's.", "Check --base-url.", INFER),
-    405: _line(X, "The address doesn't take issue requests.", "Check --base-url.", DOC),
-    415: _line(X, "Capillary refuses the request's content type.", "Something on the way changes requests.", DOC),
-    429: _line(N, "Capillary's rate limit was reached.", _AGAIN, INFER),
-    461: _line(N, "Capillary's search engine was busy.", _AGAIN, DOC),
-    521: _line(N, "Capillary was busy with another action of this customer.", _AGAIN, DOC),
-}
+_INDEX = {(line.on, line.key): line for line in TABLE}
+_PATTERNS = tuple((re.compile(line.key), line) for line in _MESSAGES)
+#: How much of a message is looked at.
+_LOOKED_AT = 2000
 
-#: 503 with errorCode 4001: authorisation comes before processing, so nothing was processed (inferred).
-UNAUTHORISED_YET = _line(N, "Capillary couldn't check the authorisation for a moment.", _AGAIN, DOC)
 
-#: Everything else after the request may have left.
-UNCLEAR_ANSWER = _line(U, "The answer doesn't say whether a coupon was issued.", _SETTLES, INFER)
-#: A well-formed refusal with a code that no line above has: in doubt, and rejected if the record shows no coupon.
-UNKNOWN_REFUSAL = _line(U, "Capillary refused the row with a code that isn't documented for issuing.", _SUPPORT, INFER)
-#: A 403 or 404 in Capillary's own words, whatever its code: it will be the same for every row.
-NOT_FOR_US = _line(X, "Capillary refuses issue requests from this account.", "Check --base-url and its rights.", DOC)
-#: Faults, by whether the request may have left.
-NEVER_LEFT = _line(N, "The request was never sent.", _AGAIN, FIELD)
-MAY_HAVE_LEFT = _line(U, "No complete answer came to the request.", _SETTLES, FIELD)
-ISSUED = _line(Meaning.ISSUED, "A coupon was issued.", "", DOC)
+def on_code(code: str) -> Verdict | None:
+    """The line of a code, if it has one."""
+    return _INDEX.get((On.CODE, code))
+
+
+def on_message(message: str) -> tuple[Verdict, ...]:
+    """The lines whose patterns a message has."""
+    words = " ".join(message[:_LOOKED_AT].casefold().replace("_", " ").split())
+    return tuple(line for pattern, line in _PATTERNS if pattern.search(words))
+
+
+def on_status(status: int, body: str = "") -> Verdict:
+    """The line of a status: with this body, else by itself, else of its class, else UNREADABLE."""
+    for key in (f"{status} {body}", f"{status}", f"{status // 100}xx"):
+        if line := _INDEX.get((On.STATUS, key)):
+            return line
+    return UNREADABLE
+
+
+def on_fault(kind: FaultKind) -> Verdict:
+    """The line of a fault whose request may have left."""
+    return _INDEX[On.FAULT, kind]
+
+
+def _of(error_code: str) -> Verdict | None:
+    """The line behind an `_error_code` of the result files."""
+    if match := re.fullmatch(r"http-([0-9]{1,4})", error_code):
+        return on_status(int(match[1]))
+    if error_code.startswith("fault-"):
+        return _INDEX.get((On.FAULT, error_code.removeprefix("fault-")))
+    known = on_code(error_code) or _INDEX.get((On.ANSWER, error_code))
+    return known or (UNKNOWN_REFUSAL if error_code else None)
+
+
+def reason(error_code: str) -> str:
+    """What an `_error_code` means, in plain words; empty for an empty code."""
+    line = _of(error_code)
+    return line.reason if line else ""
 
 
 def remedy(error_code: str) -> str:
     """What a person can do about a row with this `_error_code`; empty for an empty code."""
-    if not error_code:
-        return ""
-    if error_code in BY_CODE:
-        return BY_CODE[error_code].remedy
-    if error_code.startswith("http-") and error_code[5:].isdigit() and int(error_code[5:]) in BY_STATUS:
-        return BY_STATUS[int(error_code[5:])].remedy
-    if error_code.startswith(("http-", "fault-")):
-        return _SETTLES
-    return _SUPPORT if error_code.isdigit() else ""
+    line = _of(error_code)
+    return line.remedy if line else ""

@@ -104,8 +104,8 @@ def test_secrets_are_in_no_repr(shown: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "option"),
     [
-        ("series_id", 0, "--series-id"),
-        ("series_id", -1, "--series-id"),
+        ("series_id", 0, "--series"),
+        ("series_id", -1, "--series"),
         ("rate", 0, "--rate"),
         ("connections", 0, "--connections"),
         ("max_attempts", 0, "--max-attempts"),

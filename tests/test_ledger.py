@@ -743,6 +743,24 @@ async def test_a_failures_file_retries_its_parents_rows_in_place(desk: Desk) -> 
     assert await desk.states() == [S.ISSUED, S.ISSUED, S.SUPERSEDED, S.SUPERSEDED]
 
 
+async def test_the_failures_of_a_rerun_are_still_the_first_jobs_rows(desk: Desk) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.finish(desk.settlement(await desk.one(hold), Event.REJECTED))
+    await desk.release(hold)
+    await desk.register([row(1, lineage=Lineage(job=JOB, row=1))], spec("job-f"))
+    rerun = await desk.hold("job-f")
+    await desk.finish(desk.settlement(await desk.one(rerun), Event.REJECTED))
+    await desk.release(rerun)
+    await desk.register([row(1, lineage=Lineage(job=JobId("job-f"), row=1))], spec("job-g"))
+    again = await desk.one(await desk.hold("job-g"))
+
+    assert (again.job, again.row) == (JOB, 1)
+    await desk.doubt(again)
+    assert await desk.ledger.doubts.decide(Lineage(job=JobId("job-g"), row=1), "C1", "ann", "", desk.clock.now())
+    assert [await desk.states(job) for job in ("job-a", "job-f", "job-g")] == [[S.ISSUED]] * 3
+
+
 async def test_lineage_to_a_job_that_the_ledger_does_not_know_is_refused_whole(desk: Desk) -> None:
     with pytest.raises(LedgerError, match="knows no job"):
         await desk.register([row(1, lineage=Lineage(job=JobId("nowhere"), row=1))], spec("job-f"))

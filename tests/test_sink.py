@@ -125,11 +125,14 @@ def records(path: Path) -> list[dict[str, str]]:
 
 
 def sheet(path: Path, name: str) -> list[list[str]]:
+    """The cells of a sheet; all of them text, none a formula, number or link."""
     book = openpyxl.load_workbook(path)
-    lines = [[cell.value for cell in line] for line in book[name].iter_rows()]
+    lines = list(book[name].iter_rows())
     book.close()
-    assert all(cell is None or isinstance(cell, str) for line in lines for cell in line)
-    return [["" if cell is None else str(cell) for cell in line] for line in lines]
+    assert all(
+        cell.data_type == "s" and not cell.hyperlink for line in lines for cell in line if cell.value is not None
+    )
+    return [[cell.value or "" for cell in line] for line in lines]
 
 
 def snapshot(out: Path) -> dict[str, bytes]:

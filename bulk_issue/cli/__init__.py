@@ -146,7 +146,7 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @opt.reading_options
 @opt.limit_options
 @opt.ledger_option
-@opt.option("--json", "as_json", is_flag=True, help="For machines.")
+@opt.json_option("For machines.")
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     """Show what FILE holds and what a run would do. Issues nothing."""
     from bulk_issue import app
@@ -257,7 +257,7 @@ def _on_job(
 @commands.command()
 @click.argument("job", required=False)
 @opt.ledger_option
-@opt.option("--json", "as_json", is_flag=True, help="For machines.")
+@opt.json_option("For machines.")
 def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
     """List all jobs, or show one."""
     from bulk_issue import app
@@ -320,21 +320,19 @@ def export(job: str, ledger: Path, **options: Any) -> int:
 
 
 @commands.command()
-@opt.option("--host", default="127.0.0.1", help="Loopback address to listen on.")
-@opt.option("--port", type=int, default=8080, help="0 takes a free one.")
-@opt.option("--rate", type=int, default=300, help="The strict limit: so many requests … 0: none.")
-@opt.option("--per", type=opt.Duration(), default="60", help="… in any window of so long.")
-@opt.option("--latency", type=float, default=0.05, help="Seconds that an answer takes.")
-@opt.option("--jitter", type=float, default=0.02, help="… give or take so many.")
-@opt.option(
-    "--faults", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that something goes wrong with."
-)
-@opt.option("--seed", type=int, default=0, help="Which faults, of all that could be.")
-@opt.option("--book", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps what was really issued.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@click.option("--port", type=int, default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--rate", type=int, default=300, show_default=True, help="The strict limit: so many requests (0: none) …")
+@click.option("--per", type=opt.Duration(), default="60", show_default=True, help="… in any window of so long.")
+@click.option("--latency", type=float, default=0.05, show_default=True, help="Seconds that an answer takes …")
+@click.option("--jitter", type=float, default=0.02, show_default=True, help="… give or take so many.")
+@click.option("--faults", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that go wrong.")
+@click.option("--seed", type=int, default=0, help="Which faults, of all that could be.")
+@click.option("--book", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps what was really issued.")
 def sandbox(**options: Any) -> int:
     """Run a stand-in for Capillary's API on this machine, to try everything without a real coupon.
 
-    Mobiles that end in 0701, 0740, 0742 or 0709 are refused with that code.
+    Mobiles that end in 0701, 0721, 0740 or 0742 are refused with that code; 0709 has an older coupon of the series.
     """
     from bulk_issue.sandbox.server import Sandbox
     from bulk_issue.sandbox.settings import Settings

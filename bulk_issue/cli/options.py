@@ -45,10 +45,15 @@ def default_ledger() -> Path:
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """A click option with its environment name and its default shown in the help."""
-    name = max(names, key=len).lstrip("-")
-    env = f"BULK_ISSUE_{name.replace('-', '_').upper()}"
+    name = next(name for name in names if name.startswith("--"))
+    env = f"BULK_ISSUE_{name[2:].replace('-', '_').upper()}"
     usual: dict[str, Any] = {"envvar": env, "show_envvar": True, "show_default": settings.get("default") != ""}
     return click.option(*names, **(usual | settings))
+
+
+def json_option(words: str) -> Callable[[F], F]:
+    """`--json`, named so in the environment too."""
+    return option("--json", "as_json", is_flag=True, envvar="BULK_ISSUE_JSON", help=words)
 
 
 def stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -190,7 +195,7 @@ files_options: Callable[[F], F] = stacked(
 )
 
 talk_options: Callable[[F], F] = stacked(
-    option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line."),
+    json_option("For machines: one JSON object a line."),
     option("--quiet", is_flag=True, help="Say only how it ended."),
     option("--yes", is_flag=True, help="Don't ask before a large job starts."),
     option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),

@@ -1,8 +1,8 @@
 """One intent, one request, one answer; and the look-ups that change nothing.
 
-The rule: an issue request is sent once. It is a POST, since aiohttp sends what is idempotent again by itself; a
-redirect is an answer, since following a 307 would send it again; and a 401 only makes the *next* request fetch another
-token.
+The rule: an issue request is sent once. It is a POST, since aiohttp sends PUT and GET again by itself where a
+connection drops; a redirect is an answer, since following a 307 would send it again; and a 401 only makes the *next*
+request fetch another token.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One HTTP request, and the fact whether it may have left.
 
 "Could the request have left?" is noted by aiohttp's trace hooks at the wire, never guessed from an exception's type: a
-time-out looks the same whether the request still queued for a connection or was processed long ago. Nothing here is
-tried again, and no redirect is followed.
+time-out looks the same whether the request still queued for a connection or was processed long ago. No redirect is
+followed, and nothing is tried again (but a GET whose connection drops, once, by aiohttp itself).
 """
 
 from __future__ import annotations
@@ -222,11 +222,10 @@ def _storable(value: str) -> str:
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The body, at most `LONGEST_BODY` of it; where there is more the connection is closed on it."""
+    """The body, at most `LONGEST_BODY` of it; aiohttp closes a connection on which something was left unread."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > LONGEST_BODY:
-            response.close()
             break
     return bytes(body[:LONGEST_BODY])

@@ -149,7 +149,7 @@ class Reader:
                 return Reading(
                     coupons=tuple(coupons),
                     endpoint=endpoint.name,
-                    server_time=wire.http_date(first[0].headers.get("date", "")),
+                    server_time=wire.date_header(first[0].headers.get("date", "")),
                     at=first[0].at,
                     customer_id=customer_id,
                 )

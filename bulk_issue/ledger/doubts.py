@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
+from bulk_issue.ledger.jobs import real_row
 from bulk_issue.ledger.schema import DOUBTED, IN_DOUBT, attempts, decisions, jobs, lookups, readers, rows
 from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
@@ -106,8 +107,12 @@ class LedgerDoubts(Face):
 
     @transaction
     def decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
-        seq = self._db.number(tx, lineage.job)
-        row = self._row(tx, seq, lineage.row)
+        meant = real_row(tx, self._db.number(tx, lineage.job), lineage.row)
+        if meant is None:
+            raise LedgerError(
+                f"job {lineage.job} has no row {lineage.row}", hint="Use the file as bulk-issue wrote it."
+            )
+        row = self._row(tx, meant.job, meant.number)
         if row.state == "in_flight":
             raise LedgerError(
                 f"row {lineage.row} of job {lineage.job} is on the wire just now",
@@ -115,7 +120,7 @@ class LedgerDoubts(Face):
             )
         if row.state != "in_doubt":
             return False
-        tx.execute(insert(decisions).values(job=seq, row=lineage.row, at=now.wall, who=who, why=why, code=code))
+        tx.execute(insert(decisions).values(job=row.job, row=row.number, at=now.wall, who=who, why=why, code=code))
         if code is None:
             event = {"held": Event.ABSENT_HELD, "rejected": Event.ABSENT_REJECTED}.get(row.if_absent, Event.ABSENT)
             self._move(tx, row, event, None, f"decided by {who}: not issued", None)
@@ -130,8 +135,7 @@ class LedgerDoubts(Face):
             .join(jobs, jobs.c.seq == rows.c.job)
             .where(rows.c.job == seq, rows.c.number == number)
         ).first()
-        if found is None:
-            raise LedgerError(f"the job has no row {number}", hint="Use the file as bulk-issue wrote it.")
+        assert found is not None
         return found
 
     def _move(

@@ -146,44 +146,44 @@ class LedgerJobs(Face):
     @transaction
     def _seal(self, tx: Connection, seq: int, count: int, blank: int) -> None:
         """Make the job ready, and join its rows with those of the job that they were rejected in."""
-        theirs, parent_job, own_job = rows.alias(), jobs.alias(), jobs.alias()
-        joined = tx.execute(
+        parent_job, own_job = jobs.alias(), jobs.alias()
+        related = tx.execute(
             select(
                 rows.c.number,
                 rows.c.state,
-                (rows.c.key == theirs.c.key).label("same"),
-                theirs.c.job.label("their_job"),
-                theirs.c.number.label("their_number"),
-                theirs.c.state.label("their_state"),
-                and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
+                rows.c.key,
+                rows.c.of_job,
                 rows.c.of_row,
+                and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
             )
-            .select_from(rows)
             .join(own_job, own_job.c.seq == rows.c.job)
             .join(parent_job, parent_job.c.seq == rows.c.of_job)
-            .outerjoin(theirs, and_(theirs.c.job == rows.c.of_job, theirs.c.number == rows.c.of_row))
             .where(rows.c.job == seq, rows.c.of_job.is_not(None))
         ).all()
-        for row in joined:
-            if row.their_job is None or not row.kin:
+        for row in related:
+            theirs = real_row(tx, row.of_job, row.of_row)
+            if theirs is None or not row.kin:
                 raise LedgerError(
                     f"row {row.number} comes from a job of another series or has a changed _row cell",
                     hint="Run a failures file with the series (and --again name) of the job that wrote it.",
                 )
-            self._join(tx, seq, row)
+            if row.state != "invalid":
+                self._join(tx, seq, row, theirs)
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
 
-    def _join(self, tx: Connection, seq: int, row: AnyRow) -> None:
-        its_parent = and_(rows.c.job == row.their_job, rows.c.number == row.their_number)
-        state = RowState(row.their_state)
-        if row.state == "invalid":
-            return
-        if not row.same:
+    def _join(self, tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
+        """A record of a failures file *is* its parent's row, or, with another identifier, replaces it."""
+        its_parent = and_(rows.c.job == theirs.job, rows.c.number == theirs.number)
+        state = RowState(theirs.state)
+        if row.key != theirs.key:
             if state in sources(Event.SUPERSEDE):
-                moved = str(after(state, Event.SUPERSEDE))
-                tx.execute(update(rows).where(its_parent).values(state=moved))
+                tx.execute(update(rows).where(its_parent).values(state=str(after(state, Event.SUPERSEDE))))
             return
-        tx.execute(update(rows).where(rows.c.job == seq, rows.c.number == row.number).values(state="linked"))
+        tx.execute(
+            update(rows)
+            .where(rows.c.job == seq, rows.c.number == row.number)
+            .values(state="linked", of_job=theirs.job, of_row=theirs.number)
+        )
         if state is RowState.REJECTED:
             moved = str(after(state, Event.RETRY))
             tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
@@ -308,6 +308,16 @@ def recover(tx: Connection, queue: int, now: Moment) -> int:
         if row.sent_wall is None:
             tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
     return len(left)
+
+
+def real_row(tx: Connection, job: int, number: int) -> AnyRow | None:
+    """The row itself, where a record of a rerun only stands for it; None if there is no such row."""
+    while True:
+        wanted = (rows.c.job, rows.c.number, rows.c.state, rows.c.key, rows.c.of_job, rows.c.of_row)
+        row = tx.execute(select(*wanted).where(rows.c.job == job, rows.c.number == number)).first()
+        if row is None or row.state != "linked":
+            return row
+        job, number = row.of_job, row.of_row
 
 
 def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:

@@ -136,11 +136,16 @@ class LedgerViews(Face):
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
+            meant = rows.alias()
+            linked = and_(meant.c.job == rows.c.of_job, meant.c.number == rows.c.of_row, rows.c.state == "linked")
+            code = func.coalesce(meant.c.error_code, rows.c.error_code)
             counted = connection.execute(
-                select(rows.c.error_code, func.min(rows.c.reason), func.count().label("n"))
-                .where(rows.c.job == seq, rows.c.state.in_(("rejected", "invalid")))
-                .group_by(rows.c.error_code)
-                .order_by(func.count().desc())
+                select(code, func.min(func.coalesce(meant.c.reason, rows.c.reason)), func.count())
+                .select_from(rows)
+                .outerjoin(meant, linked)
+                .where(rows.c.job == seq, func.coalesce(meant.c.state, rows.c.state).in_(("rejected", "invalid")))
+                .group_by(code)
+                .order_by(func.count().desc(), code)
             )
             return [(code or "", reason or "", n) for code, reason, n in counted]
 

@@ -13,7 +13,8 @@ e-mail address: those before the @) may give such a customer a behaviour, so tha
 | 0742 | is refused: 742, blocked |
 | 0521 | finds the customer busy once (HTTP 521), then works |
 | 0704 | works, with the warning that no message could be sent (704 beside the code) |
-| 0709 | finds a coupon of 30 days ago: what comes of it is the series' business |
+| 0709 | is refused: 709, already has a coupon, and reads show one of 30 days ago |
+| 0708 | finds a coupon of 30 days ago: what comes of it is the series' business |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bulk_issue.model import IdentifierKind
 #: Seconds before now that an "older" coupon was created.
 OLDER = 30 * 86_400.0
 
-REFUSED: Mapping[str, int] = {"0701": 701, "0721": 721, "0730": 730, "0740": 740, "0742": 742}
+REFUSED: Mapping[str, int] = {"0701": 701, "0709": 709, "0721": 721, "0730": 730, "0740": 740, "0742": 742}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,14 @@ class Customer:
 
 
 def name(kind: IdentifierKind, value: str) -> str:
-    """The name under which a customer is found; e-mail addresses without regard to case."""
-    return f"{kind}:{value.lower() if kind is IdentifierKind.EMAIL else value}"
+    """The name under which a customer is found; an id that is no number raises `ValueError`."""
+    match kind:
+        case IdentifierKind.ID:
+            return f"{kind}:{int(value)}"
+        case IdentifierKind.EMAIL:
+            return f"{kind}:{value.lower()}"
+        case _:
+            return f"{kind}:{value}"
 
 
 def customer_id(named: str) -> int:
@@ -107,8 +114,7 @@ class Customers:
 
     def _register(self, named: str) -> Customer:
         kind, _, value = named.partition(":")
-        known = self._by_name.get(name(IdentifierKind.ID, str(customer_id(named))))
-        customer = known or self._patterned(customer_id(named), value)
+        customer = self._patterned(customer_id(named), value)
         match IdentifierKind(kind):
             case IdentifierKind.MOBILE:
                 customer = replace(customer, mobile=value)
@@ -128,5 +134,5 @@ class Customers:
             refusal=REFUSED.get(end, 0),
             busy=int(end == "0521"),
             unreachable=end == "0704",
-            older=end == "0709",
+            older=end in ("0708", "0709"),
         )

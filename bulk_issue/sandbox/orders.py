@@ -84,13 +84,13 @@ QUERY_NAMES: Mapping[str, IdentifierKind] = {
 
 def read_question(query: Mapping[str, str], page_size: int) -> Question | Refusal:
     """The question in a look-up's query. Status and store filters are not spoken."""
-    named = next((name(kind, query[key]) for key, kind in QUERY_NAMES.items() if query.get(key)), "")
-    if not named:
+    named = next((key for key in QUERY_NAMES if query.get(key)), None)
+    if named is None:
         return refusal(8084)
     case, order = query.get("coupon_code_case", "UPPER"), query.get("sort_order", "DESC").upper()
     try:
         question = Question(
-            named=named,
+            named=name(QUERY_NAMES[named], query[named]),
             limit=min(int(query.get("limit", page_size)), page_size),
             offset=int(query.get("offset", 0)),
             ascending=order == "ASC",
@@ -102,5 +102,4 @@ def read_question(query: Mapping[str, str], page_size: int) -> Question | Refusa
     except ValueError:
         return BAD_REQUEST
     known = case in ("UPPER", "LOWER", "AS_IT_IS") and order in ("ASC", "DESC")
-    by_number = named.startswith("id:") and not named[3:].isdecimal()
-    return question if known and not by_number and question.limit > 0 and question.offset >= 0 else BAD_REQUEST
+    return question if known and question.limit > 0 and question.offset >= 0 else BAD_REQUEST

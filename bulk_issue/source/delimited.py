@@ -1,10 +1,11 @@
 """CSV files, read by pandas, exactly.
 
-Theory of operation. pandas pads short records and may cut long ones without a word. So it reads the text with an end
-mark before every line break, as one more cell: a record whose last column is the mark has exactly the header's cells,
-and the marks that fall inside quoted cells are taken out again. At the first chunk where that doesn't hold, and for
-files with NULs, marks of their own or an odd number of quotes, the csv module, exact by itself, reads on from the same
-record. The two keep the same rules, at the same pace.
+Theory of operation. pandas pads short records, may cut long ones, and lets a quote that nobody closed swallow records,
+all without a word. So it reads the text with an end mark before every line break, as one more cell: where every last
+column is the mark and no other cell holds one, each record is one line with exactly the header's cells. At the first
+chunk where that isn't so, and for files with NULs, marks of their own or an odd number of quotes, the csv module reads
+on from the same record: it keeps every cell, and a record of several lines must be quoted by the book. Both follow the
+same rules otherwise, at the same pace.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SAMPLE = 16_384
 #: ASCII's own record separator.
 MARK = "\x1e"
 DELIMITERS = ",;\t|"
+#: A last line of our own.
+_END = "(end of file)"
 
 #: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (
@@ -60,22 +63,24 @@ class Delimited:
         return {"delimiter": self._delimiter, "encoding": self._encoding}
 
     def records(self) -> Iterator[list[str]]:
-        """Every record from the top, by the csv module. Raises `SourceError` where a quote is never closed."""
-        end = [MARK, MARK]
+        """Every record from the top, by the csv module. Raises `SourceError` where quotes make nonsense of lines."""
+        raw: list[str] = []
         with self._text() as text:
-            # A line of our own at the end comes out as a record of its own, unless an open quote swallows it.
-            reader = csv.reader(chain(text, [self._delimiter.join(end)]), delimiter=self._delimiter)
-            held: list[str] | None = None
-            before = line = 0
+            reader = csv.reader(_noting(text, raw), delimiter=self._delimiter)
             try:
                 for record in reader:
-                    if held is not None:
-                        yield held
-                    held, before, line = record, line, reader.line_num
+                    if len(raw) > 1:
+                        next(csv.reader(raw, delimiter=self._delimiter, strict=True))
+                    if raw[-1] is _END:
+                        return
+                    yield record
+                    raw.clear()
             except csv.Error as error:
-                raise self._unclosed(line + 1) from error
-            if held != end:
-                raise self._unclosed(before + 1)
+                raise SourceError(
+                    f"{self._path}, line {reader.line_num - len(raw) + 1}: a cell begins with a quote and "
+                    "doesn't end with one",
+                    hint='Close the quote, or write a quote that belongs to the text twice ("").',
+                ) from error
 
     def chunks(self, above: int) -> Iterator[list[list[str]] | list[tuple[str, ...]]]:
         """The records below the header, which is the `above`th record; each with exactly the cells it has."""
@@ -86,9 +91,7 @@ class Delimited:
                 yield chunk[max(above - done, 0) :]
                 done += len(chunk)
         except _Misfit:
-            rest = islice(self.records(), max(above, done), None)
-            while some := list(islice(rest, CHUNK)):
-                yield some
+            yield from self._by_csv(max(above, done))
 
     def _by_pandas(self, width: int) -> Iterator[list[tuple[str, ...]]]:
         if not self._plain:
@@ -110,15 +113,16 @@ class Delimited:
                 ) as frames:
                     for frame in frames:
                         *cells, ends = (frame[column].tolist() for column in frame)
-                        if ends.count(MARK) != len(ends):
+                        if ends.count(MARK) != len(ends) or any(MARK in "".join(column) for column in cells):
                             raise _Misfit
-                        yield list(zip(*map(self._unmarked, cells), strict=True))
+                        yield list(zip(*cells, strict=True))
             except pd.errors.ParserError as error:
                 raise _Misfit from error
 
-    def _unmarked(self, column: list[str]) -> list[str]:
-        mark = self._delimiter + MARK
-        return [cell.replace(mark, "") if MARK in cell else cell for cell in column]
+    def _by_csv(self, done: int) -> Iterator[list[list[str]]]:
+        rest = islice(self.records(), done, None)
+        while some := list(islice(rest, CHUNK)):
+            yield some
 
     def _text(self) -> TextIO:
         self._file.seek(0)
@@ -159,12 +163,6 @@ class Delimited:
         header = next((line for line in whole if line.strip()), "")
         # What the header doesn't hold is no delimiter; a file of one column needs none, and a comma does no harm there.
         return found if found and found in header else max(DELIMITERS, key=header.count)
-
-    def _unclosed(self, line: int) -> SourceError:
-        return SourceError(
-            f"{self._path}, line {line}: a quote opens a cell and is never closed",
-            hint='Close it, or write a quote that belongs to the text twice ("").',
-        )
 
 
 class _Marked(TextIOBase):
@@ -216,3 +214,10 @@ def _delimiter(wanted: str) -> str:
     if len(delimiter) > 1 or delimiter in ('"', "\r", "\n"):
         raise ConfigError(f"--delimiter {wanted!r} can't be one", hint="It is one character; for a tab, write tab.")
     return delimiter
+
+
+def _noting(text: TextIO, raw: list[str]) -> Iterator[str]:
+    """The lines and the end, each noted as it is taken. An open quote swallows the end, too."""
+    for line in chain(text, (_END,)):
+        raw.append(line)
+        yield line

@@ -14,7 +14,7 @@ _SIMPLE = re.compile(r"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*").fullmatch
 def valid_email(address: str) -> bool:
     """True if the address is well-formed. Normalises nothing: what is sent is what the cell says."""
     local, _, domain = address.rpartition("@")
-    if len(local) <= 64 and len(address) <= 254 and _SIMPLE(local):
+    if len(address) <= 254 and _SIMPLE(local):
         return _valid_domain(domain)
     return _valid(address)
 

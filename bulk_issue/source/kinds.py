@@ -61,7 +61,7 @@ def is_workbook(path: Path, file: BufferedReader, *, encoded: bool) -> bool:
         what, hint = next((what, hint) for part, what, hint in _ZIPPED if not part or part in parts)
         raise SourceError(f"{path} is {what}", hint=hint)
     controls = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    if controls > len(head) // 10 and not encoded and not head.startswith(_UTF_16_OR_32):
+    if controls > max(4, len(head) // 10) and not encoded and not head.startswith(_UTF_16_OR_32):
         raise SourceError(
             f"{path} is not text", hint=f"{_NO_TABLE} If it is text in UTF-16, say so: --encoding utf-16-le."
         )

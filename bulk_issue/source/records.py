@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from io import BufferedReader, StringIO
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -116,29 +115,23 @@ class Source:
         trouble: Problem | None = None
         if len(cells) != self._width:
             trouble = problem("ragged", found=len(cells), expected=self._width)
-            cells = self._evened(cells)
+            cells = self._filled(cells)
         if not self.lineage:
             return Record(number=number, cells=tuple(cells), problem=trouble)
         job, row, _ = self._origin(cells)
         if trouble is None and self._ours_in(cells, "_error_code") == "ragged":
-            # Evened out for the result file, it looks sound now although its cells may stand under the wrong names.
+            # Filled up for the result file, it looks sound now; yet its cells may stand under the wrong names.
             trouble = Problem(code="ragged", reason="the record was ragged before", remedy=PROBLEMS["ragged"][1])
         return Record(
             number=number,
-            cells=tuple(cells[at] for at in self._theirs),
+            cells=(*(cells[at] for at in self._theirs), *cells[self._width :]),
             lineage=Lineage(job=JobId(job), row=int(row)) if job else None,
             problem=trouble,
         )
 
-    def _evened(self, cells: Sequence[str]) -> list[str]:
-        """As many cells as the header has; what is too much goes to the last of the user's, as it stood in the file."""
-        kept = [*cells[: self._width], *[""] * (self._width - len(cells))]
-        if surplus := cells[self._width :]:
-            text = StringIO()
-            last = max(self._theirs, default=-1)
-            csv.writer(text, delimiter=self.reading["delimiter"], lineterminator="").writerow([kept[last], *surplus])
-            kept[last] = text.getvalue()
-        return kept
+    def _filled(self, cells: Sequence[str]) -> Sequence[str]:
+        """At least as many cells as the header has; what is too much stays where it is, behind them."""
+        return [*cells, *[""] * (self._width - len(cells))]
 
     def _find_header(self) -> tuple[int, tuple[str, ...]]:
         """The first record that isn't blank, and which one it is."""
@@ -168,7 +161,7 @@ class Source:
                 if not "".join(cells).strip():
                     continue
                 number += 1
-                origin = job, row, status = self._origin(self._evened(cells))
+                origin = job, row, status = self._origin(self._filled(cells))
                 if not any(origin):
                     continue
                 if status not in FAILED:

@@ -1,0 +1,755 @@
+"""CSV and Excel as records: every cell, every number, and refusals that say what next."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import hashlib
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import openpyxl  # type: ignore[import-untyped]
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
+from bulk_issue.config import Reading
+from bulk_issue.errors import BulkIssueError, ConfigError, SourceError
+from bulk_issue.model import JobId, Lineage, Record
+from bulk_issue.source import delimited, open_source, valid_email, workbook
+
+PLAIN = Reading()
+JOB = "5a3e91c07d"
+
+
+def records(path: Path, reading: Reading = PLAIN) -> list[Record]:
+    with open_source(path, reading) as source:
+        return [record for chunk in source.chunks() for record in chunk]
+
+
+def cells(path: Path, reading: Reading = PLAIN) -> list[tuple[str, ...]]:
+    return [record.cells for record in records(path, reading)]
+
+
+def written(folder: Path, content: str | bytes, name: str = "in.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(path: Path, reading: Reading = PLAIN) -> BulkIssueError:
+    with pytest.raises(BulkIssueError) as refused, open_source(path, reading) as source:
+        list(source.chunks())
+    assert refused.value.exit_code == 2
+    assert refused.value.hint.endswith((".", "?"))
+    return refused.value
+
+
+@pytest.fixture
+def by_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The csv module may look at the header, but not read on."""
+
+    def refuse(*_: object) -> Iterator[list[list[str]]]:
+        raise AssertionError("read on by the csv module")
+
+    monkeypatch.setattr(delimited.Delimited, "_by_csv", refuse)
+
+
+# --- CSV: every cell comes back ---------------------------------------------------------------------------------
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+AWKWARD = st.text(st.sampled_from("ab0 ,;\t\"'\r\n\x00\x1e\x1c\u2028\ufeffé"), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    table=st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(TEXT | AWKWARD, min_size=width, max_size=width), min_size=1, max_size=12)
+    ),
+    terminator=st.sampled_from(["\n", "\r\n", "\r"]),
+    delimiter=st.sampled_from(",;\t|"),
+    quote_all=st.booleans(),
+    block=st.integers(1, 40),
+    chunk=st.integers(1, 5),
+)
+def test_every_cell_of_any_table_comes_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    table: list[list[str]],
+    terminator: str,
+    delimiter: str,
+    quote_all: bool,  # noqa: FBT001
+    block: int,
+    chunk: int,
+) -> None:
+    header = [f"c{number}" for number in range(len(table[0]))]
+    # Before Python 3.13 the writer quotes only those line breaks that are its own.
+    broken = any(mark in cell for row in table for cell in row for mark in "\r\n")
+    text = io.StringIO()
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if quote_all or broken else csv.QUOTE_MINIMAL
+    csv.writer(text, delimiter=delimiter, lineterminator=terminator, quoting=quoting).writerows([header, *table])
+    path = written(tmp_path_factory.mktemp("in"), text.getvalue())
+    reading = Reading(delimiter=delimiter, encoding="utf-8")
+    filled = [tuple(row) for row in table if "".join(row).strip()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BLOCK", block)
+        patch.setattr(delimited, "CHUNK", chunk)
+
+        if not filled:
+            assert "no records below it" in refusal(path, reading).message
+            return
+        with open_source(path, reading) as source:
+            found = [record for some in source.chunks() for record in some]
+
+    assert [record.cells for record in found] == filled
+    assert [record.number for record in found] == list(range(1, len(filled) + 1))
+    assert all(record.problem is None for record in found)
+    assert source.blank == len(table) - len(filled)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    text=st.text(st.sampled_from('ab ,,,"\r\n\n\n'), max_size=60),
+    block=st.integers(1, 20),
+    chunk=st.integers(1, 4),
+)
+def test_pandas_and_the_csv_module_read_any_text_alike(
+    tmp_path_factory: pytest.TempPathFactory, text: str, block: int, chunk: int
+) -> None:
+    path = written(tmp_path_factory.mktemp("in"), f"x,y\n{text}\nlast,one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BLOCK", block)
+        patch.setattr(delimited, "CHUNK", chunk)
+        try:
+            mixed = records(path)
+        except SourceError:
+            with path.open(newline="") as file, pytest.raises(csv.Error):
+                list(csv.reader(file, strict=True))
+            return
+
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if "".join(row).strip()][1:]
+    assert [record.cells for record in mixed] == [(*row, *[""] * (2 - len(row))) for row in rows]
+    assert [record.problem is not None for record in mixed] == [len(row) != 2 for row in rows]
+
+
+@pytest.mark.usefixtures("by_pandas")
+@pytest.mark.parametrize("terminator", ["\n", "\r\n", "\r"])
+def test_sound_files_are_read_by_pandas_to_the_end(tmp_path: Path, terminator: str) -> None:
+    rows = [("919800000001", "Köln", "x"), ("0007", 'said "hi"', "a,b"), ("", "NA", ""), ("null", " spaced ", "1e5")]
+    text = io.StringIO()
+    csv.writer(text, lineterminator=terminator).writerows([("a", "b", "c"), *rows])
+
+    assert cells(written(tmp_path, text.getvalue())) == rows
+    assert cells(written(tmp_path, text.getvalue().removesuffix(terminator))) == rows
+
+
+def test_line_breaks_in_quotes_are_kept_as_they_are(tmp_path: Path) -> None:
+    rows = [("1", "two\nlines"), ("2", "two\r\nlines"), ("3", "\rx\r"), ("4", '"\n"')]
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
+
+    assert cells(written(tmp_path, text.getvalue())) == rows
+
+
+def test_nothing_is_taken_for_a_number_or_for_missing(tmp_path: Path) -> None:
+    row = ("000123", "NaN", "N/A", "true", "1e5", "2026-01-31", " x ", "'1")
+
+    assert cells(written(tmp_path, "a,b,c,d,e,f,g,h\n" + ",".join(row) + "\n")) == [row]
+
+
+def test_nul_bytes_stay_in_their_cells(tmp_path: Path) -> None:
+    assert cells(written(tmp_path, "a,b\n1,x\0y\n2,\0\n")) == [("1", "x\0y"), ("2", "\0")]
+
+
+def test_blank_records_are_counted_and_have_no_number(tmp_path: Path) -> None:
+    with open_source(written(tmp_path, '\n\n a,b\n\n1,2\n,\n  \n" ",\t\n3,4\n\n'), PLAIN) as source:
+        for _ in range(2):
+            found = [(record.number, record.cells) for chunk in source.chunks() for record in chunk]
+
+            assert found == [(1, ("1", "2")), (2, ("3", "4"))]
+            assert source.blank == 5
+        assert source.header == (" a", "b")
+
+
+def test_chunks_are_bounded_and_follow_one_another(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,b\n" + "".join(f"{number},x\n" for number in range(1, 45_001)))
+    with open_source(path, PLAIN) as source:
+        sizes = []
+        for chunk in source.chunks():
+            assert all(record.cells[0] == str(record.number) for record in chunk)
+            sizes.append(len(chunk))
+
+    assert sum(sizes) == 45_000 and max(sizes) <= delimited.CHUNK
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = written(tmp_path, "\ufeffa\n1\n")
+    with open_source(path, PLAIN) as source:
+        assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_blank_records_above_the_header_do_not_shift_the_columns(tmp_path: Path) -> None:
+    assert cells(written(tmp_path, ",,,,\n\na,b\n1,2\n3,4\n")) == [("1", "2"), ("3", "4")]
+
+
+# --- CSV: ragged records ----------------------------------------------------------------------------------------
+
+
+def test_records_that_do_not_fit_the_header_keep_their_cells_and_say_so(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,b,c\n1,2,3\n4,5\n6,7,8,9,\n10,11,\n12\n13,14,15\n")
+
+    found = records(path)
+
+    assert [record.cells for record in found] == [
+        ("1", "2", "3"),
+        ("4", "5", ""),
+        ("6", "7", "8", "9", ""),
+        ("10", "11", ""),
+        ("12", "", ""),
+        ("13", "14", "15"),
+    ]
+    assert [record.problem and record.problem.reason for record in found] == [
+        None,
+        "the record has 2 cells where the header has 3",
+        "the record has 5 cells where the header has 3",
+        None,
+        "the record has 1 cells where the header has 3",
+        None,
+    ]
+    assert {record.problem.code for record in found if record.problem} == {"ragged"}
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("x", ("x", "")),
+        ("x,y,z", ("x", "y", "z")),
+        ("x" + "," * 13, ("x", *[""] * 13)),
+        ('x,y"z', ("x", 'y"z')),
+        ("x,y\x1e", ("x", "y\x1e")),
+        ("x,\0", ("x", "\0")),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 48, 49, 50, 98, 99])
+def test_what_pandas_can_not_be_trusted_with_costs_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, kept: tuple[str, ...], at: int
+) -> None:
+    monkeypatch.setattr(delimited, "CHUNK", 50)
+    lines = [f"{number},é" for number in range(100)]
+    lines[at] = line
+
+    found = records(written(tmp_path, "\r\n".join(["a,b", *lines])))
+
+    expected: list[tuple[str, ...]] = [(str(number), "é") for number in range(100)]
+    expected[at] = kept
+    assert [record.cells for record in found] == expected
+    assert [record.number for record in found] == list(range(1, 101))
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n4,5\n", '\n4,"5"\n', '\n4,5\n6,"7\n'])
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(tmp_path: Path, ending: str) -> None:
+    error = refusal(written(tmp_path, f'a,b\n1,"x\ny"\n3,"z{ending}'))
+
+    assert "in.csv, line 4: a cell begins with a quote and doesn't end with one" in error.message
+
+
+def test_a_lone_quote_at_the_end_is_refused(tmp_path: Path) -> None:
+    assert "line 3" in refusal(written(tmp_path, 'a\n1\n"')).message
+
+
+def test_a_cell_without_end_is_refused(tmp_path: Path) -> None:
+    error = refusal(written(tmp_path, 'a,b\n1,2\n3,"' + "x,y\n" * 100_000))
+
+    assert "line 3: a cell begins with a quote" in error.message
+
+
+# --- CSV: delimiters --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", list(",;\t|"))
+def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
+    rows = [["mobile", "name"], ["919800000001", 'Asha, "A"'], ["919800000002", "Ravi; R"], ["919800000003", "x|y"]]
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows(rows)
+    with open_source(written(tmp_path, text.getvalue()), PLAIN) as source:
+        assert source.header == ("mobile", "name")
+        assert source.reading == {"delimiter": delimiter, "encoding": "utf-8"}
+
+
+@pytest.mark.parametrize(
+    "text", ["mobile\n919800000001\n", "member_id\n12\n13\n", "mobile\n9,1\n9,2\n", "e-mail\na@b.c"]
+)
+def test_one_column_needs_no_delimiter(tmp_path: Path, text: str) -> None:
+    with open_source(written(tmp_path, text), PLAIN) as source:
+        assert source.header == (text.partition("\n")[0],)
+
+
+def test_two_records_are_enough_to_find_it(tmp_path: Path) -> None:
+    with open_source(written(tmp_path, "name;mobile\nAsha;919800000001\n"), PLAIN) as source:
+        assert source.header == ("name", "mobile")
+
+
+@pytest.mark.parametrize(("given_as", "delimiter"), [("#", "#"), ("\\t", "\t"), ("tab", "\t"), (";", ";"), ("§", "§")])
+def test_a_delimiter_that_is_given_is_used(tmp_path: Path, given_as: str, delimiter: str) -> None:
+    path = written(tmp_path, f"a,a{delimiter}b\n1,1{delimiter}2\n")
+
+    assert cells(path, Reading(delimiter=given_as)) == [("1,1", "2")]
+
+
+@pytest.mark.parametrize("wrong", ["ab", '"', "\n"])
+def test_an_impossible_delimiter_is_refused(tmp_path: Path, wrong: str) -> None:
+    error = refusal(written(tmp_path, "a\n1\n"), Reading(delimiter=wrong))
+
+    assert isinstance(error, ConfigError) and "--delimiter" in error.message
+
+
+# --- CSV: encodings ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mark", "codec"),
+    [
+        (b"", "utf-8"),
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+def test_a_byte_order_mark_says_the_encoding_and_is_no_part_of_the_header(
+    tmp_path: Path, mark: bytes, codec: str
+) -> None:
+    path = written(tmp_path, mark + '"mobile",name\r\n919800000001,Köln अ 🎉\r\n'.encode(codec))
+    with open_source(path, PLAIN) as source:
+        assert source.header == ("mobile", "name")
+        assert [record.cells for chunk in source.chunks() for record in chunk] == [("919800000001", "Köln अ 🎉")]
+
+
+@pytest.mark.parametrize("codec", ["cp1252", "iso-8859-15", "utf-16-le", "shift_jis", "utf-8"])
+def test_an_encoding_that_is_given_is_used(tmp_path: Path, codec: str) -> None:
+    name = "花子" if codec == "shift_jis" else "Zoë"
+    path = written(tmp_path, f"mobile,name\n919800000001,{name}\n".encode(codec))
+    with open_source(path, Reading(encoding=codec)) as source:
+        assert [record.cells[1] for chunk in source.chunks() for record in chunk] == [name]
+        assert source.reading["encoding"] == codec
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_line_and_byte(tmp_path: Path) -> None:
+    error = refusal(written(tmp_path, "mobile,name\n1,é\n".encode() + "2,Zoë\n".encode("cp1252")))
+
+    assert "is not UTF-8 text: byte 22 (line 3)" in error.message
+    assert "--encoding cp1252" in error.hint
+    assert "Zo" not in error.message
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
+def test_the_place_of_a_wrong_byte_does_not_depend_on_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(delimited, "BLOCK", block)
+    text = "a\n€\n€\n".encode()
+
+    assert "byte 13 (line 4)" in refusal(written(tmp_path, text + b"xy\xe2\x82")).message
+    assert "byte 11 (line 4)" in refusal(written(tmp_path, text + b"\xff\n" * 9)).message
+
+
+def test_an_encoding_that_is_given_is_strict_too(tmp_path: Path) -> None:
+    error = refusal(written(tmp_path, "a\nZoë\n".encode("cp1252")), Reading(encoding="ascii"))
+
+    assert "is not ASCII text: byte 5 (line 2)" in error.message
+
+
+@pytest.mark.parametrize("name", ["klingon", "rot13", "hex"])
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    error = refusal(written(tmp_path, "a\n1\n"), Reading(encoding=name))
+
+    assert isinstance(error, ConfigError) and repr(name) in error.message
+
+
+# --- what is not a table ----------------------------------------------------------------------------------------
+
+
+def zipped(*names: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as parts:
+        for name in names:
+            parts.writestr(name, "x")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (b"", "is empty", "right file"),
+        (b"\n \n\r\n", "nothing but blanks", "right file"),
+        (b"mobile,name\n", "a header and no records below it", "first record"),
+        (b"mobile,name\n,\n\n", "a header and no records below it", "first record"),
+        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF", "CSV UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is an image", "CSV UTF-8"),
+        (b"\xff\xd8\xff\xe0\0", "is an image", "CSV UTF-8"),
+        (gzip.compress(b"a\n1\n"), "packed with gzip", "gunzip"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel workbook (.xls), or one with a password", "save it as .xlsx"),
+        (zipped("mimetype", "content.xml"), "OpenDocument file (.ods)", "save it as .xlsx or as CSV"),
+        (zipped("xl/workbook.bin"), "binary Excel workbook (.xlsb)", "save it as .xlsx or as CSV"),
+        (zipped("customers.csv"), "is a zip archive", "Unpack"),
+        (b"<!DOCTYPE html>\n<title>Sign in</title>", "is a web page or XML", "CSV UTF-8"),
+        (b"  <HTML><table>", "is a web page or XML", "CSV UTF-8"),
+        (bytes(range(256)) * 8, "is not text", "--encoding utf-16-le"),
+        ("mobile\n1\n".encode("utf-16-le"), "is not text", "--encoding utf-16-le"),
+    ],
+)
+def test_what_is_not_a_table_of_customers_is_refused_by_what_it_is(
+    tmp_path: Path, content: bytes, message: str, hint: str
+) -> None:
+    error = refusal(written(tmp_path, content))
+
+    assert message in error.message and "in.csv" in error.message
+    assert hint in error.hint
+
+
+def test_a_missing_file_a_folder_and_standard_input_are_refused(tmp_path: Path) -> None:
+    assert "no such file" in refusal(tmp_path / "none.csv").message
+    assert "is a folder" in refusal(tmp_path).message
+    assert "standard input" in refusal(Path("-")).message
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in refusal(tmp_path / "pipe").message
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "a\n1\n")
+    path.chmod(0)
+    someone = os.geteuid()
+    if someone == 0:
+        os.seteuid(65_534)  # root may read everything
+    try:
+        error = refusal(path)
+    finally:
+        os.seteuid(someone)
+
+    assert "can't be opened: Permission denied" in error.message
+
+
+def test_a_file_that_is_changed_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "a\n1\n")
+    with open_source(path, PLAIN) as source:
+        path.write_text("a\n1\n2\n")
+        with pytest.raises(SourceError, match="was changed while it was read"):
+            list(source.chunks())
+
+
+def test_a_source_closes_its_file(tmp_path: Path) -> None:
+    with open_source(written(tmp_path, "a\n1\n"), PLAIN) as source:
+        pass
+    assert source._file.closed
+
+
+# --- Excel ------------------------------------------------------------------------------------------------------
+
+Sheets = dict[str, Sequence[Sequence[Any]]]
+
+
+def book(folder: Path, sheets: Sheets, change: Callable[[Any], None] = lambda _: None) -> Path:
+    made = openpyxl.Workbook()
+    made.remove(made.worksheets[0])
+    for name, rows in sheets.items():
+        sheet = made.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    change(made)
+    made.save(folder / "in.xlsx")
+    return folder / "in.xlsx"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (919800000001, "919800000001"),
+        (919800000001.0, "919800000001"),
+        (999999999999999, "999999999999999"),
+        (-5, "-5"),
+        (0, "0"),
+        (12.5, "12.5"),
+        (1234567890123456, "1234567890123456.0"),
+        (123456789012345678, "1.234567890123457e+17"),
+        ("000123", "000123"),
+        (" x ", " x "),
+        ("1E+5", "1E+5"),
+        ("a\nb", "a\nb"),
+        ("Köln अ", "Köln अ"),
+        (True, "TRUE"),
+        (False, "FALSE"),
+        (date(2026, 1, 31), "2026-01-31"),
+        (datetime(2026, 1, 31, 5, 6), "2026-01-31 05:06:00"),  # noqa: DTZ001 - cells have no zone
+        (time(3, 4), "03:04:00"),
+        (timedelta(days=1, hours=2), "1 day, 2:00:00"),
+        (None, ""),
+    ],
+)
+def test_a_cell_becomes_the_text_that_a_person_expects(tmp_path: Path, value: object, text: str) -> None:
+    assert cells(book(tmp_path, {"S": [["mobile", "x"], [value, "y"]]})) == [(text, "y")]
+
+
+def test_errors_are_seen_wherever_the_table_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(made: Any) -> None:
+        for place, text in (("AB6", "#N/A"), ("AC7", "#REF!"), ("AC8", "#DIV/0!")):
+            made["S"][place].value = text
+            made["S"][place].data_type = "e"
+
+    blank: list[Any] = [None] * 27
+    rows = [[], [], [], [], [*blank, "mobile", "x"], [*blank, None, 1], [*blank, 2], [*blank, 3]]
+    path = book(tmp_path, {"Other": [], "S": rows}, change)
+
+    for size in (1 << 20, 1000, 100):
+        monkeypatch.setattr(workbook, "_BLOCK", size)
+        assert cells(path) == [("#N/A", "1"), ("2", "#REF!"), ("3", "#DIV/0!")]
+
+
+def test_an_error_without_a_place_is_refused(tmp_path: Path) -> None:
+    def change(made: Any) -> None:
+        made["S"]["A2"].data_type = "e"
+
+    path = rewritten(book(tmp_path, {"S": [["mobile"], ["#N/A"], [1]]}, change), b' r="A2" t="e"', b' t="e"')
+
+    assert "holds a spreadsheet's errors" in refusal(path).message
+
+
+def rewritten(path: Path, old: bytes, new: bytes) -> Path:
+    """The workbook with its first sheet's XML changed."""
+    with zipfile.ZipFile(path) as parts:
+        contents = {name: parts.read(name) for name in parts.namelist()}
+    assert old in contents["xl/worksheets/sheet1.xml"]
+    contents["xl/worksheets/sheet1.xml"] = contents["xl/worksheets/sheet1.xml"].replace(old, new)
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, content in contents.items():
+            parts.writestr(name, content)
+    return path
+
+
+def test_rows_of_a_sheet_are_numbered_and_blank_ones_counted(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [[], ["mobile", "name"], [1, "a"], [None, " "], [2, None], [], [None, "c"]]})
+    with open_source(path, PLAIN) as source:
+        found = [(record.number, record.cells) for chunk in source.chunks() for record in chunk]
+
+        assert found == [(1, ("1", "a")), (2, ("2", "")), (3, ("", "c"))]
+        assert (source.header, source.blank, source.reading) == (("mobile", "name"), 2, {"sheet": "S"})
+        assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_workbook_is_known_by_its_content(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]}).rename(tmp_path / "in.csv")
+
+    assert cells(path) == [("1",)]
+
+
+def test_empty_and_hidden_sheets_do_not_count(tmp_path: Path) -> None:
+    def change(made: Any) -> None:
+        made["Lists"].sheet_state = "hidden"
+
+    path = book(tmp_path, {"Empty": [], "S": [["mobile"], [1]], "Lists": [["a"], ["b"]]}, change)
+
+    assert cells(path) == [("1",)]
+    assert cells(path, Reading(sheet="Lists")) == [("b",)]
+
+
+def test_several_sheets_must_be_chosen_from(tmp_path: Path) -> None:
+    path = book(tmp_path, {"North": [["mobile"], [1]], "South": [["mobile"], [2]], "Empty": []})
+
+    error = refusal(path)
+    assert "has 2 sheets with content: 'North', 'South'" in error.message
+    assert '--sheet "North"' in error.hint
+    assert cells(path, Reading(sheet="South")) == [("2",)]
+    assert "no sheet 'West'; its sheets are 'North', 'South', 'Empty'" in refusal(path, Reading(sheet="West")).message
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "nothing in its visible sheets"),
+        ([["mobile"]], "a header and no records"),
+        ([[" "], [" "]], "nothing but blanks"),
+    ],
+)
+def test_a_sheet_without_records_is_refused(tmp_path: Path, rows: list[list[str]], message: str) -> None:
+    assert message in refusal(book(tmp_path, {"S": rows})).message
+
+
+def test_a_workbook_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+    path.write_bytes(path.read_bytes()[:-200])
+
+    assert "can't be read as an Excel workbook" in refusal(path).message
+
+
+def test_a_workbook_with_a_broken_sheet_is_refused(tmp_path: Path) -> None:
+    path = rewritten(book(tmp_path, {"S": [["mobile"], [1]]}), b"</sheetData>", b"<row")
+
+    assert "can't be read as an Excel workbook" in refusal(path).message
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+    monkeypatch.setattr(workbook, "MOST_BYTES", 1000)
+
+    assert "unpacks to more than" in refusal(path).message
+
+
+# --- our own files ----------------------------------------------------------------------------------------------
+
+
+def our_file(folder: Path, *rows: dict[str, str], names: Sequence[str] = ("mobile", *OUR_COLUMNS)) -> Path:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return written(folder, b"\xef\xbb\xbf" + text.getvalue().encode(), "failures.csv")
+
+
+def ours(row: str, status: str = "rejected", job: str = JOB, **more: str) -> dict[str, str]:
+    return {"mobile": f"91980000000{row}", "_row": row, "_status": status, "_job": job, **more}
+
+
+@pytest.mark.parametrize("names", [("mobile", *OUR_COLUMNS), (*ALL_COLUMNS, "mobile")])
+def test_a_failures_file_gives_the_users_cells_and_the_rows_they_were(tmp_path: Path, names: Sequence[str]) -> None:
+    path = our_file(tmp_path, ours("7", _reason="a, b"), ours("9", "invalid"), names=names)
+    with open_source(path, PLAIN) as source:
+        found = [record for chunk in source.chunks() for record in chunk]
+
+        assert (source.header, source.lineage) == (("mobile",), True)
+    assert [record.cells for record in found] == [("919800000007",), ("919800000009",)]
+    assert [record.lineage for record in found] == [Lineage(job=JobId(JOB), row=7), Lineage(job=JobId(JOB), row=9)]
+
+
+def test_a_record_that_somebody_added_has_no_lineage(tmp_path: Path) -> None:
+    found = records(our_file(tmp_path, ours("7"), {"mobile": "919800000099"}))
+
+    assert [record.lineage is None for record in found] == [False, True]
+
+
+def test_a_workbook_of_ours_is_known_too(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile", "_row", "_status", "_job"], ["919800000001", 7, "rejected", JOB]]})
+
+    assert records(path)[0].lineage == Lineage(job=JobId(JOB), row=7)
+
+
+def test_without_job_and_row_our_names_are_the_users(tmp_path: Path) -> None:
+    for header in ("mobile,_row,_status", "mobile,_job,_status", "mobile,_x,_y"):
+        with open_source(written(tmp_path, f"{header}\n1,2,issued\n"), PLAIN) as source:
+            assert (source.header, source.lineage) == (tuple(header.split(",")), False)
+            assert [record.cells for chunk in source.chunks() for record in chunk] == [("1", "2", "issued")]
+
+
+def test_other_columns_with_an_underscore_are_the_users(tmp_path: Path) -> None:
+    with open_source(our_file(tmp_path, ours("7"), names=("_mine", "mobile", *OUR_COLUMNS)), PLAIN) as source:
+        assert source.header == ("_mine", "mobile")
+
+
+def test_a_users_column_of_our_name_comes_back_as_theirs(tmp_path: Path) -> None:
+    path = written(tmp_path, f"mobile,_status,_row,_status,_job\n1,vip,7,rejected,{JOB}\n")
+    with open_source(path, PLAIN) as source:
+        assert source.header == ("mobile", "_status")
+        assert [record.cells for chunk in source.chunks() for record in chunk] == [("1", "vip")]
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        ("issued", "give failures.csv"),
+        ("held", "give failures.csv"),
+        ("duplicate", "give failures.csv"),
+        ("cancelled", "give failures.csv"),
+        ("superseded", "give failures.csv"),
+        ("pending", f"bulk-issue resume {JOB}"),
+        ("in_doubt", f"bulk-issue reconcile {JOB}"),
+    ],
+)
+def test_a_file_with_anything_but_failures_is_refused_before_its_first_record(
+    tmp_path: Path, status: str, hint: str
+) -> None:
+    path = our_file(tmp_path, ours("7"), ours("8"), ours("9", status))
+
+    with pytest.raises(SourceError) as refused:
+        open_source(path, PLAIN)
+    assert f"its record 3 is {status}" in refused.value.message
+    assert hint in refused.value.hint
+
+
+def test_what_is_no_status_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    for status in ("", "919800000001", "Rejected"):
+        message = refusal(our_file(tmp_path, ours("7", status))).message
+        assert "record 1 is no status of ours" in message and "9198" not in message
+    path = written(tmp_path, f"mobile,_row,_job\n1,7,{JOB}\n")
+    assert "no status of ours" in refusal(path).message
+
+
+@pytest.mark.parametrize(("row", "job"), [("", JOB), ("0", JOB), ("7.5", JOB), ("x", JOB), ("7", ""), ("٧", JOB)])
+def test_a_record_that_does_not_say_which_row_it_was_is_refused(tmp_path: Path, row: str, job: str) -> None:
+    error = refusal(our_file(tmp_path, {**ours("1"), "_row": row, "_job": job}))
+
+    assert "record 1: its _job and _row don't say which row it was" in error.message
+
+
+def test_a_record_that_was_ragged_stays_so_until_somebody_says_that_it_is_mended(tmp_path: Path) -> None:
+    path = our_file(tmp_path, ours("7", "invalid", _error_code="ragged"), ours("8", "invalid", _error_code="date"))
+
+    assert [record.problem and record.problem.code for record in records(path)] == ["ragged", None]
+
+
+def test_a_surplus_behind_our_columns_stays_with_the_users_cells(tmp_path: Path) -> None:
+    path = written(tmp_path, f"mobile,_row,_status,_job\n1,7,invalid,{JOB},x,y\n2,8,rejected,{JOB}\n")
+    first, second = records(path)
+
+    assert (first.cells, first.problem and first.problem.code) == (("1", "x", "y"), "ragged")
+    assert (second.cells, second.problem) == (("2",), None)
+    assert first.lineage == Lineage(job=JobId(JOB), row=7)
+
+
+# --- e-mail addresses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "valid"),
+    [
+        ("a@shop.example", True),
+        ("A.B+c-d_e@Shop.co.in", True),
+        ("o'neil@shop.example", True),
+        ("ü@bücher.example", True),
+        ("a@shop", False),
+        ("a@shop.test", False),
+        ("a@ex_ample.com", False),
+        ("a..b@shop.example", False),
+        (".a@shop.example", False),
+        ("a b@shop.example", False),
+        ("a@b@shop.example", False),
+        ("@shop.example", False),
+        ("a@", False),
+        ("", False),
+        ("a@" + "b" * 64 + ".example", False),
+        ("a" * 60 + "@" + "b." * 100 + "example", False),
+    ],
+)
+def test_emails_are_checked_by_their_form(address: str, valid: bool) -> None:  # noqa: FBT001
+    assert valid_email(address) is valid
+
+
+def test_reading_a_workbook_or_refusing_a_file_loads_no_pandas(tmp_path: Path) -> None:
+    import subprocess
+
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+    code = (
+        "import sys; from pathlib import Path; from bulk_issue.config import Reading\n"
+        "from bulk_issue.source import open_source\n"
+        f"list(open_source(Path({str(path)!r}), Reading()).chunks())\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
