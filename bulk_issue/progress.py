@@ -43,9 +43,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def number(value: int) -> str:
+    """48 200: grouped so that it can be read, the same everywhere."""
+    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
+
+
 def counts(progress: Progress) -> str:
     """Rows by state, in words; what is on the wire counts as in doubt only if it stays there."""
-    shown = [f"{progress.tally[state]:,} {state.replace('_', ' ')}" for state in _SHOWN if progress.tally.get(state)]
+    shown = [
+        f"{number(progress.tally[state])} {state.replace('_', ' ')}" for state in _SHOWN if progress.tally.get(state)
+    ]
     return ", ".join(shown) or "nothing yet"
 
 
@@ -54,7 +61,7 @@ def line(progress: Progress) -> str:
     done = sum(progress.tally.get(state, 0) for state in _DONE)
     left = f", {duration(progress.seconds_left)} left" if progress.seconds_left else ""
     return (
-        f"{progress.phase}: {done:,} of {progress.rows:,} rows ({counts(progress)}), "
+        f"{progress.phase}: {number(done)} of {number(progress.rows)} rows ({counts(progress)}), "
         f"{progress.rate:.0f} of {progress.limit:.0f} requests a minute{left}"
     )
 

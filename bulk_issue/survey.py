@@ -6,7 +6,6 @@ Memory stays flat: the keys seen are kept in SQLite's own temporary database, wh
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,17 +33,18 @@ class Survey:
     usable: int = 0
     #: By problem code.
     problems: dict[str, ProblemCount] = field(default_factory=dict)
-    kinds: Counter[str] = field(default_factory=Counter)
+    #: Usable rows by the kind of their identifier.
+    kinds: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     #: (row, first row of the same customer), the first few.
     duplicate_rows: list[tuple[int, int]] = field(default_factory=list)
     #: Rows whose customer has a coupon of this series, by the job that served them.
-    served: Counter[JobId] = field(default_factory=Counter)
+    served: dict[JobId, int] = field(default_factory=dict)
 
     @property
     def to_send(self) -> int:
         """Rows that a run would send."""
-        return self.usable - self.duplicates - self.served.total()
+        return self.usable - self.duplicates - sum(self.served.values())
 
 
 def survey(
@@ -81,7 +81,7 @@ def _add(
             continue
         assert row.identifier is not None
         counted.usable += 1
-        counted.kinds[row.identifier.kind] += 1
+        counted.kinds[row.identifier.kind] = counted.kinds.get(row.identifier.kind, 0) + 1
         key = row.identifier.key
         if seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row.number)).rowcount:
             fresh.append(key)
@@ -93,4 +93,4 @@ def _add(
     if served is not None:
         for at in range(0, len(fresh), 5_000):
             for claim in served(fresh[at : at + 5_000]).values():
-                counted.served[claim.job] += 1
+                counted.served[claim.job] = counted.served.get(claim.job, 0) + 1

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 - a script
+
 """Writes the sample files beside it: the same bytes every time. Every person in them is invented.
 
 python samples/make_samples.py [FOLDER]
@@ -53,7 +53,7 @@ Cells = tuple[str, ...]
 
 def people() -> list[Cells]:
     """The records as they should be: one for each customer."""
-    dice = random.Random(7)  # noqa: S311 - for looks only
+    dice = random.Random(7)
     free = (number for number in range(1, 10_000) if number not in BEHAVIOUR)
     found: list[Cells] = []
     for number in range(1, ROWS + 1):

@@ -82,7 +82,10 @@ def _keep_details() -> Path:
     return path
 
 
-def _run(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+_FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
+
+
+def _run(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
     """The one event loop. The first signal asks the run to stop, the second leaves at once."""
 
     async def supervised() -> T:
@@ -94,7 +97,7 @@ def _run(work: Callable[[asyncio.Event], Awaitable[T]]) -> T:
             if asked.is_set():
                 task.cancel()
             asked.set()
-            click.echo("Stopping: what is under way ends first. Once more to leave at once.", err=True)
+            click.echo(farewell, err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
@@ -351,7 +354,7 @@ def sandbox(**options: Any) -> int:
             )
             await asked.wait()
 
-    _run(serve)
+    _run(serve, farewell="The sandbox ends.")
     return ExitCode.DONE
 
 

@@ -70,10 +70,16 @@ def stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 # --- the TOML profile -------------------------------------------------------------------------------------------
 
 
-def _profile(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    name = ctx.params.get("profile") or "default"
+def _given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Take in --config or --profile; with the second of them the file can be read. Click fixes no order."""
+    ctx.meta[f"bulk_issue.{param.name}"] = value
+    path, name = (ctx.meta.get(f"bulk_issue.{which}") for which in ("config", "profile"))
+    if path is not None and name is not None:
+        ctx.default_map = _profile(path, name, ctx)
+    return value
+
+
+def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -83,40 +89,50 @@ def _profile(ctx: click.Context, _param: click.Parameter, path: Path | None) -> 
     if name not in tables or not isinstance(tables[name], dict):
         profiles = ", ".join(sorted(tables)) or "none"
         raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
-    ctx.default_map = _checked(path, tables[name], ctx)
-    return path
+    return _checked(path, tables[name], ctx)
 
 
 def _checked(path: Path, settings: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
     """The profile's settings for this command; a key that no command knows is an error."""
     root = ctx.find_root().command
     commands = root.commands.values() if isinstance(root, click.Group) else [ctx.command]
-    known = {param.name for command in commands for param in command.params if isinstance(param, click.Option)}
-    known -= {"config", "profile", "yes"}
+    # a setting is named like its long option; click knows it by its parameter
+    known = {
+        param.opts[0].lstrip("-").replace("-", "_"): param.name
+        for command in commands
+        for param in command.params
+        if isinstance(param, click.Option) and param.name not in ("config", "profile", "yes")
+    }
     for key in settings:
         if key in ("password", "client_secret"):
             raise ConfigError(
                 f"{path} holds a secret ({key})", hint=f"Put it into a file of its own and name that: {key}_file."
             )
         if key not in known:
-            near = difflib.get_close_matches(key, [name for name in known if name], n=1)
+            near = difflib.get_close_matches(key, known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"{path} has a setting that bulk-issue doesn't know: {key}",
                 hint=f"Settings are named like the options, with _ for -.{meant}",
             )
-    as_options = dict(settings)
-    if isinstance(as_options.get("map"), dict):
-        as_options["map"] = [f"{kind}={column}" for kind, column in as_options["map"].items()]
-    return as_options
+    return {
+        str(known[key]): [f"{kind}={column}" for kind, column in value.items()] if isinstance(value, dict) else value
+        for key, value in settings.items()
+    }
 
 
 profile_options: Callable[[F], F] = stacked(
-    option("--profile", is_eager=True, help="Which table of the --config file to use.", default="default"),
+    option(
+        "--profile",
+        default="default",
+        callback=_given,
+        is_eager=True,
+        help="Which table of the --config file to use.",
+    ),
     option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
-        callback=_profile,
+        callback=_given,
         is_eager=True,
         help="TOML file with settings, named like the options with _ for -.",
     ),

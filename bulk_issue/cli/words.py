@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue import verdicts
 from bulk_issue.ending import ExitCode
+from bulk_issue.job import AT_ONCE
 from bulk_issue.model import Series, Tally
 from bulk_issue.ports import JobSummary
-from bulk_issue.progress import duration
+from bulk_issue.progress import duration, number
+from bulk_issue.rows import PROBLEMS
 from bulk_issue.states import RowState
-from bulk_issue.verdicts import remedy
 
 if TYPE_CHECKING:
     from bulk_issue.app import Checked, Report
@@ -31,11 +33,6 @@ _ORDER = (
     RowState.CANCELLED,
     RowState.SUPERSEDED,
 )
-
-
-def number(value: int) -> str:
-    """48 200: grouped so that it can be read, the same everywhere."""
-    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def count(value: int, noun: str) -> str:
@@ -80,10 +77,12 @@ def series_words(series: Series | None) -> Iterator[str]:
 
 def forecast(rows: int, rate: int, per: float) -> str:
     """How long it will take at the limit."""
-    seconds = max(rows - rate, 0) * per / rate if rows <= rate else rows * per / rate
-    until = datetime.now().astimezone() + timedelta(seconds=seconds)
     pace = f"{count(rows, 'row')} at {number(rate)} per {per:g} s"
-    return f"{pace}: about {duration(seconds)}, until {until:%H:%M}" if seconds >= 1 else f"{pace}: at once"
+    if rows <= min(AT_ONCE, rate):
+        return f"{pace}: at once"
+    seconds = rows * per / rate
+    until = datetime.now().astimezone() + timedelta(seconds=seconds)
+    return f"{pace}: about {duration(seconds)}, until {until:%H:%M}"
 
 
 def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
@@ -102,8 +101,8 @@ def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
             yield f"  {ending.stop.hint}"
     for code, reason, rows in list(report.reasons)[:5]:
         yield f"  {number(rows)} × {code}: {reason}"
-        if remedy(code):
-            yield f"      {remedy(code)}"
+        if remedy := _remedy(code):
+            yield f"      {remedy}"
     if len(report.reasons) > 5:
         yield f"  … and {len(report.reasons) - 5} more reasons: see the failures file."
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
@@ -121,9 +120,16 @@ def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
         yield f"  or decide by hand: fill in its _decision column, then the same with --decisions {_in_doubt(report)}"
     elif tally.get(RowState.REJECTED, 0) or tally.get(RowState.INVALID, 0):
         failures = next((path for path in report.written.files if path.stem == "failures"), report.out)
-        yield f"Next: correct {failures} where needed, then: bulk-issue run {shlex.quote(str(failures))} …"
+        name = shlex.quote(str(failures))
+        yield "Next: correct the failures where needed, and run them with the settings of this run:"
+        yield f"  bulk-issue run {name} --series {job.series_id}"
     elif report.ending.exit_code is ExitCode.DONE:
         yield "Done: nothing is left to do."
+
+
+def _remedy(code: str) -> str:
+    """What to do about rows with this error or problem code."""
+    return PROBLEMS[code][1] if code in PROBLEMS else verdicts.remedy(code)
 
 
 def _in_doubt(report: Report) -> Path:
@@ -147,7 +153,7 @@ def check_words(checked: Checked, rate: int, per: float) -> Iterator[str]:
         pairs = ", ".join(f"row {row} = row {one}" for row, one in found.duplicate_rows)
         more = " …" if found.duplicates > len(found.duplicate_rows) else ""
         yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs}{more})"
-    for job, rows in found.served.most_common(5):
+    for job, rows in sorted(found.served.items(), key=lambda each: -each[1])[:5]:
         yield f"  {count(rows, 'customer')} already served by job {job}"
     yield from series_words(checked.series)
     yield from checked.notes
@@ -175,8 +181,8 @@ def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, runn
         yield f"  stopped: {job.stopped_because}"
     for code, reason, rows in reasons:
         yield f"  {number(rows)} × {code}: {reason}"
-        if remedy(code):
-            yield f"      {remedy(code)}"
+        if remedy := _remedy(code):
+            yield f"      {remedy}"
     if running:
         return
     if each.tally.get(RowState.PENDING, 0):

@@ -1,0 +1,376 @@
+"""The command line through the real console script: exit codes, what is printed, and what a bad day looks like."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+import pytest
+
+from bulk_issue.cli import commands
+from bulk_issue.sandbox.book import Endpoint
+from bulk_issue.sandbox.faults import fault
+from bulk_issue.sandbox.server import Sandbox
+from bulk_issue.sandbox.settings import Settings
+from tests.console import Console, mobiles
+
+
+@pytest.fixture
+async def console(tmp_path: Path) -> AsyncIterator[Console]:
+    async with Sandbox(Settings(rate=0)) as box:
+        yield Console(tmp_path, box)
+
+
+# --- every exit code --------------------------------------------------------------------------------------------
+
+
+async def test_0_every_row_issued_or_a_duplicate_of_such(console: Console) -> None:
+    done = await console.run(console.customers("c.csv", [*mobiles(3), mobiles(1)[0]]))
+
+    assert done.code == 0
+    assert "3 issued, 1 duplicate" in done.out
+    assert "Done: nothing is left to do." in done.out
+
+
+async def test_1_some_rows_rejected_or_invalid(console: Console) -> None:
+    done = await console.run(console.customers("c.csv", [*mobiles(2), "919800000701", "9.19E+11"]))
+
+    assert done.code == 1
+    assert "Check the country code" in done.out
+    assert "failures.csv --series 544770" in done.out
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"name,mobile\n", "no "),
+        (b"name,city\nAsha,Pune\n", "no column names a customer"),
+        (b"%PDF-1.7\x00\x01\x02", "PDF"),
+        (b"mobile\n\xff\xfe91\n", ""),
+    ],
+)
+async def test_2_a_file_that_cannot_be_used(console: Console, content: bytes, says: str) -> None:
+    file = console.folder / "c.csv"
+    file.write_bytes(content)
+    done = await console.run(file)
+
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert console.box.book.requests() == 0
+
+
+async def test_2_no_credentials_and_no_address(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(1))
+    console.env = {"BULK_ISSUE_PASSWORD": ""}
+    assert (await console.run(file)).code == 2
+    console.env = {"BULK_ISSUE_BASE_URL": "http://api.example.com"}
+    done = await console.run(file)
+
+    assert done.code == 2
+    assert "unencrypted" in done.err
+
+
+async def test_2_an_unknown_option(console: Console) -> None:
+    done = await console("run", "c.csv", "--series", 1, "--nonsense")
+
+    assert done.code == 2
+    assert "nonsense" in done.err
+
+
+async def test_2_the_output_folder_cannot_be_written(console: Console) -> None:
+    (console.folder / "out").write_text("a file where the folder should be")
+    done = await console.run(console.customers("c.csv", mobiles(1)), "--out", console.folder / "out")
+
+    assert done.code == 2
+    assert "--out" in done.err
+    assert console.box.book.requests() == 0
+
+
+async def test_2_results_and_rows_in_doubt_are_no_input(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    await console.run(file)
+    (results,) = console.folder.glob("c.csv-results/*/results.csv")
+    done = await console.run(results)
+
+    assert done.code == 2
+    assert "failures.csv" in done.err
+
+
+async def test_3_wrong_password_stops_at_the_canary_and_the_right_one_goes_on(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(5))
+    console.env = {"BULK_ISSUE_PASSWORD": "wrong"}
+    stopped = await console.run(file)
+    counts = console.summary(file)["counts"]
+    console.env = {}
+
+    assert stopped.code == 3
+    assert "credentials" in stopped.out
+    assert isinstance(counts, dict)
+    assert counts["pending"] == 5
+    assert (await console.run(file)).code == 0
+    console.check_book(file)
+
+
+async def test_3_a_series_that_is_not_there(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    done = await console("run", file, "--series", 99)
+
+    assert done.code == 3
+    assert "series 99" in done.err
+    assert console.box.book.requests() == 0
+
+
+async def test_3_an_unreachable_host(console: Console) -> None:
+    console.env = {"BULK_ISSUE_BASE_URL": "http://127.0.0.1:1"}
+    done = await console.run(console.customers("c.csv", mobiles(2)))
+
+    assert done.code == 3
+    assert "refused" in done.err
+
+
+async def test_3_five_rejections_and_no_coupon_stop_the_run(console: Console) -> None:
+    file = console.customers("c.csv", [f"9198{n:04d}0701" for n in range(20)])
+    done = await console.run(file)
+
+    assert done.code == 3
+    assert console.box.book.requests() == 5
+
+
+async def test_4_first_n_rows(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(10))
+    done = await console.run(file, "--first", 4)
+
+    assert done.code == 4
+    assert "4 issued, 6 pending" in done.out
+    assert (await console.run(file)).code == 0
+    console.check_book(file)
+
+
+async def test_5_rows_in_doubt_and_a_persons_decision(console: Console) -> None:
+    """Reading back is refused: what can't be known is left to a person, and the exit code says so."""
+    file = console.customers("c.csv", mobiles(3))
+    settings = Settings(rate=0, denied=frozenset({Endpoint.COUPONS, Endpoint.COUPONS_V11}))
+    async with Sandbox(settings) as box:
+        console.box = box
+        box.faults.script(None, fault("drop-after"), fault("drop-before"))
+        done = await console.run(file)
+        assert done.code == 5, done.err
+        assert "may not read coupons back" in done.err
+        (doubtful,) = console.folder.glob("c.csv-results/*/in_doubt.csv")
+        lines = doubtful.read_text(encoding="utf-8-sig").splitlines()
+        coupons = {coupon.named: coupon.code for coupon in box.book.coupons_of(box.series_id)}
+        decided = [lines[0]]
+        for line in lines[1:]:
+            mobile = next(cell for cell in line.split(",") if cell.startswith("9198"))
+            code = coupons.get(f"mobile:{mobile}")
+            decided.append(line + (f"issued {code}" if code else "not issued"))
+        doubtful.write_text("\n".join(decided) + "\n", encoding="utf-8")
+        job = str(console.summary(file)["job"])
+        settled = await console("reconcile", job, "--decisions", doubtful)
+        assert "2 decisions recorded" in settled.err
+        again = await console.run(file)
+
+        assert again.code == 0, again.out
+        assert not doubtful.exists()
+        console.check_book(file)
+
+
+async def test_7_a_ledger_of_a_newer_version(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    await console.run(file)
+    with sqlite3.connect(console.folder / "ledger.db") as ledger:
+        ledger.execute("UPDATE alembic_version SET version_num = '9999'")
+    ledger.close()
+    done = await console.run(file)
+
+    assert done.code == 7
+    assert "newer bulk-issue" in done.err
+
+
+def test_7_a_bug_ends_with_a_clear_word_and_a_private_log(tmp_path: Path) -> None:
+    script = "import bulk_issue.app as app, bulk_issue.cli as cli\napp.check = None\ncli.main()"
+    (tmp_path / "c.csv").write_text("mobile\n919800000001\n")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "check", str(tmp_path / "c.csv")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+    )
+    (log,) = tmp_path.rglob("bug-*.log")
+
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
+    assert str(log) in done.stderr
+    assert "TypeError" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+# --- commands ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_failures_file_reruns_just_the_failed_rows(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(3), "919800000701", "919800000740"])
+    await console.run(file)
+    before = console.box.book.requests()
+    (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
+    text = failures.read_text(encoding="utf-8").replace("919800000701", "919877770001")
+    failures.write_text(text, encoding="utf-8")
+    done = await console.run(failures)
+
+    assert done.code == 1
+    assert console.box.book.requests() - before == 2
+    assert [row["_status"] for row in console.results(failures)] == ["issued", "rejected"]
+    assert [row["_status"] for row in console.results(file)] == ["issued"] * 3 + ["superseded", "rejected"]
+
+
+async def test_retry_cancel_status_export(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(4), "919800000740"])
+    await console.run(file, "--first", 2)
+    job = str(console.summary(file)["job"])
+
+    status = await console("status")
+    assert job in status.out
+    assert "2 issued, 3 pending" in status.out
+    shown = json.loads((await console("status", job[:5], "--json")).out)
+    assert shown["counts"] == {"issued": 2, "pending": 3}
+    assert (await console("resume", "--max-failures", "100%")).code == 1
+    retried = await console("retry", job, "--code", "740", "--max-failures", "100%")
+    assert retried.code == 1
+    assert "1 rejected rows are pending again" in retried.err
+    (out,) = file.with_name("c.csv-results").iterdir()
+    (out / "results.csv").unlink()
+    assert (await console("export", job)).code == 0
+    assert len(console.results(file)) == 5
+    other = console.customers("d.csv", mobiles(6, 100))
+    await console.run(other, "--first", 1)
+    cancelled = await console("cancel", str(console.summary(other)["job"]))
+    assert "5 rows were put aside" in cancelled.out
+    assert (await console.run(other)).code == 4
+    console.check_book(file, other)
+
+
+async def test_check_issues_nothing_and_names_who_was_served(console: Console) -> None:
+    await console.run(console.customers("c.csv", mobiles(3)))
+    before = console.box.book.requests()
+    file = console.customers("d.csv", [*mobiles(5), mobiles(5)[4], "x"])
+    done = await console("check", file, "--series", console.box.series_id)
+    facts = json.loads((await console("check", file, "--series", console.box.series_id, "--json")).out)
+
+    assert done.code == 1
+    assert "3 customers already served" in done.out
+    assert "To send: 2 rows" in done.out
+    assert facts["survey"]["duplicates"] == 1
+    assert console.box.book.requests() == before
+
+
+async def test_oauth_credentials_work_too(console: Console) -> None:
+    console.env = {
+        "BULK_ISSUE_USER": "",
+        "BULK_ISSUE_PASSWORD": "",
+        "BULK_ISSUE_CLIENT_KEY": console.box.client_key,
+        "BULK_ISSUE_CLIENT_SECRET": console.box.client_secret,
+    }
+    file = console.customers("c.csv", mobiles(30))
+    done = await console.run(file)
+
+    assert done.code == 0
+    assert console.summary(file)["org"] == "100001"
+    console.check_book(file)
+
+
+async def test_settings_come_from_flag_then_environment_then_profile(console: Console) -> None:
+    profile = console.folder / "settings.toml"
+    profile.write_text('[default]\nfirst = 1\n[night]\nfirst = 2\nmap = {mobile = "Tel"}\n')
+    file = console.customers("c.csv", mobiles(9), header=("name", "Tel"))
+
+    done = await console.run(file, "--config", profile, "--profile", "night")
+    assert "2 issued, 7 pending" in done.out
+    console.env = {"BULK_ISSUE_FIRST": "3"}
+    assert "5 issued" in (await console.run(file, "--config", profile, "--profile", "night")).out
+    assert "6 issued" in (await console.run(file, "--config", profile, "--profile", "night", "--first", 1)).out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[default]\nrat = 3\n", "Did you mean rate?"), ("[default]\npassword = 'x'\n", "secret"), ("[x\n", "TOML")],
+)
+async def test_a_wrong_profile_is_a_clear_error(console: Console, text: str, says: str) -> None:
+    profile = console.folder / "settings.toml"
+    profile.write_text(text)
+    done = await console.run(console.customers("c.csv", mobiles(1)), "--config", profile)
+
+    assert done.code == 2
+    assert says in done.err
+
+
+async def test_a_secret_file_that_others_can_read_is_refused(console: Console) -> None:
+    secret = console.folder / "password"
+    secret.write_text(console.box.password)
+    secret.chmod(0o644)
+    file = console.customers("c.csv", mobiles(1))
+    console.env = {"BULK_ISSUE_PASSWORD": ""}
+
+    assert (await console.run(file, "--password-file", secret)).code == 2
+    secret.chmod(0o600)
+    assert (await console.run(file, "--password-file", secret)).code == 0
+
+
+async def test_no_secret_identifier_or_code_is_printed(console: Console) -> None:
+    """Only the result files hold them."""
+    numbers = [*mobiles(20), "919800000701"]
+    file = console.customers("c.csv", numbers)
+    secrets = [console.box.password, console.box.client_secret]
+    spoken = [
+        await console.run(file, "--json"),
+        await console.run(file),
+        await console("status"),
+        await console("check", file),
+    ]
+    codes = [coupon.code for coupon in console.box.book.coupons_of(console.box.series_id)]
+
+    for done in spoken:
+        for private in [*numbers, *codes, *secrets]:
+            assert private not in done.out + done.err
+
+
+async def test_json_is_one_object_a_line(console: Console) -> None:
+    done = await console.run(console.customers("c.csv", mobiles(5)), "--json")
+
+    assert json.loads(done.out)["counts"]["issued"] == 5
+    assert all(isinstance(json.loads(line), dict) for line in done.err.splitlines())
+
+
+# --- help -------------------------------------------------------------------------------------------------------
+
+
+def every_command() -> list[click.Command]:
+    assert isinstance(commands, click.Group)
+    return list(commands.commands.values())
+
+
+@pytest.mark.parametrize("command", every_command(), ids=lambda command: str(command.name))
+def test_every_option_has_help_and_a_name_in_the_environment(command: click.Command) -> None:
+    assert command.help
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+            if command.name != "sandbox" and param.name not in ("codes", "decisions", "why"):
+                name = next(opt for opt in param.opts if opt.startswith("--"))[2:].replace("-", "_").upper()
+                assert param.envvar == f"BULK_ISSUE_{name}"
+
+
+@pytest.mark.parametrize("command", every_command(), ids=lambda command: str(command.name))
+def test_the_readme_knows_every_command(command: click.Command) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"^\| `{command.name}\b", readme, re.MULTILINE)
