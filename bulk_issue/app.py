@@ -121,6 +121,8 @@ class Desk:
             job = await self.ledger.jobs.find(spec.id)
             if job is None or job.state is JobState.REGISTERING:
                 await self._finish_earlier(spec, finish_first)
+            elif dict(job.spec.reading) != dict(spec.reading):
+                await self._register_anew(job.spec, spec)
             out = self._out(spec)
             claim_folder(out, spec.id)
             chunks = _judged(source, places, self.config.reading)
@@ -209,6 +211,21 @@ class Desk:
                     f"{report.ending.stop.because if report.ending.stop else 'not all rows are done'}",
                     hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
                 )
+
+    async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
+        """Options that decide which customer a record names belong to the registered job."""
+        if not await self.ledger.jobs.unregister(old.id):
+            names = sorted(
+                name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)
+            )
+            said = ", ".join(
+                f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
+                for name in names
+            )
+            raise ConfigError(
+                f"job {old.id} has sent rows of this file as it was read then: {said}",
+                hint="Run it with the options of then, or with --again NAME to issue anew.",
+            )
 
     # --- whose job it is ----------------------------------------------------------------------------------------
 

@@ -89,7 +89,8 @@ def _with_coupon(coupon: Coupon, errors: tuple[ApiError, ...], asked: Asked) -> 
     if coupon.series_id != asked.series_id and (coupon.series_id is not None or not serious):
         return replace(_outcome(verdicts.WRONG_SERIES, verdicts.WRONG_SERIES.key), misdirected=True)
     if serious:
-        return _outcome(verdicts.COUPON_AND_ERROR, serious[0].code, _words(serious, asked, coupon.code))
+        line = verdicts.COUPON_AND_ERROR
+        return _outcome(line, serious[0].code or line.key, _words(serious, asked, coupon.code))
     own = [quote(warning, asked, coupon.code) for warning in coupon.warnings]
     warnings = [*own, *(f"{error.code}: {quote(error.message, asked, coupon.code)}" for error in errors)]
     if _names_another(coupon, asked.identifier):

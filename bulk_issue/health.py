@@ -14,6 +14,7 @@ from bulk_issue.config import Share
 from bulk_issue.model import Intent, Meaning, Outcome
 from bulk_issue.retry import backoff
 from bulk_issue.states import Event
+from bulk_issue.verdicts import remedy
 
 #: The breaker opens after this many unclear outcomes in a row, or `max_doubt` of the last so many.
 UNCLEAR_IN_A_ROW, DOUBT_WINDOW = 5, 100
@@ -155,7 +156,7 @@ class Health:
     def _watch_halts(self, intent: Intent, outcome: Outcome, *, fresh: bool) -> None:
         code = outcome.error_code
         if outcome.meaning is Meaning.HALT:
-            self._end(StopKind.HALTED, outcome.reason, "")
+            self._end(StopKind.HALTED, outcome.reason, remedy(code))
         self._misdirected += outcome.misdirected
         if self._misdirected >= 2:
             self._end(

@@ -148,7 +148,7 @@ class Run:
         reconciler = self._reconciler(Health(limits=self._limits(), began=began.boot))
         await reconciler.load()
         async with self._alongside(reconciler, None):
-            await self._settle(reconciler, began.boot + self.config.reconcile_for)
+            await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
 
     async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
@@ -159,14 +159,14 @@ class Run:
                 return pool.stop
             if deadline is None:
                 deadline = self.clock.now().boot + self.config.reconcile_for
-            if not await self._settle(reconciler, deadline):
+            if not await self._settle(reconciler, deadline, sending=True):
                 return pool.stop
 
-    async def _settle(self, reconciler: Reconciler, deadline: float) -> bool:
-        """Wait for the record; True if a row went back to pending, False if there is no more to wait for."""
+    async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
+        """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job = self.job.spec.id
         while True:
-            if await self.ledger.work.pending(job):
+            if sending and await self.ledger.work.pending(job):
                 return True
             if (await self.ledger.doubts.next_due(job)) is None:
                 break

@@ -157,6 +157,10 @@ class Jobs(Protocol):
         """
         ...
 
+    async def unregister(self, job: JobId) -> bool:
+        """Forget a job that never sent a row; False, and nothing changed, if it ever did."""
+        ...
+
     async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 

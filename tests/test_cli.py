@@ -300,6 +300,20 @@ async def test_settings_come_from_flag_then_environment_then_profile(console: Co
     assert "6 issued" in (await console.run(file, "--config", profile, "--profile", "night", "--first", 1)).out
 
 
+async def test_another_reading_of_a_file_is_registered_anew_until_a_row_was_sent(console: Console) -> None:
+    """Which customer a record names is part of the registered job."""
+    file = console.folder / "c.csv"
+    file.write_text("mobile,phone2\n919811110001,919822220001\n919811110002,919822220002\n")
+    console.env = {"BULK_ISSUE_PASSWORD": "wrong"}
+    await console.run(file, "--map", "mobile=phone2")
+    console.env = {}
+    refused = await console.run(file, "--map", "mobile=mobile", "--first", 1)
+    assert refused.code == 2  # the canary's request left, though it was refused
+    assert "map was 'mobile=phone2' and is 'mobile=mobile'" in refused.err
+    assert (await console.run(file, "--map", "mobile=phone2")).code == 0
+    console.check_book(file)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [("[default]\nrat = 3\n", "Did you mean rate?"), ("[default]\npassword = 'x'\n", "secret"), ("[x\n", "TOML")],

@@ -189,6 +189,16 @@ async def test_registering_again_changes_nothing(desk: Desk) -> None:
     assert job.rows == 1
 
 
+async def test_a_job_that_never_sent_a_row_can_be_forgotten(desk: Desk) -> None:
+    await desk.register([row(1)])
+    assert await desk.ledger.jobs.unregister(JOB)
+    await desk.register([row(1), row(2)])
+    await desk.one(await desk.hold())
+
+    assert not await desk.ledger.jobs.unregister(JOB)
+    assert len(await desk.states()) == 2
+
+
 # --- intents, claims, permits: one transaction ------------------------------------------------------------------
 
 
@@ -297,6 +307,8 @@ async def test_two_coupons_for_one_customer_by_two_names_are_excess(desk: Desk) 
     assert await desk.issue(second, "CODE2", customer=77) is Landed.EXCESS
     assert await desk.ledger.work.excess(JOB) == 1
     assert await desk.states() == [S.ISSUED, S.ISSUED]
+    (warning,) = list(desk.ledger.views.results(JOB))[1].warnings
+    assert "CODE2" in warning
 
 
 async def test_permits_bound_what_begins(desk: Desk) -> None:

@@ -151,6 +151,28 @@ def test_sound_files_are_read_by_pandas_to_the_end(tmp_path: Path, terminator: s
     assert cells(written(tmp_path, text.getvalue().removesuffix(terminator))) == rows
 
 
+@pytest.mark.usefixtures("by_pandas")
+@pytest.mark.parametrize("block", range(1, 12))
+def test_a_line_break_is_one_however_the_blocks_fall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(delimited, "BLOCK", block)
+    for text in ("a\r\n1\r\n22\r\n333\r\n", "a\r\r1\r22\r333", "a\r\r\n1\n22\r333\r"):
+        with open_source(written(tmp_path, text), PLAIN) as source:
+            assert [record.cells[0] for chunk in source.chunks() for record in chunk] == ["1", "22", "333"]
+            assert source.blank == text.startswith("a\r\r")
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,5" pipe\n2,x\n', "a,b\n1,x\0\n"])
+def test_what_pandas_would_stumble_over_is_not_given_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    path = written(tmp_path, text)
+    monkeypatch.setattr(delimited, "_Marked", None)
+
+    assert cells(path)[0] == tuple(text.split("\n")[1].split(","))
+
+
 def test_line_breaks_in_quotes_are_kept_as_they_are(tmp_path: Path) -> None:
     rows = [("1", "two\nlines"), ("2", "two\r\nlines"), ("3", "\rx\r"), ("4", '"\n"')]
     text = io.StringIO()
@@ -284,12 +306,11 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
         assert source.reading == {"delimiter": delimiter, "encoding": "utf-8"}
 
 
-@pytest.mark.parametrize(
-    "text", ["mobile\n919800000001\n", "member_id\n12\n13\n", "mobile\n9,1\n9,2\n", "e-mail\na@b.c"]
-)
+@pytest.mark.parametrize("text", ["mobile\n919800000001\n", "member_id\n12\n13\n", "note\n9;1\n9;2\n", "e-mail\na@b.c"])
 def test_one_column_needs_no_delimiter(tmp_path: Path, text: str) -> None:
     with open_source(written(tmp_path, text), PLAIN) as source:
         assert source.header == (text.partition("\n")[0],)
+        assert [record.problem for chunk in source.chunks() for record in chunk if record.problem] == []
 
 
 def test_two_records_are_enough_to_find_it(tmp_path: Path) -> None:

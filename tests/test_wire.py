@@ -667,6 +667,7 @@ def test_a_series_that_the_server_does_not_know_is_told_apart(said: object) -> N
         body({"entity": [SERIES, SERIES]}),
         body({"entity": [], "errors": [{"code": 500}]}),
         body({"entity": [], "success": False}),
+        body({"errors": [{"code": 707}, {"code": 500}]}),
     ],
 )
 def test_a_series_body_that_says_nothing_clear_is_none(unclear: bytes) -> None:

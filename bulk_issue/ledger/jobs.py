@@ -189,6 +189,17 @@ class LedgerJobs(Face):
             tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
 
     @transaction
+    def unregister(self, tx: Connection, job: JobId) -> bool:
+        seq = self._db.number(tx, job)
+        ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
+        related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, rows.c.of_job.is_not(None)).limit(1))
+        if ever_sent or related is not None or self._locks.held_by_others(job):
+            return False
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.REGISTERING)))
+        self._remove(tx, job)
+        return True
+
+    @transaction
     def _take_back(self, tx: Connection, job: JobId) -> None:
         self._remove(tx, job)
 

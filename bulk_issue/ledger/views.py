@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import Face
@@ -58,6 +58,7 @@ class LedgerViews(Face):
                     rows.c.issued_at,
                     rows.c.request_id,
                     rows.c.of_row,
+                    rows.c.of_job.label("of_seq"),
                     home.c.id.label("of_job"),
                     *shown,
                 )
@@ -67,6 +68,7 @@ class LedgerViews(Face):
                 .where(rows.c.job == seq)
                 .order_by(rows.c.number)
             )
+            too_many = self._excess(connection)
             for row in stream:
                 linked = row.state == "linked"
                 state = RowState(row.their_state if linked else row.state)
@@ -80,13 +82,23 @@ class LedgerViews(Face):
                     coupon=load_coupon(row.their_coupon if linked else row.coupon),
                     error_code=(row.their_error_code if linked else row.error_code) or "",
                     reason=(row.their_reason if linked else row.reason) or "",
-                    warnings=load_warnings(row.their_warnings if linked else row.warnings),
+                    warnings=(
+                        *load_warnings(row.their_warnings if linked else row.warnings),
+                        *too_many.get((row.of_seq, row.of_row) if linked else (seq, row.number), ()),
+                    ),
                     attempts=row.their_attempt if linked else row.attempt,
                     issued_at=row.their_issued_at if linked else row.issued_at,
                     request_id=(row.their_request_id if linked else row.request_id) or "",
                     first=Lineage(job=JobId(row.of_job), row=row.of_row) if row.their_state else None,
                     first_state=RowState(row.their_state) if row.their_state else None,
                 )
+
+    def _excess(self, connection: Connection) -> dict[tuple[int, int], list[str]]:
+        """What to say of coupons that no row should have; there are hardly ever any."""
+        said: dict[tuple[int, int], list[str]] = {}
+        for one in connection.execute(select(excess).order_by(excess.c.id)):
+            said.setdefault((one.job, one.row), []).append(f"excess: coupon {one.code} too: {one.because}")
+        return said
 
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:

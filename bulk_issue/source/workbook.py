@@ -76,7 +76,7 @@ class Workbook:
 
     def _choose(self, book: calamine.CalamineWorkbook, wanted: str) -> calamine.CalamineSheet:
         """The sheet that was asked for, otherwise the only one among the visible that isn't empty."""
-        known = [sheet for sheet in book.sheets_metadata if sheet.typ is calamine.SheetTypeEnum.WorkSheet]
+        known = [sheet for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
         names = ", ".join(repr(sheet.name) for sheet in known)
         if wanted:
             if wanted not in (sheet.name for sheet in known):
@@ -84,7 +84,7 @@ class Workbook:
                     f"{self._path} has no sheet {wanted!r}; its sheets are {names}", hint="Name one with --sheet."
                 )
             return book.get_sheet_by_name(wanted)
-        visible = [sheet.name for sheet in known if sheet.visible is calamine.SheetVisibleEnum.Visible]
+        visible = [sheet.name for sheet in known if sheet.visible == calamine.SheetVisibleEnum.Visible]
         sheets = [sheet for name in visible if (sheet := book.get_sheet_by_name(name)).height]
         if not sheets:
             raise SourceError(f"{self._path} has nothing in its visible sheets ({names})", hint="Is it the right file?")

@@ -157,9 +157,9 @@ def _page(
 
 
 def _all_objects(value: object) -> list[dict[str, Any]] | None:
-    """An array of objects, or one that stands alone; None for anything else, an empty object too."""
+    """An array of objects, or one that stands alone; None for anything else."""
     items = listed(value)
-    return items if all(isinstance(item, dict) and item for item in items) else None
+    return items if all(isinstance(item, dict) for item in items) else None
 
 
 def _refusal(status: object) -> ApiError | None:

@@ -1,0 +1,271 @@
+"""One machine in virtual time: a ledger file, and processes that run jobs on it and may die at any await.
+
+The real job, pool, reconciler, limiter and ledger; the client's place is taken by the model server. A process that is
+killed leaves what the kernel leaves of it: committed transactions, requests on the network, and free locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from bulk_issue.config import Account, Config
+from bulk_issue.errors import BulkIssueError, LedgerUnavailable
+from bulk_issue.job import Ending, Run
+from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.limiter import Pacer
+from bulk_issue.model import Answer, Identifier, Intent, JobId, JobSpec, Problem, Reading, Row, Series, Unreadable
+from bulk_issue.ports import Progress
+from bulk_issue.testing import ModelServer, VirtualClock
+
+T = TypeVar("T")
+SERIES = 544770
+ORG = "100001"
+ACCOUNT = Account(base_url="http://127.0.0.1:1", user="till01", password="secret")
+
+
+def memory_folder() -> str | None:
+    """A folder whose fsync costs nothing, if there is one: no power fails in virtual time."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """A ledger without jobs: migrating a new one takes longer than most histories."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        path = Path(folder) / "ledger.db"
+
+        async def make() -> None:
+            await (await open_ledger(path, inline=True)).close()
+
+        with suppress(StopIteration):
+            make().send(None)  # inline, nothing in it waits for a loop
+        return path.read_bytes()
+
+
+def configured(path: Path, **settings: Any) -> Config:
+    """A run's settings, with the patience of virtual time."""
+    return Config(account=ACCOUNT, series_id=SERIES, ledger=path, **settings)
+
+
+def spec(name: str = "job-a", *, again: str = "") -> JobSpec:
+    return JobSpec(
+        id=JobId(name),
+        org=ORG,
+        series_id=SERIES,
+        again=again,
+        account=ACCOUNT.name,
+        path=f"/files/{name}.csv",
+        sha256="0" * 64,
+        header=("customer",),
+    )
+
+
+def rows_of(customers: Sequence[Identifier | None]) -> list[Row]:
+    """The rows of a file with these customers; None stands for a record that names nobody."""
+    nobody = Problem(code="no-identifier", reason="no identifier")
+    return [
+        Row(number=n, cells=(who.value if who else "",), identifier=who, problem=None if who else nobody)
+        for n, who in enumerate(customers, 1)
+    ]
+
+
+class Killed(BaseException):
+    """The process is gone; whatever of it still runs must not reach the world any more."""
+
+
+class Host:
+    """The machine."""
+
+    def __init__(self, folder: Path, server: ModelServer, clock: VirtualClock) -> None:
+        self.path = folder / "ledger.db"
+        self.path.write_bytes(_empty_ledger())
+        self.server, self.clock = server, clock
+        self.log: list[str] = []
+        #: Broken promises that can be seen in the moment only.
+        self.violations: list[str] = []
+        #: Until this virtual second the ledger refuses every write.
+        self.ledger_down_until = 0.0
+        self.refused_writes = 0
+        self._eye: sqlite3.Connection | None = None
+        server.on_departure = self._look_at_intent
+        server.on_event = self.note
+
+    def note(self, text: str) -> None:
+        self.log.append(f"{asyncio.get_running_loop().time():10.3f}  {text}")
+
+    def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What stands in the ledger file, read by nobody's code but SQLite's."""
+        if self._eye is None:
+            self._eye = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        return self._eye.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        if self._eye is not None:
+            self._eye.close()
+
+    def _look_at_intent(self, intent: Intent) -> None:
+        """Promise 1: the intent is on disk when its request leaves; and its permit and claim with it."""
+        found = self.ask(
+            "SELECT rows.state, rows.attempt, attempts.attempt, claims.open,"
+            " (SELECT count(*) FROM permits WHERE job = rows.job AND row = rows.number AND attempt = rows.attempt)"
+            " FROM rows JOIN jobs ON jobs.seq = rows.job"
+            " LEFT JOIN attempts ON attempts.job = rows.job AND attempts.row = number AND attempts.attempt = ?"
+            " LEFT JOIN claims ON claims.job = rows.job AND claims.row = number AND claims.key = rows.key"
+            " WHERE jobs.id = ? AND rows.number = ?",
+            intent.attempt,
+            intent.job,
+            intent.row,
+        )
+        if found != [("in_flight", intent.attempt, intent.attempt, 1, 1)]:
+            self.violations.append(f"{intent.job}/{intent.row}.{intent.attempt} left, and the ledger says {found}")
+
+    def process(self, job: JobSpec, rows: Sequence[Row], *, seed: int = 0, **settings: Any) -> Process:
+        settings.setdefault("timeout", self.server.timeout)
+        return Process(self, job, rows, configured(self.path, **settings), Random(seed))
+
+
+class Process:
+    """One `bulk-issue run` in a process of its own."""
+
+    def __init__(self, host: Host, job: JobSpec, rows: Sequence[Row], config: Config, random: Random) -> None:
+        self.host, self.job, self.rows, self.config, self.random = host, job, rows, config, random
+        self.asked = asyncio.Event()
+        self.dead = False
+        #: Dies at the point (a write, a request, an answer, a look-up) that is so many away; None: at none.
+        self.dies_in: int | None = None
+        self.messages: list[str] = []
+        self.ledger: SqliteLedger | None = None
+        self._task: asyncio.Task[Ending] | None = None
+
+    # --- the life of it -----------------------------------------------------------------------------------------
+
+    async def run(self) -> Ending | BulkIssueError | Killed:
+        """Run to the end, whatever kind of end it is."""
+        return await self._lives(self._issue())
+
+    async def reconcile(self) -> Ending | BulkIssueError | Killed:
+        return await self._lives(self._reconcile())
+
+    async def _lives(self, main: Any) -> Ending | BulkIssueError | Killed:
+        self._task = asyncio.create_task(main)
+        try:
+            await asyncio.wait([self._task])
+        finally:
+            self._free_locks()
+            if self.ledger is not None:
+                await self.ledger.close()
+        if self.dead:
+            if not self._task.cancelled():
+                self._task.exception()
+            return Killed()
+        error = self._task.exception()
+        if isinstance(error, BulkIssueError):
+            return error
+        if error is not None:
+            raise error
+        return self._task.result()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing more is written or sent, locks are free, what was sent is under way."""
+        if self._task is None or self._task.done() or self.dead:
+            return
+        self.host.note(f"{self.job.id} is killed")
+        self.dead = True
+        self._free_locks()
+        self._task.cancel()
+
+    def _free_locks(self) -> None:
+        if self.ledger is not None:
+            self.ledger.jobs._locks.free(self.job.id)
+
+    def point(self, name: str) -> None:
+        """A moment in which the process may die."""
+        if self.dead:
+            raise Killed
+        if self.dies_in is not None:
+            self.dies_in -= 1
+            if self.dies_in < 0:
+                self.host.note(f"{self.job.id} dies {name}")
+                self.kill()
+                raise Killed
+
+    # --- what it does -------------------------------------------------------------------------------------------
+
+    async def _issue(self) -> Ending:
+        return await (await self._ready()).issue()
+
+    async def _reconcile(self) -> Ending:
+        return await (await self._ready()).reconcile()
+
+    async def _ready(self) -> Run:
+        self.ledger = ledger = await open_ledger(self.host.path, inline=True)
+        self._watch_writes(ledger)
+        middle = len(self.rows) // 2
+        chunks = [chunk for chunk in (self.rows[:middle], self.rows[middle:]) if chunk]
+        job = await ledger.jobs.register(self.job, chunks, lambda: 0, self.host.clock.now())
+        mortal = Mortal(self)
+        return Run(
+            job=job,
+            config=self.config,
+            series=await mortal.series(SERIES),  # type: ignore[arg-type]  # the model server always knows
+            ledger=ledger,
+            issuer=mortal,
+            records=mortal,
+            clock=self.host.clock,
+            draw=self.random.random,
+            pacer=lambda even: Pacer(self.config.rate, self.config.per, even=even),
+            lookups=Pacer(300, 60.0, even=True),
+            observer=self._observe,
+            asked=self.asked,
+        )
+
+    def _watch_writes(self, ledger: SqliteLedger) -> None:
+        write: Callable[[Any], Awaitable[Any]] = ledger._db.write
+
+        async def watched(work: Any) -> Any:
+            self.point("before a write")
+            if asyncio.get_running_loop().time() < self.host.ledger_down_until:
+                self.host.refused_writes += 1
+                raise LedgerUnavailable("the ledger can't be written, as scripted")
+            done = await write(work)
+            self.point("after a write")
+            return done
+
+        ledger._db.write = watched  # type: ignore[method-assign]
+
+    def _observe(self, progress: Progress) -> None:
+        if progress.message:
+            self.messages.append(progress.message)
+
+
+class Mortal:
+    """The server's ports as one process uses them."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._server = process, process.host.server
+
+    async def issue(self, intent: Intent) -> Answer:
+        self._process.point("before a request")
+        answer = await self._server.issue(intent)
+        self._process.point("before an answer is recorded")
+        return answer
+
+    async def reset(self) -> None:
+        await self._server.reset()
+
+    async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
+        self._process.point("before a look-up")
+        reading = await self._server.coupons(identifier)
+        self._process.point("after a look-up")
+        return reading
+
+    async def series(self, series_id: int) -> Series | Unreadable:
+        return await self._server.series(series_id)
