@@ -117,6 +117,10 @@ class Health:
         """The whole job is refused, for a reason that no answer to a row gave."""
         self._end(StopKind.HALTED, because, hint)
 
+    def stall(self, because: str, hint: str) -> None:
+        """Nothing more can be sent, for a reason that no answer to a row gave."""
+        self._end(StopKind.STALLED, because, hint)
+
     def settled(self) -> None:
         """A row in doubt was settled from the server's record."""
         self._settled_since_probe = True

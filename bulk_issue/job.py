@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from bulk_issue.config import Config, Pace
 from bulk_issue.ending import ExitCode, conclude
-from bulk_issue.errors import BulkIssueError
+from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Limits, Stop, StopKind
 from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
-from bulk_issue.pool import Pool, Terms
+from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.states import OPEN, RowState
@@ -62,6 +62,10 @@ class Run:
     observer: Observer
     #: Set to stop: no new intents, requests under way end.
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.clock)
 
     async def issue(self) -> Ending:
         """Issue what is pending, then settle what is in doubt."""
@@ -80,9 +84,7 @@ class Run:
             if hold.recovered:
                 self._tell(f"{hold.recovered} rows were in flight when the last run died; they are in doubt now.")
             stop = await work(hold, began)
-            firsts = await self._firsts()
-            tally = await self.ledger.work.tally(job)
-            excess = await self.ledger.work.excess(job)
+            tally, firsts, excess = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop)
             unfinished = any(tally.get(each, 0) for each in OPEN)
             state = JobState.STOPPED if unfinished else JobState.ENDED
@@ -102,6 +104,12 @@ class Run:
             began=began,
             ended=self.clock.now(),
         )
+
+    async def _counts(self) -> tuple[Tally, Tally, int]:
+        """Rows by state, DUPLICATE rows by the state of their first row, and excess coupons."""
+        job, work = self.job.spec.id, self.ledger.work
+        firsts = await self._firsts()
+        return await work.tally(job), firsts, await work.excess(job)
 
     async def _firsts(self) -> Tally:
         """DUPLICATE rows by the state of their first row, which another run may have on the wire just now."""
@@ -135,6 +143,7 @@ class Run:
                 generic=self._generic,
                 first=self.config.first,
             ),
+            patience=self._patience,
             draw=self.draw,
             asked=self.asked,
             blind=lambda: reconciler.blind,
@@ -164,17 +173,17 @@ class Run:
 
     async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
-        job = self.job.spec.id
+        job, insist = self.job.spec.id, self._patience.insist
         while True:
-            if sending and await self.ledger.work.pending(job):
+            if sending and await insist(lambda: self.ledger.work.pending(job)):
                 return True
-            if (await self.ledger.doubts.next_due(job)) is None:
+            if await insist(lambda: self.ledger.doubts.next_due(job)) is None:
                 break
             late = self.clock.now().boot >= deadline
-            if self.asked.is_set() or late or reconciler.blind or await self._hopeless():
+            if self.asked.is_set() or late or reconciler.blind or await insist(self._hopeless):
                 return False
             await self.clock.sleep(POLL)
-        await reconciler.reread()
+        await insist(reconciler.reread)
         return False
 
     async def _hopeless(self) -> bool:
@@ -234,7 +243,8 @@ class Run:
     async def _tick(self, pool: Pool | None) -> None:
         while True:
             started = self.clock.now()
-            await self._report(pool)
+            with contextlib.suppress(LedgerUnavailable):  # whoever writes says so when it lasts
+                await self._report(pool)
             took = self.clock.now().since(started)
             await self.clock.sleep(max(TICK, TICK_SHARE * took))
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from bulk_issue.classify import Asked, classify
 from bulk_issue.errors import JobHalted, LedgerUnavailable
-from bulk_issue.health import Health, Stop, StopKind
+from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Reply
 from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
 from bulk_issue.retry import backoff, decide
@@ -31,6 +31,31 @@ LEDGER_PAUSE = 1.0
 LOOK_AGAIN = 1.0
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Patience:
+    """A run's patience with a ledger that refuses writes: a minute, for all of its parts together."""
+
+    clock: Clock
+    #: Boot second since which the ledger refuses; None while it doesn't.
+    down_since: float | None = None
+
+    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Try the write again while the ledger refuses it, for a minute."""
+        while True:
+            try:
+                done = await write()
+            except LedgerUnavailable:
+                now = self.clock.now().boot
+                if self.down_since is None:
+                    self.down_since = now
+                if now - self.down_since > LEDGER_PATIENCE:
+                    raise
+                await self.clock.sleep(LEDGER_PAUSE)
+            else:
+                self.down_since = None
+                return done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +83,7 @@ class Pool:
     clock: Clock
     health: Health
     terms: Terms
+    patience: Patience
     draw: Callable[[], float]
     #: Set when the run is asked to stop: no new intents, requests under way end.
     asked: asyncio.Event
@@ -77,8 +103,9 @@ class Pool:
     #: Set when an answer waits to be recorded, and when something that `_drained` waits for may have happened.
     _to_record: asyncio.Event = field(default_factory=asyncio.Event)
     _stir: asyncio.Event = field(default_factory=asyncio.Event)
-    _ledger_down_since: float | None = None
     _throttled_in_a_row: int = 0
+    #: Boot second since which all that is pending waits for other jobs' rows; None while it doesn't.
+    _waiting_since: float | None = None
 
     @property
     def stop(self) -> Stop | None:
@@ -114,7 +141,7 @@ class Pool:
             return not busy
         if self.after_canary is not None and not busy and self.health.canaries >= max(self.health.limits.canary, 1):
             read_canary, self.after_canary = self.after_canary, None
-            await read_canary()
+            await self.patience.insist(read_canary)
         room = self._room()
         if room == 0:
             await self._stirred(self.health.ask_again_in(self.clock.now().boot))
@@ -123,6 +150,7 @@ class Pool:
         if self.stop is not None:
             return False
         begun = await self._begin(room)
+        self._watch_waiting(begun, busy)
         self.begun += len(begun.intents)
         for intent in begun.intents:
             self._in_flight += 1
@@ -135,6 +163,20 @@ class Pool:
             await self._stirred(begun.seconds)
         return False
 
+    def _watch_waiting(self, begun: Begun, busy: int) -> None:
+        """Stop if for too long nothing was due: no pause lasts as long, so the rows wait for those of other jobs."""
+        if begun.wait is not Wait.DUE or begun.intents or busy:
+            self._waiting_since = None
+            return
+        now = self.clock.now().boot
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if now - self._waiting_since > PATIENCE:
+            self.health.stall(
+                "what is left waits for rows of the same customers that are in doubt in other jobs",
+                "Reconcile those jobs (bulk-issue status lists them), then run the same command again.",
+            )
+
     async def _stirred(self, seconds: float = LOOK_AGAIN) -> None:
         """Wait until an answer came or was recorded, for at most so long."""
         with contextlib.suppress(TimeoutError):
@@ -143,7 +185,7 @@ class Pool:
 
     def _room(self) -> int:
         """How many intents may be written now: idle connections, less what the ledger hasn't taken in yet."""
-        if self._ledger_down_since is not None:
+        if self.patience.down_since is not None:
             return 0
         idle = self.terms.connections - self._in_flight
         if self._unrecorded >= self.terms.connections:
@@ -202,10 +244,10 @@ class Pool:
         self._throttled_in_a_row += 1
         seconds = retry_after if retry_after is not None else backoff(self._throttled_in_a_row, self.draw())
         self.on_throttled(seconds)
-        await self._insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))
+        await self.patience.insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))
 
     async def _begin(self, n: int) -> Begun:
-        return await self._insist(
+        return await self.patience.insist(
             lambda: self.work.begin(self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within)
         )
 
@@ -217,22 +259,7 @@ class Pool:
             batch = list(self._answered)
             self._answered.clear()
             self._recording = len(batch)
-            landed = await self._insist(lambda batch=batch: self.work.finish(batch))  # type: ignore[misc]
+            landed = await self.patience.insist(lambda batch=batch: self.work.finish(batch))  # type: ignore[misc]
             self._recording = 0
             self.excess += sum(verdict is Landed.EXCESS for verdict in landed)
             self._stir.set()
-
-    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Try a write that the ledger refuses again for a minute; nothing new begins meanwhile."""
-        while True:
-            try:
-                done = await write()
-            except LedgerUnavailable:
-                now = self.clock.now().boot
-                since = self._ledger_down_since = self._ledger_down_since or now
-                if now - since > LEDGER_PATIENCE:
-                    raise
-                await self.clock.sleep(LEDGER_PAUSE)
-            else:
-                self._ledger_down_since = None
-                return done

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bulk_issue.candidates import Finding, Found, Nothing, Unsure, judge, measure
+from bulk_issue.errors import LedgerUnavailable
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts, Issued, Limiter, ReaderFacts, Records, Work
 from bulk_issue.retry import backoff
@@ -115,7 +116,11 @@ class Reconciler:
     async def run(self) -> None:
         """Settle what becomes due, until cancelled."""
         while True:
-            await self.clock.sleep(await self.step())
+            try:
+                pause = await self.step()
+            except LedgerUnavailable:  # what was read is read again; whoever writes outcomes says when it lasts too long
+                pause = NAP
+            await self.clock.sleep(pause)
 
     async def step(self) -> float:
         """Look up every row that is due now; seconds until another may be."""

@@ -134,7 +134,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "no-identifier": ("no identifier is filled in: {column}", "Fill one in, or leave the record out."),
     "ragged": (
         "the record has {found} cells where the header has {expected}",
-        "Put each cell under its column, in quotes if it holds the delimiter; in a failures file empty _error_code too.",
+        "Put each cell under its column, quoted if it holds the delimiter; in a failures file empty _error_code too.",
     ),
     "placeholder": ("{column} holds a word for 'nothing'", "Fill in the value, or empty the cell."),
     "excel-error": ("{column} holds a spreadsheet's error", "Mend the formula, or fill in the value itself."),

@@ -1,4 +1,3 @@
-
 """Writes the sample files beside it: the same bytes every time. Every person in them is invented.
 
 python samples/make_samples.py [FOLDER]

@@ -70,7 +70,7 @@ class Console:
         """Run the file and SIGKILL the process as soon as `when` is true; False if it ended before."""
         process = await self.start("run", file, "--series", self.box.series_id, *QUICK, *arguments)
         while not when() and process.returncode is None:
-            await asyncio.sleep(0.002)  # noqa: ASYNC110 - the book is a list, not an event
+            await asyncio.sleep(0.002)
         alive = process.returncode is None
         if alive:
             process.kill()

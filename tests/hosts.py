@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from sqlalchemy import Dialect, create_engine
+
 from bulk_issue.config import Account, Config
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
@@ -48,6 +50,22 @@ def _empty_ledger() -> bytes:
         with suppress(StopIteration):
             make().send(None)  # inline, nothing in it waits for a loop
         return path.read_bytes()
+
+
+@cache
+def _statements() -> tuple[Dialect, dict[Any, Any]]:
+    return create_engine("sqlite://").dialect, {}
+
+
+def _keep_statements(ledger: SqliteLedger) -> None:
+    """Don't compile every statement anew for each process: that would be most of a history's work."""
+    dialect, compiled = _statements()
+    for engine in (ledger._db._engine, ledger._db._readers):
+        engine.dialect = dialect
+        engine.update_execution_options(compiled_cache=compiled)
+    if ledger._db._connection is not None:
+        ledger._db._connection.close()
+        ledger._db._connection = None
 
 
 def configured(path: Path, **settings: Any) -> Config:
@@ -95,7 +113,7 @@ class Host:
         self.ledger_down_until = 0.0
         self.refused_writes = 0
         self._eye: sqlite3.Connection | None = None
-        server.on_departure = self._look_at_intent
+        server.on_departure = self.look_at_intent
         server.on_event = self.note
 
     def note(self, text: str) -> None:
@@ -111,7 +129,7 @@ class Host:
         if self._eye is not None:
             self._eye.close()
 
-    def _look_at_intent(self, intent: Intent) -> None:
+    def look_at_intent(self, intent: Intent) -> None:
         """Promise 1: the intent is on disk when its request leaves; and its permit and claim with it."""
         found = self.ask(
             "SELECT rows.state, rows.attempt, attempts.attempt, claims.open,"
@@ -207,6 +225,7 @@ class Process:
 
     async def _ready(self) -> Run:
         self.ledger = ledger = await open_ledger(self.host.path, inline=True)
+        _keep_statements(ledger)
         self._watch_writes(ledger)
         middle = len(self.rows) // 2
         chunks = [chunk for chunk in (self.rows[:middle], self.rows[middle:]) if chunk]

@@ -74,7 +74,7 @@ async def test_two_runs_of_one_file(console: Console) -> None:
     file = console.customers("c.csv", mobiles(1500))
     first = await console.start("run", file, "--series", console.box.series_id, *QUICK)
     while issued(console) < 5:
-        await asyncio.sleep(0.002)  # noqa: ASYNC110 - the book is a list, not an event
+        await asyncio.sleep(0.002)
     second = await console.run(file)
     done = await ended(first)
 
@@ -97,7 +97,7 @@ async def test_the_first_signal_ends_what_is_under_way(console: Console) -> None
     file = console.customers("c.csv", mobiles(400))
     process = await console.start("run", file, "--series", console.box.series_id, *QUICK)
     while issued(console) < 20:
-        await asyncio.sleep(0.002)  # noqa: ASYNC110 - the book is a list, not an event
+        await asyncio.sleep(0.002)
     process.send_signal(signal.SIGTERM)
     stopped = await ended(process)
     counts = console.summary(file)["counts"]

@@ -306,7 +306,9 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
         assert source.reading == {"delimiter": delimiter, "encoding": "utf-8"}
 
 
-@pytest.mark.parametrize("text", ["mobile\n919800000001\n", "member_id\n12\n13\n", "note\n9;1\n9;2\n", "e-mail\na@b.c"])
+@pytest.mark.parametrize(
+    "text", ["mobile\n919800000001\n", "member_id\n12\n13\n", "note\n" + "9;1\n" * 30, "e-mail\na@b.c"]
+)
 def test_one_column_needs_no_delimiter(tmp_path: Path, text: str) -> None:
     with open_source(written(tmp_path, text), PLAIN) as source:
         assert source.header == (text.partition("\n")[0],)

@@ -22,7 +22,7 @@ from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, 
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.states import CLAIMING, Event, RowState, after
 
-#: A `due` further ahead than any backoff is the work of a stepped clock: such a row is due.
+#: A `due` further ahead than any backoff is the work of a stepped clock: such rows become due.
 FAR_AHEAD = 120.0
 #: Seconds for which a row waits whose customer has a row of the series open under another `again` name.
 OPEN_ELSEWHERE = 5.0
@@ -61,6 +61,10 @@ class LedgerWork(Face):
         due = self._next_due(tx, queue)
         if due is None:
             return Begun(intents=intents, duplicates=passed, wait=Wait.DRAINED)
+        if due > now.wall + FAR_AHEAD:
+            late = rows.c.due > now.wall + FAR_AHEAD
+            tx.execute(update(rows).where(rows.c.queue == queue, PENDING, late).values(due=now.wall))
+            due = now.wall
         return Begun(intents=intents, duplicates=passed, wait=Wait.DUE, seconds=max(due - now.wall, 0.0))
 
     def _pending(self, tx: Connection, queue: int, n: int, now: Moment) -> Sequence[AnyRow]:
@@ -84,7 +88,7 @@ class LedgerWork(Face):
             .where(
                 rows.c.queue == queue,
                 PENDING,
-                or_(rows.c.due <= now.wall, rows.c.due > now.wall + FAR_AHEAD),
+                rows.c.due <= now.wall,
             )
             .order_by(rows.c.due, rows.c.number)
             .limit(n)

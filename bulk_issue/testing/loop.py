@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context
 from functools import wraps
 from itertools import count
@@ -94,6 +93,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._waiting.now
 
+    def end_tasks(self) -> None:
+        """Cancel what is still going on, and let it end."""
+        left = sorted(asyncio.all_tasks(self), key=hash)
+        for task in left:
+            task.cancel()
+
+        async def ended() -> None:
+            await asyncio.gather(*left, return_exceptions=True)
+
+        self._waiting.end = float("inf")
+        self.run_until_complete(ended())
+
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], *, end: float = float("inf")) -> T:
     """Run to the end on a virtual loop of its own; what is still going on then is cancelled."""
@@ -101,16 +112,8 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, end: float = float("inf")
     try:
         return loop.run_until_complete(main())
     finally:
-        left = sorted(asyncio.all_tasks(loop), key=hash)
-        for task in left:
-            task.cancel()
-        with suppress(StuckError):
-            loop.run_until_complete(_all_ended(left))
+        loop.end_tasks()
         loop.close()
-
-
-async def _all_ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def on_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -1,0 +1,193 @@
+"""The real command line in a process that can be made to die, or to lose its disk, at any durability point.
+
+The rule: the shipped code knows nothing of this. The objects that promise durability are wrapped from outside (the
+ledger's transactions, the socket's write, the client's answers, the renaming of result files), and then
+`bulk_issue.cli.main()` runs as always. A point is a place before or after something becomes durable, or known to the
+server; they are numbered as they are passed, across threads. The environment says what happens:
+
+| variable | what |
+|---|---|
+| POINTS_FD=fd | the monotonic second and name of every point are written there as it is passed |
+| CRASH_AT=n | the process ends at the n-th point as by SIGKILL: no `finally`, no flush, no farewell |
+| REFUSE_FROM=n, REFUSE=k | the ledger refuses its n-th transaction (reads count too) and the k - 1 that follow |
+| REFUSE_WITH=ENOSPC | or EIO: what SQLite says then |
+| SECOND_LOOK=s, PATIENCE=s | seconds between two empty reads; seconds for which a refused write is tried again |
+| CHUNK=n | rows of a file that are registered in one transaction |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sqlite3
+import time
+from asyncio import selector_events
+from collections.abc import Callable, Iterable, Iterator
+from inspect import getclosurevars
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, exc
+
+from bulk_issue import pool, reconcile
+from bulk_issue.cli import main
+from bulk_issue.client import ISSUE_PATH, Client
+from bulk_issue.ledger.database import Database
+from bulk_issue.ledger.views import LedgerViews
+from bulk_issue.model import Answer, Identifier, Intent, JobId, Reading, Unreadable
+from bulk_issue.ports import Begun, ResultRow
+from bulk_issue.source import delimited
+from bulk_issue.states import RowState
+
+T = TypeVar("T")
+
+#: Transactions that change nothing. Whatever isn't named here is a durability point.
+READS = frozenset(
+    {
+        *("LedgerJobs.find", "LedgerJobs.all", "LedgerJobs.orgs", "LedgerWork.pending", "LedgerWork.tally"),
+        *("LedgerWork.firsts", "LedgerWork.excess", "LedgerDoubts.due", "LedgerDoubts.next_due"),
+        *("LedgerDoubts.readers", "LedgerDoubts.issued", "LedgerDoubts.doubted"),
+    }
+)
+#: What SQLite says when the disk is full, and when it fails (the texts of SQLITE_FULL and SQLITE_IOERR).
+TROUBLE = {"ENOSPC": "database or disk is full", "EIO": "disk I/O error"}
+
+
+def _setting(name: str) -> int:
+    return int(os.environ.get(name, "0"))
+
+
+class Points:
+    """Counts what is passed, tells of it, and dies where it should."""
+
+    def __init__(self) -> None:
+        self._passed = itertools.count(1)
+        self._crash_at = _setting("CRASH_AT")
+        self._told = _setting("POINTS_FD")
+
+    def __call__(self, name: str) -> None:
+        number = next(self._passed)
+        if self._told:
+            os.write(self._told, f"{time.monotonic():.6f} {name}\n".encode())
+        if number == self._crash_at:
+            os._exit(137)
+
+
+def name_of(work: Callable[..., Any]) -> str:
+    """The ledger method whose transaction this is, e.g. `LedgerWork.begin`."""
+    method = getclosurevars(work).nonlocals.get("method", work)
+    return str(method.__qualname__)
+
+
+def wrap_transactions(point: Points) -> None:
+    """Points before and after each commit; and the refusals, which come before anything is written."""
+    transact = Database._transact
+    calls, first, many = itertools.count(1), _setting("REFUSE_FROM"), _setting("REFUSE")
+    trouble = TROUBLE[os.environ.get("REFUSE_WITH", "ENOSPC")]
+
+    def _transact(self: Database, work: Callable[[Connection], T]) -> T:
+        name = name_of(work)
+        short = name.rpartition(".")[2].strip("_")
+        refused = first <= next(calls) < first + many
+        begun: list[object] = []
+
+        def watched(connection: Connection) -> T:
+            if refused:
+                raise exc.OperationalError(None, None, sqlite3.OperationalError(trouble))
+            done = work(connection)
+            # a `begin` that gave nothing promised nothing
+            if name not in READS and not (isinstance(done, Begun) and not done.intents and not done.duplicates):
+                begun.append(done)
+                point(f"{short}: before the commit")
+            return done
+
+        done: T = transact(self, watched)
+        if begun:
+            point(f"{short}: after the commit")
+        return done
+
+    Database._transact = _transact  # type: ignore[method-assign]
+
+
+def wrap_socket(point: Points) -> None:
+    """Points before and after an issue request is handed to the kernel."""
+    transport = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    write = transport.write
+    head = f"POST {ISSUE_PATH} ".encode()
+
+    def watched(self: Any, data: bytes) -> None:
+        issues = bytes(data[: len(head)]) == head
+        if issues:
+            point("send: before")
+        write(self, data)
+        if issues:
+            point("send: after")
+
+    def together(self: Any, parts: Iterable[bytes]) -> None:
+        watched(self, b"".join(parts))
+
+    transport.write, transport.writelines = watched, together
+
+
+def wrap_client(point: Points) -> None:
+    """Points at which an answer is known to this process and to nobody else."""
+    issue, coupons = Client.issue, Client.coupons
+
+    async def watched_issue(self: Client, intent: Intent) -> Answer:
+        answer = await issue(self, intent)
+        point("answer")
+        return answer
+
+    async def watched_coupons(self: Client, identifier: Identifier) -> Reading | Unreadable:
+        reading = await coupons(self, identifier)
+        point("look-up")
+        return reading
+
+    Client.issue, Client.coupons = watched_issue, watched_coupons  # type: ignore[method-assign]
+
+
+def wrap_files(point: Points) -> None:
+    """Points before each row of the result files is written, and around each renaming and removal."""
+    results, replace, unlink = LedgerViews.results, Path.replace, Path.unlink
+
+    def watched_results(
+        self: LedgerViews, job: JobId, states: frozenset[RowState] | None = None
+    ) -> Iterator[ResultRow]:
+        for row in results(self, job, states):
+            point("file: a row")
+            yield row
+
+    def watched_replace(self: Path, target: Any) -> Path:
+        point(f"{self.name}: before it is renamed")
+        moved = replace(self, target)
+        point(f"{self.name}: after it is renamed")
+        return moved
+
+    def watched_unlink(self: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - the library's signature
+        if self.exists():
+            point(f"{self.name}: before it is removed")
+        unlink(self, missing_ok)
+
+    LedgerViews.results = watched_results  # type: ignore[method-assign]
+    Path.replace, Path.unlink = watched_replace, watched_unlink  # type: ignore[assignment, method-assign]
+
+
+def hurry() -> None:
+    """Shorten what is long only because real servers are slow."""
+    reconcile.SECOND_LOOK = float(os.environ.get("SECOND_LOOK", reconcile.SECOND_LOOK))
+    pool.LEDGER_PATIENCE = float(os.environ.get("PATIENCE", pool.LEDGER_PATIENCE))
+    delimited.CHUNK = _setting("CHUNK") or delimited.CHUNK
+
+
+if __name__ == "__main__":
+    points = Points()
+    # a loop of this kind is what `asyncio.run` makes here; on another the send points would be missing silently
+    assert issubclass(asyncio.SelectorEventLoop, selector_events.BaseSelectorEventLoop)
+    wrap_transactions(points)
+    wrap_socket(points)
+    wrap_client(points)
+    wrap_files(points)
+    hurry()
+    points("start")
+    main()
