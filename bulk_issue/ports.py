@@ -384,7 +384,7 @@ class Doubts(Protocol):
     async def prove(self, job: JobId, facts: ReaderFacts, now: Moment) -> None: ...
 
     async def issued(self, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
-        """Rows of the job that a reply gave a coupon to, newest first."""
+        """Rows of the job that a reply gave a coupon to, and that were never in doubt, the last in the file first."""
         ...
 
     async def doubted(self, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:

@@ -12,7 +12,7 @@ from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.jobs import real_row
-from bulk_issue.ledger.schema import DOUBTED, IN_DOUBT, attempts, decisions, jobs, lookups, readers, rows
+from bulk_issue.ledger.schema import DOUBTED, IN_DOUBT, ISSUED, attempts, decisions, jobs, lookups, readers, rows
 from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
@@ -199,9 +199,9 @@ class LedgerDoubts(Face):
         seq = self._db.number(tx, job)
         found = tx.execute(
             _read_back(rows.c.attempt)
-            .where(rows.c.queue == seq, rows.c.state == "issued", rows.c.kind == str(kind), rows.c.doubted == 0)
+            .where(rows.c.queue == seq, ISSUED, rows.c.kind == str(kind), rows.c.doubted == 0)
             .where(attempts.c.event == str(Event.ISSUED))
-            .order_by(attempts.c.at_wall.desc())
+            .order_by(rows.c.number.desc())
             .limit(limit)
         )
         return [_issued(row, frozenset()) for row in found]

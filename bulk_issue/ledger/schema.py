@@ -108,10 +108,12 @@ rows = Table(
 PENDING = rows.c.state == literal_column("'pending'")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
 IN_DOUBT = rows.c.state == literal_column("'in_doubt'")
+ISSUED = rows.c.state == literal_column("'issued'")
 DOUBTED = rows.c.doubted == literal_column("1")
 Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, sqlite_where=text("state = 'pending'"))
 Index("rows_in_flight", rows.c.queue, sqlite_where=text("state = 'in_flight'"))
 Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite_where=text("state = 'in_doubt'"))
+Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
 Index("rows_by_state", rows.c.job, rows.c.state)
 Index("rows_doubted", rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
 

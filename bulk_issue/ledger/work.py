@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import JobHeld
@@ -192,23 +192,8 @@ class LedgerWork(Face):
         permits.never_left(tx, [r for r, s in zip(requests, settlements, strict=True) if not s.left])
         found = {
             (row.job, row.number): row
-            for row in tx.execute(
-                select(
-                    rows.c.job,
-                    rows.c.number,
-                    rows.c.state,
-                    rows.c.attempt,
-                    rows.c.holder,
-                    rows.c.spent,
-                    rows.c.code,
-                    rows.c.sent_wall,
-                    rows.c.due,
-                    jobs.c.scope,
-                    jobs.c.again,
-                )
-                .join(jobs, jobs.c.seq == rows.c.job)
-                .where(tuple_(rows.c.job, rows.c.number).in_([request[:2] for request in requests]))
-            )
+            for job in named.values()
+            for row in self._standing(tx, job, [number for its_job, number, _ in requests if its_job == job])
         }
         verdicts = [
             self._settle(tx, found[request[:2]], settlement)
@@ -242,6 +227,25 @@ class LedgerWork(Face):
             ],
         )
         return verdicts
+
+    def _standing(self, tx: Connection, job: int, numbers: Sequence[int]) -> Sequence[AnyRow]:
+        """How these rows of a job stand. One job a query: SQLite reads a whole job for an IN over pairs."""
+        return tx.execute(
+            select(
+                rows.c.job,
+                rows.c.number,
+                rows.c.state,
+                rows.c.attempt,
+                rows.c.holder,
+                rows.c.spent,
+                rows.c.code,
+                rows.c.sent_wall,
+                jobs.c.scope,
+                jobs.c.again,
+            )
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .where(rows.c.job == job, rows.c.number.in_(numbers))
+        ).all()
 
     def _settle(self, tx: Connection, row: AnyRow, settlement: Settlement) -> Landed:
         """Move one row as its answer says, if it still is where that answer finds it."""

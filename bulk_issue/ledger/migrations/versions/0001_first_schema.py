@@ -180,6 +180,9 @@ def upgrade() -> None:
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
     op.create_index("rows_doubted", "rows", ["job", "number"], unique=False, sqlite_where=sa.text("doubted = 1"))
+    op.create_index(
+        "rows_issued", "rows", ["queue", "kind", "number"], unique=False, sqlite_where=sa.text("state = 'issued'")
+    )
     op.create_index("rows_in_flight", "rows", ["queue"], unique=False, sqlite_where=sa.text("state = 'in_flight'"))
     op.create_index(
         "rows_in_doubt",
