@@ -175,7 +175,7 @@ class Run:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
         while True:
-            if sending and await insist(lambda: self.ledger.work.pending(job)):
+            if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:
                 return True
             if await insist(lambda: self.ledger.doubts.next_due(job)) is None:
                 break

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bulk_issue.candidates import Finding, Found, Nothing, Unsure, judge, measure
+from bulk_issue.candidates import RESOLUTION, Finding, Found, Nothing, Unsure, judge, measure
 from bulk_issue.errors import LedgerUnavailable
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts, Issued, Limiter, ReaderFacts, Records, Work
@@ -118,7 +118,7 @@ class Reconciler:
         while True:
             try:
                 pause = await self.step()
-            except LedgerUnavailable:  # what was read is read again; whoever writes outcomes says when it lasts too long
+            except LedgerUnavailable:  # what was read can be read again; those who record answers say when it lasts
                 pause = NAP
             await self.clock.sleep(pause)
 
@@ -221,7 +221,7 @@ class Reconciler:
     # --- the last read ------------------------------------------------------------------------------------------
 
     async def reread(self) -> None:
-        """Read every issued row that was ever in doubt once more, and record a second coupon as excess."""
+        """Read every settled row that was ever in doubt once more, and record a coupon beside its own as excess."""
         row = 0
         while found := await self.doubts.doubted(self.job, row, 100):
             for issued in found:
@@ -230,9 +230,13 @@ class Reconciler:
                 if isinstance(reading, Unreadable):
                     continue
                 facts = self._facts.get((reading.endpoint, issued.identifier.kind))
-                for code in self._second_coupons(issued, reading, facts):
-                    because = "a second coupon appeared in Capillary's record"
-                    await self.doubts.excess(self.job, issued.row, code, because, self.clock.now())
+                if not self._second_coupons(issued, reading, facts):
+                    continue
+                # What the customer got for another row since the list was made is nobody's excess.
+                for now in await self.doubts.doubted(self.job, row - 1, 1):
+                    for code in self._second_coupons(now, reading, facts) if now.row == row else ():
+                        because = "a second coupon appeared in Capillary's record"
+                        await self.doubts.excess(self.job, row, code, because, self.clock.now())
 
     def _second_coupons(self, issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
         """Codes that the record shows for the row beside its own, created since its first request."""
@@ -244,8 +248,8 @@ class Reconciler:
             for coupon in reading.coupons
             if coupon.series_id == issued.series_id
             and coupon.created is not None
-            and coupon.created >= begun
-            and coupon.issued_at in (None, facts.issued_at)
+            and coupon.created >= begun - RESOLUTION
+            and (None in (coupon.issued_at, facts.issued_at) or coupon.issued_at == facts.issued_at)
             and coupon.code.casefold() not in issued.known_codes | {issued.code.casefold()}
         ]
 

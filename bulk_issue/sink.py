@@ -28,30 +28,12 @@ from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-unt
 
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import ConfigError, LedgerError, SinkError
-from bulk_issue.model import Coupon, Job, JobId
+from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
-from bulk_issue.rows import PROBLEMS
-from bulk_issue.states import RowState
-from bulk_issue.verdicts import remedy
+from bulk_issue.shown import DECISION, FAILURES, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, WIDTHS, show, utc
 
 SUMMARY = "summary.json"
-NAMES = RESULTS, FAILURES, IN_DOUBT = "results", "failures", "in_doubt"
-#: The `_status` of each state, and the file besides the results that such a row stands in. A LINKED row has neither:
-#: it shows as the row that it is linked to.
-SHOWN: Mapping[RowState, tuple[str, str | None]] = {
-    RowState.ISSUED: ("issued", None),
-    RowState.HELD: ("held", None),
-    RowState.REJECTED: ("rejected", FAILURES),
-    RowState.INVALID: ("invalid", FAILURES),
-    RowState.DUPLICATE: ("duplicate", None),
-    RowState.IN_DOUBT: ("in_doubt", IN_DOUBT),
-    RowState.IN_FLIGHT: ("in_doubt", IN_DOUBT),
-    RowState.PENDING: ("pending", None),
-    RowState.CANCELLED: ("cancelled", None),
-    RowState.SUPERSEDED: ("superseded", None),
-}
-#: Filled in by a person, and read back by `decisions`.
-DECISION = "_decision"
+NAMES = (RESULTS, FAILURES, IN_DOUBT)
 #: Lines that an Excel sheet holds, its header included.
 SHEET_LINES = 1_048_576
 
@@ -103,7 +85,7 @@ class Summary:
 
     def facts(self) -> dict[str, Any]:
         """The summary as it is written."""
-        return asdict(self) | {"started_at": _utc(self.started_at), "ended_at": _utc(self.ended_at)}
+        return asdict(self) | {"started_at": utc(self.started_at), "ended_at": utc(self.ended_at)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +217,7 @@ def _fill(
     rows: Iterator[ResultRow], job: Job, ours: Sequence[str], write: Mapping[str, _Write], counts: dict[str, int]
 ) -> set[str]:
     """Write every row to its tables and count it; says which tables are worth keeping, the results always."""
-    width, shows = len(job.spec.header), [_show(name) for name in ours]
+    width, shows = len(job.spec.header), [show(name) for name in ours]
     last, kept, write_result = 0, {RESULTS}, write[RESULTS]
     for row in rows:
         if row.state not in SHOWN or row.number <= last:
@@ -246,8 +228,8 @@ def _fill(
         cells, surplus = row.cells, row.cells[width:]
         if len(cells) != width:
             cells = (*cells[:width], *("",) * (width - len(cells)))
-        coupon = row.coupon or _NO_COUPON
-        line = (*cells, *[show(row, coupon) for show in shows])
+        coupon = row.coupon or NO_COUPON
+        line = (*cells, *[shown(row, coupon) for shown in shows])
         write_result((*line, *surplus))
         if also:
             kept.add(also)
@@ -289,7 +271,7 @@ def _xlsx_table(path: Path, header: Sequence[str], facts: Callable[[], Mapping[s
         text, bold = book.add_format({"num_format": "@"}), book.add_format({"num_format": "@", "bold": True})
         sheet = book.add_worksheet(path.stem)
         for column, name in enumerate(header):
-            sheet.set_column(column, column, _WIDTHS.get(name, min(max(len(name) + 4, 12), 30)), text)
+            sheet.set_column(column, column, WIDTHS.get(name, min(max(len(name) + 4, 12), 30)), text)
         sheet.freeze_panes(1, 0)
         lines = 0
 
@@ -338,84 +320,3 @@ def _utf8(text: str) -> str:
 
 def _as_csv(job: JobId) -> str:
     return f"CSV has no such bound: bulk-issue export {job} --format csv"
-
-
-# --- our columns ------------------------------------------------------------------------------------------------
-
-_NO_COUPON = Coupon(code="")
-_Show = Callable[[ResultRow, Coupon], str]
-_WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}
-#: Text of ours or of Capillary's: a spreadsheet must not take it for a formula. A code is never altered.
-_FREE_TEXT = frozenset({"_reason", "_remedy", "_description", "_detailed_info", "_warnings"})
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _show(name: str) -> _Show:
-    """What makes the text of one of our columns."""
-    show = _OURS[name]
-    return (lambda row, coupon: _safe(show(row, coupon))) if name in _FREE_TEXT else show
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _utc(seconds: float | None) -> str | None:
-    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _reason(row: ResultRow) -> str:
-    if row.state is RowState.DUPLICATE and row.first is not None:
-        whose = "" if row.first.job == row.job else f" of job {row.first.job}"
-        stands = f": {SHOWN[row.first_state][0]}" if row.first_state is not None else ""
-        return f"the same customer as row {row.first.row}{whose}{stands}"
-    if row.state is RowState.IN_FLIGHT:
-        return row.reason or "Its request was on the way when this file was written."
-    return row.reason
-
-
-def _remedy(row: ResultRow) -> str:
-    match row.state:
-        case RowState.IN_DOUBT | RowState.IN_FLIGHT:
-            return (
-                f"bulk-issue reconcile {row.job} settles it from Capillary's record. By hand: write `issued CODE` or "
-                f"`not issued` into {DECISION} of in_doubt.csv and add --decisions in_doubt.csv"
-            )
-        case RowState.INVALID if row.error_code in PROBLEMS:
-            return PROBLEMS[row.error_code][1]
-        case RowState.ISSUED:
-            return ""
-        case _:
-            return remedy(row.error_code)
-
-
-_OURS: Mapping[str, _Show] = {
-    "_row": lambda row, _: str(row.number),
-    "_status": lambda row, _: SHOWN[row.state][0],
-    "_coupon_code": lambda _, coupon: coupon.code,
-    "_valid_till": lambda _, coupon: coupon.valid_till,
-    "_discount_type": lambda _, coupon: coupon.discount_type,
-    "_discount_value": lambda _, coupon: coupon.discount_value,
-    "_customer_id": lambda _, coupon: _number(coupon.customer_id),
-    "_error_code": lambda row, _: row.error_code,
-    "_reason": lambda row, _: _reason(row),
-    "_remedy": lambda row, _: _remedy(row),
-    "_attempts": lambda row, _: str(row.attempts),
-    "_issued_at": lambda row, _: _utc(row.issued_at) or "",
-    "_warnings": lambda row, _: "; ".join(row.warnings),
-    "_request_id": lambda row, _: row.request_id,
-    "_job": lambda row, _: row.job,
-    "_series_id": lambda _, coupon: _number(coupon.series_id),
-    "_valid_till_date_time": lambda _, coupon: coupon.valid_till_date_time,
-    "_description": lambda _, coupon: coupon.description,
-    "_discount_code": lambda _, coupon: coupon.discount_code,
-    "_discount_upto": lambda _, coupon: coupon.discount_upto,
-    "_discount_on": lambda _, coupon: coupon.discount_on,
-    "_detailed_info": lambda _, coupon: coupon.detailed_info,
-    "_coupon_id": lambda _, coupon: _number(coupon.coupon_id),
-    "_redemption_count": lambda _, coupon: _number(coupon.redemption_count),
-}

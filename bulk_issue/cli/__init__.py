@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import platformdirs
 
 from bulk_issue import __version__
+from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import BulkIssueError, ConfigError
+from bulk_issue.errors import ConfigError
 
 if TYPE_CHECKING:
     from bulk_issue.app import Desk, Files, Report
@@ -33,77 +29,10 @@ if TYPE_CHECKING:
     from bulk_issue.model import Job, Series
     from bulk_issue.ports import JobSummary
 
-T = TypeVar("T")
-
 
 def main() -> NoReturn:
     """Run a command and exit as documented, whatever happens."""
-    sys.exit(_exit_code(sys.argv[1:]))
-
-
-def _exit_code(arguments: list[str]) -> int:
-    try:
-        done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.Abort:
-        click.echo("Nothing was started.", err=True)
-        return ExitCode.ASKED
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except BulkIssueError as error:
-        click.echo(f"Error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        return error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        click.echo("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
-        return ExitCode.ASKED
-    except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
-        where = _keep_details()
-        click.echo("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
-        click.echo(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
-        return ExitCode.TROUBLE
-    return int(done) if isinstance(done, int) else ExitCode.DONE
-
-
-def _keep_details() -> Path:
-    """Write the traceback to a file that only its owner can read."""
-    folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
-    path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
-    except OSError:
-        traceback.print_exc()
-        return Path("this terminal, above")
-    return path
-
-
-_FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
-
-
-def _run(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
-    """The one event loop. The first signal asks the run to stop, the second leaves at once."""
-
-    async def supervised() -> T:
-        asked = asyncio.Event()
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-
-        def stop() -> None:
-            if asked.is_set():
-                task.cancel()
-            asked.set()
-            click.echo(farewell, err=True)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        return await work(asked)
-
-    return asyncio.run(supervised())
+    sys.exit(frame.exit_code(commands, sys.argv[1:]))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -157,7 +86,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
 
     reading = opt.reading(options)
     config = opt.config(options, series, again, reading=reading) if series is not None else None
-    checked = _run(lambda _asked: app.check(file, reading, config))
+    checked = frame.in_loop(lambda _asked: app.check(file, reading, config))
     if options["as_json"]:
         click.echo(json.dumps(asdict(checked), indent=2, default=str))
     else:
@@ -200,7 +129,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
             found = await _find(ledger, job)
             return await ledger.jobs.retry(found.spec.id, codes)
 
-    rows = _run(lambda _asked: put_back())
+    rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
         click.echo(f"{rows} rejected rows are pending again.", err=True)
     return _resume(job, options)
@@ -249,7 +178,7 @@ def _on_job(
         async with app.opened(options["ledger"]) as ledger:
             return await _find(ledger, job)
 
-    found = _run(lambda _asked: look())
+    found = frame.in_loop(lambda _asked: look())
     config = opt.config(options, found.spec.series_id, found.spec.again)
     return _session(options, config, lambda desk: work(desk, found), again)
 
@@ -280,7 +209,7 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
                 return [json.dumps(words.as_facts(each)) for each in jobs]
             return list(words.jobs_table(jobs)) or [f"No jobs yet in {ledger}."]
 
-    _say(_run(lambda _asked: look()))
+    _say(frame.in_loop(lambda _asked: look()))
     return ExitCode.DONE
 
 
@@ -296,7 +225,7 @@ def cancel(job: str, ledger: Path) -> int:
             found = await _find(opened, job)
             return found, await opened.jobs.cancel(found.spec.id)
 
-    found, rows = _run(lambda _asked: put_aside())
+    found, rows = frame.in_loop(lambda _asked: put_aside())
     click.echo(f"Job {found.spec.id} is cancelled; {rows} rows were put aside.")
     return ExitCode.DONE
 
@@ -314,7 +243,7 @@ def export(job: str, ledger: Path, **options: Any) -> int:
         async with app.opened(ledger) as opened:
             return await app.export(opened, await _find(opened, job), _files(options))
 
-    report = _run(lambda _asked: write())
+    report = frame.in_loop(lambda _asked: write())
     _say(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id]))
     return ExitCode.DONE
 
@@ -354,7 +283,7 @@ def sandbox(**options: Any) -> int:
             )
             await asked.wait()
 
-    _run(serve, farewell="The sandbox ends.")
+    frame.in_loop(serve, farewell="The sandbox ends.")
     return ExitCode.DONE
 
 
@@ -374,7 +303,7 @@ def _session(options: dict[str, Any], config: Any, work: Callable[[Desk], Awaita
             async with app.desk(config, reporter, asked, _files(options)) as desk:
                 return await work(desk)
 
-        report = _run(session)
+        report = frame.in_loop(session)
     if options["as_json"]:
         facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
         click.echo(json.dumps(facts))

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulk_issue import verdicts
 from bulk_issue.ending import ExitCode
 from bulk_issue.job import AT_ONCE
 from bulk_issue.model import Series, Tally
 from bulk_issue.ports import JobSummary
 from bulk_issue.progress import duration, number
-from bulk_issue.rows import PROBLEMS
+from bulk_issue.shown import remedy
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
@@ -101,8 +100,8 @@ def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
             yield f"  {ending.stop.hint}"
     for code, reason, rows in list(report.reasons)[:5]:
         yield f"  {number(rows)} × {code}: {reason}"
-        if remedy := _remedy(code):
-            yield f"      {remedy}"
+        if advice := remedy(code):
+            yield f"      {advice}"
     if len(report.reasons) > 5:
         yield f"  … and {len(report.reasons) - 5} more reasons: see the failures file."
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
@@ -125,11 +124,6 @@ def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
         yield f"  bulk-issue run {name} --series {job.series_id}"
     elif report.ending.exit_code is ExitCode.DONE:
         yield "Done: nothing is left to do."
-
-
-def _remedy(code: str) -> str:
-    """What to do about rows with this error or problem code."""
-    return PROBLEMS[code][1] if code in PROBLEMS else verdicts.remedy(code)
 
 
 def _in_doubt(report: Report) -> Path:
@@ -181,8 +175,8 @@ def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, runn
         yield f"  stopped: {job.stopped_because}"
     for code, reason, rows in reasons:
         yield f"  {number(rows)} × {code}: {reason}"
-        if remedy := _remedy(code):
-            yield f"      {remedy}"
+        if advice := remedy(code):
+            yield f"      {advice}"
     if running:
         return
     if each.tally.get(RowState.PENDING, 0):

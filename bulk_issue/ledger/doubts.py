@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.jobs import real_row
-from bulk_issue.ledger.schema import DOUBTED, IN_DOUBT, ISSUED, attempts, decisions, jobs, lookups, readers, rows
+from bulk_issue.ledger.schema import (
+    DOUBTED,
+    IN_DOUBT,
+    ISSUED,
+    attempts,
+    claims,
+    decisions,
+    jobs,
+    lookups,
+    readers,
+    rows,
+)
 from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
 from bulk_issue.states import Event, RowState, after
+
+#: How a row in doubt can end.
+_SETTLED = ("issued", "held", "rejected")
 
 
 class LedgerDoubts(Face):
@@ -209,9 +223,11 @@ class LedgerDoubts(Face):
     @transaction
     def doubted(self, tx: Connection, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
+        # the customer's coupon of a row that is open may be in the record, and not yet in the ledger
+        open_elsewhere = exists().where(claims.c.scope == jobs.c.scope, claims.c.key == rows.c.key, claims.c.open == 1)
         found = tx.execute(
             _read_back(1)
-            .where(rows.c.job == seq, DOUBTED, rows.c.state == "issued", rows.c.number > after_row)
+            .where(rows.c.job == seq, DOUBTED, rows.c.state.in_(_SETTLED), rows.c.number > after_row, ~open_elsewhere)
             .order_by(rows.c.number)
             .limit(limit)
         ).all()
@@ -270,7 +286,7 @@ def _issued(row: AnyRow, known_codes: frozenset[str]) -> Issued:
         row=row.number,
         series_id=row.series_id,
         identifier=_identifier(row),
-        code=row.code,
+        code=row.code or "",
         sent=sent,
         answered=_moment(row, "at") or sent,
         known_codes=known_codes,

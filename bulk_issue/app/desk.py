@@ -1,24 +1,22 @@
-"""The composition root: a `Config` and a file become ledger, client, run and result files.
-
-The only module that knows every adapter. The faces (command line, web page, library) call it and nothing below it.
-"""
+"""What the commands that talk to Capillary share: an open ledger, a client, and whom to tell."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_issue import __version__, rows
+from bulk_issue import rows
+from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, Reading
 from bulk_issue.decisions import read_decisions
-from bulk_issue.ending import ExitCode, conclude
+from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
@@ -29,56 +27,19 @@ from bulk_issue.model import (
     JobId,
     JobSpec,
     JobState,
-    Lineage,
-    Moment,
     ReadProblem,
     Row,
     Series,
 )
-from bulk_issue.ports import JobSummary, Observer, Progress, Traffic
-from bulk_issue.sink import Columns, Format, Summary, Written, claim_folder, write_results
+from bulk_issue.ports import JobSummary, Observer, Progress
+from bulk_issue.sink import claim_folder
 from bulk_issue.source import Source, open_source, valid_email
 from bulk_issue.states import RowState
-from bulk_issue.survey import Survey, survey
 
 #: Look-ups a minute: documented as 1 000 for v1.1 and unlimited for v2, kept well below.
 LOOKUPS, LOOKUPS_PER = 300, 60.0
 #: Seconds between the tries to read the series' facts, which nothing can start without.
 SERIES_PAUSES = (0.5, 2.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """Where result files go, and what is in them."""
-
-    #: None: beside the input.
-    out: Path | None = None
-    columns: Columns = Columns.STANDARD
-    format: Format = Format.CSV
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a finished command has to tell."""
-
-    job: Job
-    ending: Ending
-    summary: Summary
-    out: Path
-    written: Written
-    reasons: Sequence[tuple[str, str, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What `check` found, before anything is sent."""
-
-    columns: dict[str, str]
-    blank: int
-    survey: Survey
-    series: Series | None = None
-    #: What couldn't be checked, and why.
-    notes: list[str] = field(default_factory=list)
 
 
 #: Asked before a job starts, with the job and how many rows it has to send; False: not now.
@@ -125,7 +86,7 @@ class Desk:
                 await self._register_anew(job.spec, spec)
             out = self._out(spec)
             claim_folder(out, spec.id)
-            chunks = _judged(source, places, self.config.reading)
+            chunks = judged(source, places, self.config.reading)
             job = await self.ledger.jobs.register(spec, chunks, lambda: source.blank, self.clock.now())
         return await self._issue(job, series, confirm)
 
@@ -301,32 +262,13 @@ class Desk:
 
     async def _report(self, ending: Ending) -> Report:
         """Write the files, also those of the jobs whose rows a failures file retried, where they still stand."""
-        views, job = self.ledger.views, ending.job
-        out = self._out(job.spec)
-        summary = _summary(self.ledger, ending, self.config)
-        written = await asyncio.to_thread(
-            write_results, views, job, out, summary, columns=self.files.columns, file_format=self.files.format
-        )
-        await self._refresh_parents(job)
-        return Report(
-            job=job, ending=ending, summary=summary, out=out, written=written, reasons=views.reasons(job.spec.id)
-        )
-
-    async def _refresh_parents(self, job: Job) -> None:
-        for name in self.ledger.views.parents(job.spec.id):
+        report = await write(self.ledger, ending, self._out(ending.job.spec), self.files, self.config)
+        for name in self.ledger.views.parents(ending.job.spec.id):
             parent = await self.ledger.jobs.find(name)
             if parent is not None and (default_out(parent.spec) / "summary.json").exists():
-                ending = await standing(self.ledger, parent, self.clock.now())
-                out, summary = default_out(parent.spec), _summary(self.ledger, ending, self.config)
-                await asyncio.to_thread(
-                    write_results,
-                    self.ledger.views,
-                    parent,
-                    out,
-                    summary,
-                    columns=self.files.columns,
-                    file_format=self.files.format,
-                )
+                stands = await standing(self.ledger, parent, self.clock.now())
+                await write(self.ledger, stands, default_out(parent.spec), self.files, self.config)
+        return report
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
@@ -351,102 +293,7 @@ async def desk(config: Config, observer: Observer, asked: asyncio.Event, files: 
         )
 
 
-# --- without Capillary ------------------------------------------------------------------------------------------
-
-
-async def check(path: Path, reading: Reading, config: Config | None) -> Checked:
-    """Everything that can be known before the first issue; with a `config`, also what Capillary and the ledger say."""
-    notes: list[str] = []
-    with open_source(path, reading) as source:
-        places = rows.columns(source.header, reading.map, reading.identify_by)
-        named = {str(kind): source.header[at] for kind, at in places.items()}
-        chunks = _judged(source, places, reading)
-        if config is None:
-            notes.append("Without --series and credentials, served customers and the series' facts aren't checked.")
-            return Checked(columns=named, survey=survey(chunks), blank=source.blank, notes=notes)
-        asked, told = asyncio.Event(), notes.append
-        async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
-            series = await at.series()
-            org = await at.org(series)
-            views, again = at.ledger.views, config.again
-            own = at.spec(source, path, org).id
-
-            def served(keys: Sequence[str]) -> dict[str, Lineage]:
-                claims = views.served(org, config.series_id, again, keys)
-                return {key: claim for key, claim in claims.items() if claim.job != own}
-
-            counted = survey(chunks, served)
-        return Checked(columns=named, survey=counted, blank=source.blank, series=series, notes=notes)
-
-
-async def standing(ledger: SqliteLedger, job: Job, now: Moment) -> Ending:
-    """How a job stands, as an ending, without running it."""
-    name = job.spec.id
-    tally, firsts = await ledger.work.tally(name), await ledger.work.firsts(name)
-    excess = await ledger.work.excess(name)
-    return Ending(
-        job=job,
-        tally=tally,
-        exit_code=conclude(tally, firsts, excess, None),
-        stop=None,
-        excess=excess,
-        began=now,
-        ended=now,
-    )
-
-
-async def export(ledger: SqliteLedger, job: Job, files: Files, config: Config | None = None) -> Report:
-    """Write a job's files again, from the ledger alone."""
-    ending = await standing(ledger, job, SystemClock().now())
-    out = files.out or default_out(job.spec)
-    claim_folder(out, job.spec.id)
-    summary = _summary(ledger, ending, config)
-    written = await asyncio.to_thread(
-        write_results, ledger.views, job, out, summary, columns=files.columns, file_format=files.format
-    )
-    reasons = ledger.views.reasons(job.spec.id)
-    return Report(job=job, ending=ending, summary=summary, out=out, written=written, reasons=reasons)
-
-
-def default_out(spec: JobSpec) -> Path:
-    """Where a job's files go unless --out says otherwise: beside its input."""
-    path = Path(spec.path)
-    return path.with_name(f"{path.name}-results") / f"{spec.series_id}-{spec.id}"
-
-
-def _judged(source: Source, places: Mapping[IdentifierKind, int], reading: Reading) -> Iterator[list[Row]]:
+def judged(source: Source, places: Mapping[IdentifierKind, int], reading: Reading) -> Iterator[list[Row]]:
+    """The source's records with what they name, chunk by chunk."""
     for chunk in source.chunks():
         yield [rows.judge(record, places, reading.identify_by, valid_email) for record in chunk]
-
-
-def _summary(ledger: SqliteLedger, ending: Ending, config: Config | None) -> Summary:
-    spec, job = ending.job.spec, ending.job
-    rate, per = (config.rate, config.per) if config else (300, 60.0)
-    traffic = ledger.views.traffic(spec.id, per)
-    lately = ledger.views.traffic(spec.id, per, ending.began.wall)
-    return Summary(
-        job=spec.id,
-        file=Path(spec.path).name,
-        file_sha256=spec.sha256,
-        series_id=spec.series_id,
-        org=spec.org,
-        started_at=job.started,
-        ended_at=job.ended,
-        duration_s=round(ending.ended.since(ending.began), 3),
-        rows=job.rows,
-        requests=traffic.requests,
-        responses_429=traffic.responses_429,
-        lookups=traffic.lookups,
-        utilisation=_utilisation(lately, rate, per),
-        worst_window=traffic.worst_window,
-        excess=ending.excess,
-        exit_code=int(ending.exit_code),
-        version=__version__,
-    )
-
-
-def _utilisation(traffic: Traffic, rate: int, per: float) -> float | None:
-    """How densely a run's requests followed one another, against the limit; None for less than one window."""
-    if traffic.first_sent is None or traffic.last_sent is None or traffic.last_sent - traffic.first_sent < per:
-        return None
-    return round((traffic.requests - 1) / (traffic.last_sent - traffic.first_sent) / (rate / per), 4)

@@ -1,0 +1,10 @@
+"""The composition root: a `Config` and a file become ledger, client, run and result files.
+
+The only part that knows every adapter. The faces (command line, web page, library) call it and nothing below it.
+"""
+
+from bulk_issue.app.checks import Checked, check
+from bulk_issue.app.desk import Desk, desk, opened
+from bulk_issue.app.reports import Files, Report, export
+
+__all__ = ["Checked", "Desk", "Files", "Report", "check", "desk", "export", "opened"]

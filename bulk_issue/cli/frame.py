@@ -1,0 +1,87 @@
+"""The outermost frame: every ending as a documented exit code, the signals, and the one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import platformdirs
+
+from bulk_issue import __version__
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import BulkIssueError
+
+T = TypeVar("T")
+
+
+def exit_code(commands: click.Command, arguments: list[str]) -> int:
+    """Run a command; its exit code, whatever happens."""
+    try:
+        done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        click.echo("Nothing was started.", err=True)
+        return ExitCode.ASKED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except BulkIssueError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+        return ExitCode.ASKED
+    except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
+        where = _keep_details()
+        click.echo("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
+        click.echo(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
+        return ExitCode.TROUBLE
+    return int(done) if isinstance(done, int) else ExitCode.DONE
+
+
+def _keep_details() -> Path:
+    """Write the traceback to a file that only its owner can read."""
+    folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
+    except OSError:
+        traceback.print_exc()
+        return Path("this terminal, above")
+    return path
+
+
+_FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
+
+
+def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
+    """The one event loop. The first signal asks the run to stop, the second leaves at once."""
+
+    async def supervised() -> T:
+        asked = asyncio.Event()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            if asked.is_set():
+                task.cancel()
+            asked.set()
+            click.echo(farewell, err=True)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        return await work(asked)
+
+    return asyncio.run(supervised())
