@@ -3,13 +3,15 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 1000
+KILLS ?= 200
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types format demo acceptance sandbox clean
+.PHONY: help install test check lint types format demo acceptance simulate torture planted sandbox clean
 
 help: ## this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='...']"
@@ -39,6 +41,15 @@ demo: $(STAMP) ## a whole campaign against the sandbox, on this machine only
 
 acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some minutes
 	@$(PY) -m tests.acceptance
+
+simulate: $(STAMP) ## SEEDS histories on virtual time (1000): crashes, faults, several processes
+	@$(PY) -m tests.simulation --seeds $(SEEDS)
+
+torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed
+	@$(PY) -m tests.torture --kills $(KILLS)
+
+planted: $(STAMP) ## known mistakes, each caught by the test that must catch it
+	@$(PY) -m tests.planted
 
 sandbox: $(STAMP) ## the stand-in API in the foreground (ARGS go to bulk-issue sandbox)
 	@$(PY) -m bulk_issue sandbox $(ARGS)

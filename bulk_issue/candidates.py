@@ -105,10 +105,10 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
     return Found(coupon=_as_coupon(only, reading), at=(only.created or 0.0) - facts.offset)
 
 
-def measure(issued: Issued, reading: Reading, *, missed_before: bool) -> ReaderFacts | None:
+def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
     """What a reader shows of itself with a coupon that a reply gave; None if it doesn't show that coupon.
 
-    `missed_before` says that an earlier look after the same answer didn't show it: then the lag is what has passed.
+    The lag is what has passed since the answer: the coupon may have shown sooner, but nobody saw it.
     """
     code = issued.code.casefold()
     shown = [
@@ -122,7 +122,7 @@ def measure(issued: Issued, reading: Reading, *, missed_before: bool) -> ReaderF
         endpoint=reading.endpoint,
         kind=issued.identifier.kind,
         offset=_offset(issued, reading, shown),
-        lag=reading.at.since(issued.answered) if missed_before else 0.0,
+        lag=max(reading.at.since(issued.answered), 0.0),
         issued_at=shown[0].issued_at,
     )
 

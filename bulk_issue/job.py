@@ -179,9 +179,10 @@ class Run:
                 return True
             if await insist(lambda: self.ledger.doubts.next_due(job)) is None:
                 break
-            late = self.clock.now().boot >= deadline
-            if self.asked.is_set() or late or reconciler.blind or await insist(self._hopeless):
+            if self.asked.is_set() or reconciler.blind or await insist(self._hopeless):
                 return False
+            if self.clock.now().boot >= deadline:
+                break
             await self.clock.sleep(POLL)
         await insist(reconciler.reread)
         return False

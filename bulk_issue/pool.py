@@ -113,7 +113,7 @@ class Pool:
         if self.health.stop is not None:
             return self.health.stop
         if self.asked.is_set():
-            return Stop(kind=StopKind.ASKED, because="stopped as asked")
+            return Stop(kind=StopKind.ASKED, because="as asked")
         if self.terms.first is not None and self.begun >= self.terms.first:
             return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first} rows were sent")
         return None

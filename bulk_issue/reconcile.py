@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulk_issue.candidates import RESOLUTION, Finding, Found, Nothing, Unsure, judge, measure
 from bulk_issue.errors import LedgerUnavailable
@@ -22,8 +22,8 @@ from bulk_issue.states import Event, RowState
 SECOND_LOOK = 10.0
 #: Seconds after the canary's answer at which it is read back, until it shows.
 READ_BACK_AT = (0.0, 1.0, 3.0, 8.0)
-#: Rows of one kind that are read back to prove a reader, before the next try.
-PROOFS = 3
+#: Rows of one kind that are read back to prove a reader before the next try, and among how many they are chosen.
+PROOFS, AMONG = 3, 20
 #: Seconds until a row is looked up again after a look-up that settled nothing.
 LOOK_AGAIN, LOOK_AGAIN_LONGEST = 5.0, 60.0
 #: Seconds until a refused reader is tried again.
@@ -63,6 +63,8 @@ class Reconciler:
     _refused_until: float = 0.0
     _paused_until: float = 0.0
     _told: bool = False
+    #: Rows that were read back: another look at them measures nothing new.
+    _seen: set[tuple[JobId, int]] = field(default_factory=set)
     _tries: dict[tuple[JobId, int, int], int] = field(default_factory=dict)
     _not_before: dict[tuple[JobId, int, int], float] = field(default_factory=dict)
 
@@ -70,6 +72,10 @@ class Reconciler:
     def blind(self) -> bool:
         """Whether this account may not read the record at all."""
         return self.clock.now().boot < self._refused_until
+
+    @property
+    def _resting(self) -> bool:
+        return self.clock.now().boot < self._paused_until
 
     def rest(self, seconds: float) -> None:
         """No look-ups for so long: the account was throttled."""
@@ -84,32 +90,44 @@ class Reconciler:
 
     async def read_canary(self) -> None:
         """Read back a coupon that this job was just given, waiting a little for it to show."""
-        missed = False
         for pause in READ_BACK_AT:
             await self.clock.sleep(pause)
             fresh = [issued for kind in IdentifierKind for issued in await self.doubts.issued(self.job, kind, 1)]
-            if not fresh or self.blind:
+            if not fresh or self.blind or self._resting:
                 return
-            shown = [await self._read_back(issued, missed_before=missed) for issued in fresh]
+            shown = [await self._read_back(issued) for issued in fresh]
             if all(shown):
                 return
-            missed = True
 
-    async def _read_back(self, issued: Issued, *, missed_before: bool = False) -> bool:
+    async def _read_back(self, issued: Issued) -> bool:
+        """Look for a coupon that a reply gave; whether it shows (or nothing ever will)."""
         reading = await self._read(issued.identifier)
         if isinstance(reading, Unreadable):
             return reading.problem is ReadProblem.REFUSED
-        facts = measure(issued, reading, missed_before=missed_before)
+        facts = measure(issued, reading)
         if facts is None:
             return False
+        known = self._facts.get((facts.endpoint, facts.kind))
+        if known is not None and facts.offset is None:
+            facts = replace(facts, offset=known.offset)  # a slow answer measures nothing, and takes nothing back
         self._facts[facts.endpoint, facts.kind] = facts
+        self._seen.add((issued.job, issued.row))
         await self.doubts.prove(self.job, facts, self.clock.now())
         return True
 
-    async def _prove(self, kind: IdentifierKind) -> None:
-        for issued in await self.doubts.issued(self.job, kind, PROOFS):
-            if await self._read_back(issued):
+    async def _prove(self, endpoint: str, kind: IdentifierKind) -> None:
+        """Read back some coupons, those with the quickest answers first, until a reader is proven and measured."""
+        issued = await self.doubts.issued(self.job, kind, AMONG)
+        quickest = sorted(issued, key=lambda each: each.answered.since(each.sent))
+        for each in [each for each in quickest if (each.job, each.row) not in self._seen][:PROOFS]:
+            await self._read_back(each)
+            if not self._wanting(endpoint, kind):
                 return
+
+    def _wanting(self, endpoint: str, kind: IdentifierKind) -> bool:
+        """Whether a reader isn't proven yet, or its clock not measured."""
+        facts = self._facts.get((endpoint, kind))
+        return facts is None or facts.offset is None
 
     # --- settling -----------------------------------------------------------------------------------------------
 
@@ -128,7 +146,8 @@ class Reconciler:
         if now.boot < max(self._paused_until, self._refused_until):
             return min(max(self._paused_until, self._refused_until) - now.boot, NAP)
         before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)
-        for doubt in await self.doubts.due(self.job, before, 100):
+        # those that wait for their next look may be the first in the list
+        for doubt in await self.doubts.due(self.job, before, 100 + len(self._not_before)):
             if self._ready(doubt):
                 await self._settle(doubt)
             if self.clock.now().boot < max(self._paused_until, self._refused_until):
@@ -150,16 +169,17 @@ class Reconciler:
 
     async def _settle(self, doubt: Doubt) -> None:
         """One look at the record for one row."""
+        began = self.clock.now()
         reading = await self._read(doubt.identifier)
         finding: Finding
         if isinstance(reading, Unreadable):
             finding = Unsure(because=reading.reason)
         else:
-            facts = self._facts.get((reading.endpoint, doubt.identifier.kind))
-            if facts is None:
-                await self._prove(doubt.identifier.kind)
-                facts = self._facts.get((reading.endpoint, doubt.identifier.kind))
-                if facts is not None:
+            reader = reading.endpoint, doubt.identifier.kind
+            facts = self._facts.get(reader)
+            if self._wanting(*reader):
+                await self._prove(*reader)
+                if self._facts.get(reader) != facts:
                     return  # look again with what is known now: this reading is older than the proof
             finding = judge(doubt, reading, facts, grace=self.grace, generic=self.generic)
         now = self.clock.now()
@@ -170,7 +190,7 @@ class Reconciler:
                 if not done:
                     await self._later(doubt, "the coupon belongs to another row of this customer")
                     return
-            case Nothing() if self._second_look(doubt, now):
+            case Nothing() if self._second_look(doubt, began):
                 event = _IF_ABSENT[doubt.if_absent]
                 await self.doubts.settle(doubt, event, None, "not in Capillary's record", None, now)
             case Nothing():
@@ -186,11 +206,13 @@ class Reconciler:
         self.on_settled()
 
     def _second_after(self, doubt: Doubt) -> float:
+        """Seconds between two empty looks. The record never lags by more than the grace (docs/design.md)."""
         lags = [facts.lag for (_, kind), facts in self._facts.items() if kind == doubt.identifier.kind]
-        return max(SECOND_LOOK, 2 * max(lags, default=0.0))
+        return max(SECOND_LOOK, min(2 * max(lags, default=0.0), self.grace))
 
-    def _second_look(self, doubt: Doubt, now: Moment) -> bool:
-        return doubt.empty_since is not None and now.since(doubt.empty_since) >= self._second_after(doubt)
+    def _second_look(self, doubt: Doubt, began: Moment) -> bool:
+        """Whether a look that was begun then is late enough to count as the second."""
+        return doubt.empty_since is not None and began.since(doubt.empty_since) >= self._second_after(doubt)
 
     async def _later(self, doubt: Doubt, because: str) -> None:
         """Note a look-up that settled nothing, and when the next one is."""
@@ -226,6 +248,8 @@ class Reconciler:
         while found := await self.doubts.doubted(self.job, row, 100):
             for issued in found:
                 row = issued.row
+                while self._resting:
+                    await self.clock.sleep(NAP)
                 reading = await self._read(issued.identifier)
                 if isinstance(reading, Unreadable):
                     continue

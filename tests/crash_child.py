@@ -8,11 +8,13 @@ server; they are numbered as they are passed, across threads. The environment sa
 | variable | what |
 |---|---|
 | POINTS_FD=fd | the monotonic second and name of every point are written there as it is passed |
-| CRASH_AT=n | the process ends at the n-th point as by SIGKILL: no `finally`, no flush, no farewell |
-| REFUSE_FROM=n, REFUSE=k | the ledger refuses its n-th transaction (reads count too) and the k - 1 that follow |
+| CRASH_AT=p | the process ends at point p as by SIGKILL: no `finally`, no flush, no farewell |
+| REFUSE_FROM=t, REFUSE=k | the ledger refuses transaction t (reads count too) and the k - 1 that follow |
 | REFUSE_WITH=ENOSPC | or EIO: what SQLite says then |
 | SECOND_LOOK=s, PATIENCE=s | seconds between two empty reads; seconds for which a refused write is tried again |
 | CHUNK=n | rows of a file that are registered in one transaction |
+
+A point or transaction is given by its number, or by its name for the first of that name.
 """
 
 from __future__ import annotations
@@ -63,15 +65,33 @@ class Points:
 
     def __init__(self) -> None:
         self._passed = itertools.count(1)
-        self._crash_at = _setting("CRASH_AT")
+        self._crash_at = os.environ.get("CRASH_AT")
         self._told = _setting("POINTS_FD")
 
     def __call__(self, name: str) -> None:
         number = next(self._passed)
         if self._told:
             os.write(self._told, f"{time.monotonic():.6f} {name}\n".encode())
-        if number == self._crash_at:
+        if self._crash_at in (str(number), name):
             os._exit(137)
+
+
+class Refusals:
+    """Says of each transaction what the disk says of it, if anything."""
+
+    def __init__(self) -> None:
+        self._calls = itertools.count(1)
+        self._from = os.environ.get("REFUSE_FROM")
+        self._left = _setting("REFUSE")
+        self._words = TROUBLE[os.environ.get("REFUSE_WITH", "ENOSPC")]
+        self._begun = False
+
+    def __call__(self, name: str) -> str:
+        self._begun = self._begun or self._from in (str(next(self._calls)), name)
+        if not self._begun or self._left == 0:
+            return ""
+        self._left -= 1
+        return self._words
 
 
 def name_of(work: Callable[..., Any]) -> str:
@@ -83,17 +103,16 @@ def name_of(work: Callable[..., Any]) -> str:
 def wrap_transactions(point: Points) -> None:
     """Points before and after each commit; and the refusals, which come before anything is written."""
     transact = Database._transact
-    calls, first, many = itertools.count(1), _setting("REFUSE_FROM"), _setting("REFUSE")
-    trouble = TROUBLE[os.environ.get("REFUSE_WITH", "ENOSPC")]
+    refused = Refusals()
 
     def _transact(self: Database, work: Callable[[Connection], T]) -> T:
         name = name_of(work)
         short = name.rpartition(".")[2].strip("_")
-        refused = first <= next(calls) < first + many
+        trouble = refused(name)
         begun: list[object] = []
 
         def watched(connection: Connection) -> T:
-            if refused:
+            if trouble:
                 raise exc.OperationalError(None, None, sqlite3.OperationalError(trouble))
             done = work(connection)
             # a `begin` that gave nothing promised nothing

@@ -62,9 +62,13 @@ class _Oracle:
             numbers = [number for name, _, number, *_ in self.rows if name == job.id]
             if numbers != [row.number for row in rows]:
                 self.say(f"{job.id} has rows {numbers}")
-        for job, _, number, state, *_ in self.rows:
-            if state in ("in_flight", "pending"):
+        for job, again, number, state, _, key, *_ in self.rows:
+            if state == "in_flight" or (state == "pending" and not self._waits(again, key)):
                 self.say(f"{job}/{number} is {state} when all is over")
+
+    def _waits(self, again: str, key: str) -> bool:
+        """Whether a row of the same customer is in doubt under another `--again` name: until that is settled."""
+        return any(name != again and its == key and state == "in_doubt" for _, name, _, state, _, its, *_ in self.rows)
 
     def _exit_codes(self) -> None:
         last: dict[str, Ending] = {}
@@ -87,6 +91,8 @@ class _Oracle:
                 code = ExitCode.FAILURES
             if states & {"in_doubt"} or excess:
                 code = ExitCode.DOUBT
+            if any(name == job.id and state == "pending" for name, _, _, state, *_ in self.rows):
+                code = ExitCode.STOPPED
             if last[job.id].exit_code is not code:
                 self.say(f"{job.id} ended with {last[job.id].exit_code!r} and should with {code!r}: {states}")
             if len(rows) != last[job.id].job.rows:
@@ -122,9 +128,9 @@ class _Oracle:
             customer = self.server.customer(key)
             entries = coupons.get((again, customer), [])
             settled[again, customer].add(state)
-            if state == "issued" and self.plan.repeat in (Repeat.NEW, Repeat.REFUSED):
-                if [entry.code.lower() for entry in entries] != [code]:
-                    self.say(f"{job}/{number} has code {code}, the book {entries}")
+            new = self.plan.repeat in (Repeat.NEW, Repeat.REFUSED)
+            if state == "issued" and new and [entry.code.lower() for entry in entries] != [code]:
+                self.say(f"{job}/{number} has code {code}, the book {entries}")
             if state == "held" and entries:
                 self.say(f"{job}/{number} is held, and its coupon is {entries}")
         for name, states in settled.items():

@@ -29,6 +29,7 @@ from bulk_issue import job as job_module
 from bulk_issue.config import Pace, Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, JobHeld
+from bulk_issue.health import StopKind
 from bulk_issue.job import Ending
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobSpec, ReadProblem, Row
 from bulk_issue.testing import Canned, Dice, Fate, Look, ModelServer, Repeat, VirtualClock, mobile, refusal, run
@@ -361,9 +362,7 @@ class History:
             ended = await self._run(job, rows)
             if healed:
                 runs += 1
-                if isinstance(ended, Ending) and ended.exit_code in (ExitCode.DONE, ExitCode.FAILURES, ExitCode.DOUBT):
-                    return
-                if isinstance(ended, JobHeld):
+                if isinstance(ended, JobHeld) or (isinstance(ended, Ending) and _final(ended)):
                     return
             await asyncio.sleep(self.plan.random.uniform(0.1, 30.0))
         self.complaints.append(f"{job.id} doesn't end in {RUNS} runs")
@@ -401,6 +400,12 @@ class History:
         await asyncio.sleep(300.0)
         for job, rows in self.plan.jobs:
             await self._run(job, rows)
+
+
+def _final(ended: Ending) -> bool:
+    """Whether another run would find nothing to do; what waits for other jobs' rows waits for good by now."""
+    waits = ended.stop is not None and ended.stop.kind is StopKind.STALLED
+    return waits or ended.exit_code in (ExitCode.DONE, ExitCode.FAILURES, ExitCode.DOUBT)
 
 
 def _in_words(ended: Ending | BulkIssueError | Killed) -> str:

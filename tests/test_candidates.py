@@ -80,7 +80,7 @@ class Capillary:
         """What the reader shows of itself with the canary's coupon."""
         canary = self.canary(took)
         shown = self.coupon(canary.sent.boot + committed, "CANARY")
-        facts = measure(canary, self.reading(canary.answered.boot + later, shown), missed_before=False)
+        facts = measure(canary, self.reading(canary.answered.boot + later, shown))
         assert facts is not None
         return facts
 
@@ -457,12 +457,12 @@ def test_a_canary_measures_how_far_the_record_is_from_date(world: Capillary) -> 
 def test_a_canary_that_is_not_shown_proves_nothing() -> None:
     shown = [WORLD.coupon(SENT - HOUR, "OTHER"), WORLD.coupon(SENT - HOUR, "CANARY", series_id=OTHER_SERIES)]
 
-    assert measure(WORLD.canary(), WORLD.reading(SENT - HOUR + 1, *shown), missed_before=False) is None
+    assert measure(WORLD.canary(), WORLD.reading(SENT - HOUR + 1, *shown)) is None
 
 
 def measured(*shown: RecordedCoupon, canary: Issued | None = None, reading: Reading | None = None) -> ReaderFacts:
     reading = reading or WORLD.reading(SENT - HOUR + 2, *shown)
-    facts = measure(canary or WORLD.canary(), reading, missed_before=False)
+    facts = measure(canary or WORLD.canary(), reading)
     assert facts is not None
     return facts
 
@@ -476,7 +476,7 @@ def test_a_canary_proves_the_reader_for_its_endpoint_kind_and_store() -> None:
 def test_the_lag_is_measured_only_where_a_look_had_missed_the_coupon() -> None:
     reading = WORLD.reading(SENT - HOUR + 0.2 + 8.0, WORLD.coupon(SENT - HOUR + 0.1, "CANARY"))
 
-    at_once = measure(WORLD.canary(), reading, missed_before=False)
+    at_once = measure(WORLD.canary(), reading)
     late = measure(WORLD.canary(), reading, missed_before=True)
 
     assert at_once is not None and at_once.lag == 0.0

@@ -330,7 +330,7 @@ def _confirm(options: dict[str, Any], rate: int, per: float) -> Callable[[Job, S
             click.echo(f"Job {job.spec.id}: {words.forecast(pending, rate, per)}", err=True)
         if pending <= options["confirm_above"] or options["yes"] or not sys.stdin.isatty():
             return True
-        return click.confirm(f"Issue {words.count(pending, 'coupon')} now?", err=True)
+        return frame.ask(f"Issue {words.count(pending, 'coupon')} now?")
 
     return confirm
 
@@ -344,7 +344,7 @@ def _finish_first(options: dict[str, Any]) -> Callable[[JobSummary], bool]:
         if options["yes"] or options["as_json"] or not sys.stdin.isatty():
             click.echo("It is finished first.", err=True)
             return True
-        return click.confirm("Finish it first?", default=True, err=True)
+        return frame.ask("Finish it first?", default=True)
 
     return finish_first
 

@@ -78,10 +78,19 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
             if asked.is_set():
                 task.cancel()
             asked.set()
-            click.echo(farewell, err=True)
+            click.echo(f"\n{farewell}", err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         return await work(asked)
 
     return asyncio.run(supervised())
+
+
+def ask(question: str, *, default: bool = False) -> bool:
+    """Ask on the terminal; Ctrl-C there means no, although the event loop waits for signals."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question, default=default, err=True)
+    finally:
+        signal.signal(signal.SIGINT, previous)
