@@ -242,6 +242,7 @@ class Pool:
     async def _throttle(self, retry_after: float | None) -> None:
         """A 429 pauses the account, not one worker."""
         self._throttled_in_a_row += 1
+        self.limiter.steady()
         seconds = retry_after if retry_after is not None else backoff(self._throttled_in_a_row, self.draw())
         self.on_throttled(seconds)
         await self.patience.insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))

@@ -80,6 +80,10 @@ class Limiter(Protocol):
         """Wait until at least one request may start; say how many may (1 … up_to)."""
         ...
 
+    def steady(self) -> None:
+        """Spread requests evenly for the next hour: the server's own count reached its limit."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

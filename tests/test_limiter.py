@@ -112,3 +112,14 @@ async def test_not_evenly_means_at_once() -> None:
 
     assert [await pacer.acquire(n) for n in (50, 1, 17)] == [50, 1, 17]
     assert asyncio.get_running_loop().time() < HAIR
+
+
+@on_virtual_time
+async def test_after_a_429_a_burst_becomes_even_for_an_hour() -> None:
+    pacer = Pacer(300, 60.0, even=False)
+    assert await pacer.acquire(50) == 50
+    pacer.steady()
+
+    assert len(await starts(pacer, seconds=10.0)) == pytest.approx(50, abs=2)
+    await asyncio.sleep(3600)
+    assert await pacer.acquire(50) == 50
