@@ -28,6 +28,8 @@ PROOFS, AMONG = 3, 20
 LOOK_AGAIN, LOOK_AGAIN_LONGEST = 5.0, 60.0
 #: Seconds until a refused reader is tried again.
 REFUSED_FOR = 300.0
+#: A coupon that was created so many seconds after a row's last request isn't taken for the row's any more.
+LATEST = 3600.0
 #: Seconds that the loop sleeps at most: another process may have left rows in doubt.
 NAP = 5.0
 
@@ -263,16 +265,18 @@ class Reconciler:
                         await self.doubts.excess(self.job, row, code, because, self.clock.now())
 
     def _second_coupons(self, issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
-        """Codes that the record shows for the row beside its own, created since its first request."""
+        """Codes that the record shows for the row beside its own, and that its requests may have brought after all."""
         if facts is None or facts.offset is None or reading.server_time is None or self.generic:
             return []
-        begun = reading.server_time - reading.at.since(issued.sent) + facts.offset
+        now = reading.server_time + facts.offset
+        first = now - reading.at.since(issued.sent) - RESOLUTION
+        last = now - reading.at.since(issued.answered) + LATEST
         return [
             coupon.code
             for coupon in reading.coupons
             if coupon.series_id == issued.series_id
             and coupon.created is not None
-            and coupon.created >= begun - RESOLUTION
+            and first <= coupon.created <= last
             and (None in (coupon.issued_at, facts.issued_at) or coupon.issued_at == facts.issued_at)
             and coupon.code.casefold() not in issued.known_codes | {issued.code.casefold()}
         ]

@@ -104,7 +104,7 @@ def claim_folder(out: Path, job: JobId) -> None:
     """Prove, before a run starts, that its files can be written to `out`; the folder is there on return.
 
     Raises `ConfigError` if the folder holds other files under our names (another job's, or a person's), or can't be
-    written to. A folder is a job's by the `job` in its summary.json.
+    written to. A folder is a job's by the `job` in its summary.json; where that is gone or torn, by its own name.
     """
     try:
         if occupied := _occupied(out, job):
@@ -124,12 +124,19 @@ def _occupied(out: Path, job: JobId) -> str:
     except FileNotFoundError:
         names = [f"{name}.{ending}" for ending in Format for name in NAMES]
         found = next((name for name in names if (out / name).exists()), "")
-        return f"it holds a {found}, and no {SUMMARY} says whose" if found else ""
+        return f"it holds a {found}, and no {SUMMARY} says whose" if found and not _named_for(job, out) else ""
     except ValueError:
+        if _named_for(job, out):  # torn, by a power cut or a full disk
+            return ""
         facts = None
     if not isinstance(facts, dict) or not isinstance(facts.get("job"), str):
         return f"its {SUMMARY} is not one of bulk-issue's"
     return "" if facts["job"] == job else f"it holds the files of job {facts['job']}"
+
+
+def _named_for(job: JobId, out: Path) -> bool:
+    """Whether the folder's own name says whose it is, as the default one's does."""
+    return out.name.endswith(f"-{job}")
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 The rule: the shipped code knows nothing of this. The objects that promise durability are wrapped from outside (the
 ledger's transactions, the socket's write, the client's answers, the renaming of result files), and then
 `bulk_issue.cli.main()` runs as always. A point is a place before or after something becomes durable, or known to the
-server; they are numbered as they are passed, across threads. The environment says what happens:
+server; they are numbered as they are passed, across threads, and told on a pipe. The environment says what happens:
 
 | variable | what |
 |---|---|
-| POINTS_FD=fd | the monotonic second and name of every point are written there as it is passed |
 | CRASH_AT=p | the process ends at point p as by SIGKILL: no `finally`, no flush, no farewell |
 | REFUSE_FROM=t, REFUSE=k | the ledger refuses transaction t (reads count too) and the k - 1 that follow |
 | REFUSE_WITH=ENOSPC | or EIO: what SQLite says then |
-| SECOND_LOOK=s, PATIENCE=s | seconds between two empty reads; seconds for which a refused write is tried again |
+| HURRY=k | waits that are long only because real servers are slow are k times shorter |
+| PATIENCE=s | seconds for which a refused write is tried again |
 | CHUNK=n | rows of a file that are registered in one transaction |
 
 A point or transaction is given by its number, or by its name for the first of that name.
@@ -23,16 +23,17 @@ import asyncio
 import itertools
 import os
 import sqlite3
+import sys
 import time
 from asyncio import selector_events
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getclosurevars
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, exc
 
-from bulk_issue import pool, reconcile
+from bulk_issue import job, pool, reconcile, retry
 from bulk_issue.cli import main
 from bulk_issue.client import ISSUE_PATH, Client
 from bulk_issue.ledger.database import Database
@@ -60,18 +61,21 @@ def _setting(name: str) -> int:
     return int(os.environ.get(name, "0"))
 
 
+class SupportsFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
 class Points:
     """Counts what is passed, tells of it, and dies where it should."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: int) -> None:
         self._passed = itertools.count(1)
         self._crash_at = os.environ.get("CRASH_AT")
-        self._told = _setting("POINTS_FD")
+        self._told = told
 
     def __call__(self, name: str) -> None:
         number = next(self._passed)
-        if self._told:
-            os.write(self._told, f"{time.monotonic():.6f} {name}\n".encode())
+        os.write(self._told, f"{time.monotonic():.6f} {name}\n".encode())
         if self._crash_at in (str(number), name):
             os._exit(137)
 
@@ -193,20 +197,33 @@ def wrap_files(point: Points) -> None:
 
 
 def hurry() -> None:
-    """Shorten what is long only because real servers are slow."""
-    reconcile.SECOND_LOOK = float(os.environ.get("SECOND_LOOK", reconcile.SECOND_LOOK))
+    """Shorten waits."""
+    times = float(os.environ.get("HURRY", "1"))
+    reconcile.SECOND_LOOK /= times
+    reconcile.LOOK_AGAIN /= times
+    reconcile.NAP /= times
+    job.POLL /= times
+    pool.LEDGER_PAUSE /= times
+    pool.backoff = lambda *given: retry.backoff(*given) / times
     pool.LEDGER_PATIENCE = float(os.environ.get("PATIENCE", pool.LEDGER_PATIENCE))
     delimited.CHUNK = _setting("CHUNK") or delimited.CHUNK
 
 
-if __name__ == "__main__":
-    points = Points()
+def run(arguments: Sequence[str], environment: Mapping[str, str], points: SupportsFileno, out: str, err: str) -> None:
+    """Be `bulk-issue` with these arguments, environment and output files; points are told on that pipe."""
+    os.nice(5)  # behind the parent, which has to be quick to kill
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["bulk-issue", *arguments]
+    point = Points(points.fileno())
     # a loop of this kind is what `asyncio.run` makes here; on another the send points would be missing silently
     assert issubclass(asyncio.SelectorEventLoop, selector_events.BaseSelectorEventLoop)
-    wrap_transactions(points)
-    wrap_socket(points)
-    wrap_client(points)
-    wrap_files(points)
+    wrap_transactions(point)
+    wrap_socket(point)
+    wrap_client(point)
+    wrap_files(point)
     hurry()
-    points("start")
+    point("start")
     main()

@@ -2,7 +2,7 @@
 
 *Within* what promise 2 rests on: exactly one coupon for each customer and `--again` name, its code in the ledger, and
 no row left in doubt but where the tool can't know: reading is refused, no reply of the job has given a coupon to prove
-the reader with, the customer isn't known to the record, or another channel's coupon can't be told from ours.
+the reader with, the customer isn't known to the record, or another channel's coupon can't be told from ours (after a reboot, ours neither).
 
 *Outside* (a request delivered twice, or taking effect after the grace) a customer may have more. The tool looks again
 at rows that were ever in doubt, once, at the job's end: each coupon of such a row that the record showed then must be
@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
 from bulk_issue.job import Ending
-from bulk_issue.states import RowState
+from bulk_issue.states import OPEN
 from bulk_issue.testing import Entry, Repeat
 from tests.hosts import SERIES
 
 if TYPE_CHECKING:
     from tests.simulation import History
-
-_S = RowState
 
 
 def judge(history: History) -> None:
@@ -137,8 +135,10 @@ class _Oracle:
         for name, states in settled.items():
             if coupons.get(name) and not states & {"issued", "in_doubt"}:
                 self.say(f"customer {name} has a coupon that no row has: {states}")
-        if self.host.ask(_EXCESS):
-            self.say(f"excess without excess: {self.host.ask(_EXCESS)}")
+        for job, number, code in self.host.ask(_EXCESS):
+            customer = next(self.server.customer(row[5]) for row in self.rows if (row[0], row[2]) == (job, number))
+            if customer not in self.history.ambiguous:
+                self.say(f"{job}/{number} has {code} in excess, and there is none")
 
     def _codes_exist(self) -> None:
         for job, _, number, state, _, key, code, _ in self.rows:
@@ -156,15 +156,15 @@ class _Oracle:
                 continue
             customer = self.server.customer(key)
             provable = self.host.ask(_PROVABLE, job, kind)
-            if not provable or customer in self.history.ambiguous or self._older_across_a_reboot(customer):
+            if not provable or customer in self.history.ambiguous or self._across_a_reboot(customer):
                 continue
+            if self.plan.repeat is Repeat.SAME and (self.plan.older or self.history.ambiguous):
+                continue  # the reader may be measured with a coupon that is older than the reply that gave it
             self.say(f"{job}/{number} ({again!r}) is left in doubt: {self.book.of(customer)}, {self._facts(job)}")
 
-    def _older_across_a_reboot(self, customer: int) -> bool:
-        """Whether others have given the customer a coupon that only the wall clock tells from ours."""
-        return self.plan.reboots and any(
-            entry.request is None and entry.series == SERIES for entry in self.book.of(customer)
-        )
+    def _across_a_reboot(self, customer: int) -> bool:
+        """Whether the customer has a coupon whose age only the wall clock tells, which may have been set."""
+        return self.plan.reboots and any(entry.series == SERIES for entry in self.book.of(customer))
 
     def _facts(self, job: str) -> list[Any]:
         query = "SELECT readers.* FROM readers JOIN jobs ON jobs.seq = readers.job WHERE jobs.id = ?"
@@ -175,8 +175,9 @@ class _Oracle:
     def _excess_is_told(self) -> None:
         told = {(job, number, code) for job, number, code in self.host.ask(_EXCESS)}
         coupons = self._coupons()
+        stopped = {job.id for job, ended in self.history.ends[-len(self.plan.jobs) :] if _stopped(ended)}
         for job, again, number, state, kind, key, code, doubted in self.rows:
-            if not doubted or state == "in_doubt" or not self._could_look(job, kind):
+            if not doubted or state in OPEN or job in stopped or not self._could_look(job, kind):
                 continue
             for entry in coupons.get((again, self.server.customer(key)), []):
                 its = entry.code.lower()
@@ -191,6 +192,11 @@ class _Oracle:
             " WHERE jobs.id = ? AND kind = ? AND offset IS NOT NULL"
         )
         return not self.plan.blind and bool(self.host.ask(query, job, kind))
+
+
+def _stopped(ended: object) -> bool:
+    """Whether a run ended before its job did: then the last look is still to come."""
+    return isinstance(ended, Ending) and ended.exit_code is ExitCode.STOPPED
 
 
 _FIRSTS = (

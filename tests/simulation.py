@@ -126,7 +126,7 @@ def plan(seed: int) -> Plan:
         rate=rate,
         per=per,
         repeat=repeat,
-        lag=pick((0.0, 0.0, 5.0, 10.0, between(10, 40))),
+        lag=pick((0.0, 0.0, 5.0, 10.0, between(10.0, grace))),
         share=pick((0.0, 0.1, 0.25, 0.5)),
         share_of_looks=pick((0.0, 0.0, 0.1, 0.4)),
         heals=between(5.0, 120.0),
@@ -364,7 +364,7 @@ class History:
                 runs += 1
                 if isinstance(ended, JobHeld) or (isinstance(ended, Ending) and _final(ended)):
                     return
-            await asyncio.sleep(self.plan.random.uniform(0.1, 30.0))
+            await asyncio.sleep(self.plan.random.uniform(0.1, 30.0) * (1 + runs))
         self.complaints.append(f"{job.id} doesn't end in {RUNS} runs")
 
     async def _run(self, job: JobSpec, rows: list[Row]) -> Ending | BulkIssueError | Killed:

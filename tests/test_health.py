@@ -134,6 +134,14 @@ def test_a_refusal_before_anything_was_sent_halts_with_its_own_words() -> None:
     assert told.stop == Stop(kind=StopKind.HALTED, because="the token was refused", hint="check the secret")
 
 
+def test_a_run_that_can_send_nothing_more_stalls_with_its_own_words() -> None:
+    told = Told()
+    told.health.stall("the account is paused", "wait")
+
+    assert told.stop == Stop(kind=StopKind.STALLED, because="the account is paused", hint="wait")
+    assert told.may_start() == 0
+
+
 # --- the canary -------------------------------------------------------------------------------------------------
 
 

@@ -548,6 +548,18 @@ async def test_a_doubt_tells_when_it_was_sent_first_and_given_up_last(desk: Desk
     assert await desk.ledger.doubts.next_due(JOB) == given_up
 
 
+async def test_a_grace_does_not_last_until_a_day_that_a_wrong_clock_named(desk: Desk) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.doubt(await desk.one(hold))
+    await desk.release(hold)
+    desk.clock.wall, desk.clock.boot, desk.clock.boot_id = desk.clock.wall - 30 * 86_400, 5.0, "boot-2"
+    await desk.hold()
+
+    (doubt,) = await desk.doubts()
+    assert doubt.given_up == desk.clock.now()
+
+
 async def test_a_doubtful_rows_claim_stays(desk: Desk) -> None:
     await desk.register([row(1), row(2, mobile(1))])
     hold = await desk.hold()

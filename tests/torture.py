@@ -39,6 +39,8 @@ LATER = 0.003
 RATE, PER = 20, 2.0
 #: Rounds of the same commands after which everything must have ended: a row may wait for another job's row in doubt.
 ROUNDS = 5
+#: Two empty reads are 2 s apart.
+HURRY = 5
 #: Kills that each file of a campaign gets.
 KILLS_A_FILE = 12
 #: Campaigns at once: while some processes start, others wait for the server's record.
@@ -220,7 +222,7 @@ class Torture:
         for number in range(KILLS_A_FILE):
             if self.enough:
                 return
-            victim = await self._start(victims, plan, file, self._way(dice, aimed=number % 2 == 0))
+            victim = self._start(victims, plan, file, self._way(dice, aimed=number % 2 == 0))
             done = await victim.ended()
             if victim.killed is not None and done.code == -9:
                 self.tally.killed(victim)
@@ -234,12 +236,12 @@ class Torture:
             fewest = min(AIMS, key=lambda aim: (sum(_of(self.tally.near, aim)), dice.random()))
             aim = dice.choice((fewest, *AIMS))
             return Aim(at=aim, countdown=dice.randint(1, 10), later=dice.uniform(0.0, LATER))
-        # starting takes about 0.4 s, issuing less than a second, reconciling and writing some seconds
-        return Blind(seconds=dice.choice((dice.uniform(0.0, 0.8), dice.uniform(0.4, 4.0))))
+        # issuing takes less than a second, reconciling and writing some seconds
+        return Blind(seconds=dice.choice((dice.uniform(0.0, 0.6), dice.uniform(0.3, 4.0))))
 
-    async def _start(self, victims: Victims, plan: Plan, file: Path, watch: Callable[[Victim, Point], None]) -> Victim:
+    def _start(self, victims: Victims, plan: Plan, file: Path, watch: Callable[[Victim, Point], None]) -> Victim:
         arguments = ("run", file, "--series", victims.box.series_id, *plan.terms)
-        return await victims.spawn(*arguments, watch=watch, SECOND_LOOK=2)
+        return victims.spawn(*arguments, watch=watch, HURRY=HURRY)
 
 
 async def _to_the_end(victims: Victims, plan: Plan, files: Sequence[Path]) -> tuple[Verdict, str]:
@@ -250,7 +252,7 @@ async def _to_the_end(victims: Victims, plan: Plan, files: Sequence[Path]) -> tu
         ends = [
             done
             for done, _ in await asyncio.gather(
-                *(victims.until_end("run", file, *arguments, SECOND_LOOK=2) for file in files)
+                *(victims.until_end("run", file, *arguments, HURRY=HURRY) for file in files)
             )
         ]
         if all(done.code == 0 for done in ends):

@@ -1,5 +1,8 @@
 """Processes that die, seen from their parent: where they were, and what became of their rows.
 
+They are forked from a server process that has imported everything: real processes with their own sockets, locks and
+death, but a start costs hundredths of a second.
+
 The oracle is the sandbox's own book, never our ledger; of the ledger it asks only whether each request that arrived
 had its intent on disk.
 """
@@ -8,23 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import itertools
+import multiprocessing
 import os
 import sqlite3
-import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bulk_issue.sandbox.book import IssuedCoupon
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
+from tests import crash_child
 from tests.console import Console, Done, mobiles
 
-CHILD = Path(__file__).with_name("crash_child.py")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *("__main__", "tests.crash_child", "bulk_issue.app", "bulk_issue.cli.words", "bulk_issue.progress"),
+        *("alembic.command", "alembic.config", "pandas", "sqlalchemy.dialects.sqlite"),
+    ]
+)
 #: No process here has work for so many seconds.
 HUNG = 110.0
 #: What `crash_child` ends with where it was told to die.
@@ -45,10 +58,12 @@ class Point:
 class Victim:
     """A running process that names its points on a pipe."""
 
-    process: asyncio.subprocess.Process
-    pipe: int
+    process: BaseProcess
+    pipe: Connection
     #: Told of each point as soon as it is read.
     watch: Callable[[Victim, Point], None]
+    out: Path
+    err: Path
     points: list[Point] = field(default_factory=list)
     #: The monotonic second of its SIGKILL.
     killed: float | None = None
@@ -57,10 +72,10 @@ class Victim:
 
     def listen(self) -> None:
         """Read what the pipe holds now."""
-        told = os.read(self.pipe, 1 << 16)
+        told = os.read(self.pipe.fileno(), 1 << 16)
         if not told:
-            asyncio.get_running_loop().remove_reader(self.pipe)
-            os.close(self.pipe)
+            asyncio.get_running_loop().remove_reader(self.pipe.fileno())
+            self.pipe.close()
             self._silent.set()
             return
         *lines, self._rest = (self._rest + told).split(b"\n")
@@ -71,26 +86,29 @@ class Victim:
 
     def kill(self) -> None:
         """SIGKILL, unless it has ended."""
-        if self.killed is None and self.process.returncode is None:
+        if self.killed is None and self.process.exitcode is None:
             self.process.kill()
             self.killed = time.monotonic()
 
     async def ended(self) -> Done:
-        """How it ended; one that hangs is killed and has the code None would have: a plain failure."""
+        """How it ended. One that hangs is killed, and so didn't end well."""
         try:
             async with asyncio.timeout(HUNG):
-                out, err = await self.process.communicate()
+                await self._silent.wait()
         except TimeoutError:
             self.process.kill()
-            out, err = await self.process.communicate()
-            err += f"\nhung for {HUNG} s".encode()
-        await self._silent.wait()
-        assert self.process.returncode is not None
-        return Done(self.process.returncode, out.decode(), err.decode())
+            await self._silent.wait()
+        await asyncio.to_thread(self.process.join)
+        assert self.process.exitcode is not None
+        return Done(self.process.exitcode, _text(self.out), _text(self.err))
 
     @property
     def last(self) -> Point:
         return self.points[-1] if self.points else Point(0.0, "start-up")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _heedless(_victim: Victim, _point: Point) -> None:
@@ -101,31 +119,27 @@ def _heedless(_victim: Victim, _point: Point) -> None:
 class Victims(Console):
     """Runs `crash_child` in the place of `bulk-issue`."""
 
-    async def spawn(
+    _started: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def spawn(
         self, *arguments: object, watch: Callable[[Victim, Point], None] = _heedless, **settings: object
     ) -> Victim:
         """Start it; `settings` are those of `crash_child`."""
-        listening, telling = os.pipe()
-        told = {name: str(value) for name, value in settings.items()} | {"POINTS_FD": str(telling)}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                # behind this process, which has to be quick to kill
-                *("nice", "-n", "5", sys.executable, "-P", CHILD, *map(str, arguments)),
-                env=self.environment() | told,
-                pass_fds=(telling,),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        finally:
-            os.close(telling)
-        victim = Victim(process, listening, watch)
-        asyncio.get_running_loop().add_reader(listening, victim.listen)
+        environment = self.environment() | {name: str(value) for name, value in settings.items()}
+        listening, telling = FORKS.Pipe(duplex=False)
+        number = next(self._started)
+        out, err = self.folder / f"{number}.out", self.folder / f"{number}.err"
+        given = ([*map(str, arguments)], environment, telling, str(out), str(err))
+        process = FORKS.Process(target=crash_child.run, args=given)
+        process.start()
+        telling.close()
+        victim = Victim(process, listening, watch, out, err)
+        asyncio.get_running_loop().add_reader(listening.fileno(), victim.listen)
         return victim
 
     async def until_end(self, *arguments: object, **settings: object) -> tuple[Done, list[str]]:
         """Run it to its end; with the names of the points that it passed."""
-        victim = await self.spawn(*arguments, **settings)
+        victim = self.spawn(*arguments, **settings)
         return await victim.ended(), [point.name for point in victim.points]
 
     def intents(self) -> int:
@@ -221,8 +235,8 @@ def judge(victims: Victims, *files: Path) -> Verdict:
 
 #: The terms of the scene. One request at a time, so that its points come in the same order each time.
 SCENE = (*TERMS, "--connections", "1", "--rate", "60000", "--grace", "0.3")
-#: How `crash_child` hurries there. Two rows in one transaction: a file has several chunks.
-HURRIED = {"SECOND_LOOK": 0.4, "CHUNK": 3}
+#: How `crash_child` hurries there. Three rows in one transaction: the file has several chunks.
+HURRIED = {"HURRY": 20, "CHUNK": 3}
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import LedgerError
@@ -27,10 +27,7 @@ from bulk_issue.ledger.schema import (
 from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
-from bulk_issue.states import Event, RowState, after
-
-#: How a row in doubt can end.
-_SETTLED = ("issued", "held", "rejected")
+from bulk_issue.states import OPEN, Event, RowState, after
 
 
 class LedgerDoubts(Face):
@@ -214,7 +211,7 @@ class LedgerDoubts(Face):
         found = tx.execute(
             _read_back(rows.c.attempt)
             .where(rows.c.queue == seq, ISSUED, rows.c.kind == str(kind), rows.c.doubted == 0)
-            .where(attempts.c.event == str(Event.ISSUED))
+            .where(_LAST.c.event == str(Event.ISSUED))
             .order_by(rows.c.number.desc())
             .limit(limit)
         )
@@ -227,7 +224,7 @@ class LedgerDoubts(Face):
         open_elsewhere = exists().where(claims.c.scope == jobs.c.scope, claims.c.key == rows.c.key, claims.c.open == 1)
         found = tx.execute(
             _read_back(1)
-            .where(rows.c.job == seq, DOUBTED, rows.c.state.in_(_SETTLED), rows.c.number > after_row, ~open_elsewhere)
+            .where(rows.c.job == seq, DOUBTED, rows.c.state.not_in(OPEN), rows.c.number > after_row, ~open_elsewhere)
             .order_by(rows.c.number)
             .limit(limit)
         ).all()
@@ -250,8 +247,11 @@ def _identifier(row: AnyRow) -> Identifier:
     return Identifier(IdentifierKind(row.kind), row.value, row.key)
 
 
-def _read_back(attempt: Any) -> Any:
-    """Rows with one of their attempts: when it was begun, and when it was answered."""
+_FIRST, _LAST = attempts.alias(), attempts.alias()
+
+
+def _read_back(first: Any) -> Any:
+    """Rows with two of their attempts: when `first` was begun, and when the last one was begun and answered."""
     return (
         select(
             rows.c.job,
@@ -263,24 +263,23 @@ def _read_back(attempt: Any) -> Any:
             jobs.c.id,
             jobs.c.series_id,
             jobs.c.scope,
-            attempts.c.begun_wall,
-            attempts.c.begun_boot,
-            attempts.c.begun_boot_id,
-            attempts.c.at_wall,
-            attempts.c.at_boot,
-            attempts.c.begun_boot_id.label("at_boot_id"),
+            _FIRST.c.begun_wall.label("sent_wall"),
+            _FIRST.c.begun_boot.label("sent_boot"),
+            _FIRST.c.begun_boot_id.label("sent_boot_id"),
+            func.coalesce(_LAST.c.at_wall, _LAST.c.begun_wall).label("ended_wall"),
+            func.coalesce(_LAST.c.at_boot, _LAST.c.begun_boot).label("ended_boot"),
+            _LAST.c.begun_boot_id.label("ended_boot_id"),
         )
         .join(jobs, jobs.c.seq == rows.c.job)
-        .join(
-            attempts,
-            and_(attempts.c.job == rows.c.job, attempts.c.row == rows.c.number, attempts.c.attempt == attempt),
-        )
+        .join(_FIRST, and_(_FIRST.c.job == rows.c.job, _FIRST.c.row == rows.c.number, _FIRST.c.attempt == first))
+        .join(_LAST, and_(_LAST.c.job == rows.c.job, _LAST.c.row == rows.c.number, _LAST.c.attempt == rows.c.attempt))
     )
 
 
 def _issued(row: AnyRow, known_codes: frozenset[str]) -> Issued:
-    sent = _moment(row, "begun")
+    sent, ended = _moment(row, "sent"), _moment(row, "ended")
     assert sent is not None
+    assert ended is not None
     return Issued(
         job=JobId(row.id),
         row=row.number,
@@ -288,6 +287,6 @@ def _issued(row: AnyRow, known_codes: frozenset[str]) -> Issued:
         identifier=_identifier(row),
         code=row.code or "",
         sent=sent,
-        answered=_moment(row, "at") or sent,
+        answered=ended,
         known_codes=known_codes,
     )

@@ -18,7 +18,7 @@ from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
-from bulk_issue.ledger.schema import IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
+from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
 from bulk_issue.ledger.work import in_doubt, tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
@@ -307,7 +307,15 @@ class LedgerJobs(Face):
 
 
 def recover(tx: Connection, queue: int, now: Moment) -> int:
-    """Rows that a dead holder left in flight are in doubt from now on; how many there were."""
+    """Rows that a dead holder left in flight are in doubt from now on; how many there were.
+
+    A row that was given up before a reboot was given up now at the latest: across a reboot only the wall clock tells
+    how long ago that was, and somebody may have set it. Its grace must neither be cut short nor last until a far day.
+    """
+    earlier_boot = rows.c.given_up_boot_id != now.boot_id
+    given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}
+    nothing_seen = {"empty_wall": None, "empty_boot": None, "empty_boot_id": None}
+    tx.execute(update(rows).where(rows.c.queue == queue, IN_DOUBT, earlier_boot).values(given_up | nothing_seen))
     left = tx.execute(
         select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(rows.c.queue == queue, IN_FLIGHT)
     ).all()
