@@ -80,8 +80,8 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
     inside: list[RecordedCoupon] = []
     elsewhere = False
     for coupon in ours:
-        if coupon.created is None:
-            return Unsure(because="a coupon of the series has no readable date")
+        if coupon.created is None or coupon.true_utc != facts.true_utc:
+            return Unsure(because="a coupon of the series has no date of the kind that was measured")
         created = coupon.created + 0.5
         if created < oldest:
             continue
@@ -121,6 +121,7 @@ def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
     return ReaderFacts(
         endpoint=reading.endpoint,
         kind=issued.identifier.kind,
+        true_utc=shown[0].true_utc,
         offset=_offset(issued, reading, shown),
         lag=max(reading.at.since(issued.answered), 0.0),
         issued_at=shown[0].issued_at,

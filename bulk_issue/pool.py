@@ -144,6 +144,8 @@ class Pool:
             await self.patience.insist(read_canary)
         room = self._room()
         if room == 0:
+            if not busy and not await self.patience.insist(lambda: self.work.pending(self.hold.job)):
+                return True  # whatever holds new intents back, there is none to write
             await self._stirred(self.health.ask_again_in(self.clock.now().boot))
             return False
         room = await self.limiter.acquire(room)

@@ -340,6 +340,8 @@ class ReaderFacts:
     kind: IdentifierKind
     #: Seconds that the record's clock is ahead of the server's `Date`; None while unmeasured.
     offset: float | None = None
+    #: Which of the record's date fields the offset belongs to (`RecordedCoupon.true_utc`).
+    true_utc: bool = False
     #: Seconds after the answer until the coupon was visible.
     lag: float = 0.0
     #: The store that our coupons are recorded for.

@@ -194,7 +194,7 @@ class Server:
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof() and reader.exception() is None:  # noqa: ASYNC110 - a reader tells nobody of its end
+    while not reader.at_eof() and reader.exception() is None:
         await asyncio.sleep(0.001)
 
 

@@ -26,6 +26,7 @@ from random import Random
 from typing import Any
 
 from bulk_issue import job as job_module
+from bulk_issue import pool as pool_module
 from bulk_issue.config import Pace, Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, JobHeld
@@ -417,18 +418,19 @@ def _in_words(ended: Ending | BulkIssueError | Killed) -> str:
 
 
 @contextmanager
-def _quiet_ticks() -> Iterator[None]:
-    """Progress is counted twice a second: nobody looks, and it is half of a history's work."""
-    tick, job_module.TICK = job_module.TICK, 60.0
+def _few_polls() -> Iterator[None]:
+    """Look less often at what an event will tell anyway: nobody watches, and it is half of a history's work."""
+    kept = job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN
+    job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = 60.0, 5.0, 5.0
     try:
         yield
     finally:
-        job_module.TICK = tick
+        job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = kept
 
 
 def history(seed: int) -> History:
     """Let a seed's history happen."""
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, _quiet_ticks():
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, _few_polls():
         past = History(seed, Path(folder))
         try:
             run(past.happen, end=LONGEST)

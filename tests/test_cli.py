@@ -19,7 +19,7 @@ from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
-from tests.console import Console, mobiles
+from tests.console import QUICK, Console, mobiles
 
 
 @pytest.fixture
@@ -213,6 +213,17 @@ def test_7_a_bug_ends_with_a_clear_word_and_a_private_log(tmp_path: Path) -> Non
     assert str(log) in done.stderr
     assert "TypeError" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_reader_that_has_gone_ends_neither_the_run_nor_the_exit_code(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(5))
+    process = await console.start("run", file, "--series", console.box.series_id, *QUICK)
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe._transport.close()  # type: ignore[attr-defined]
+
+    assert await process.wait() == 0
+    console.check_book(file)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------

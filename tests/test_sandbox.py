@@ -137,7 +137,7 @@ async def api() -> Any:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - the book tells nobody that it has changed
+    while not holds():
         await asyncio.sleep(0.005)
 
 

@@ -101,7 +101,7 @@ class Plan:
         limit = (RATE, PER) if self.strict else (60000, 60)
         return (
             *TERMS,
-            *("--grace", "1", "--rate", limit[0], "--per", limit[1]),
+            *("--grace", "2", "--rate", limit[0], "--per", limit[1]),
             *("--connections", self.connections, "--pace", self.pace),
         )
 

@@ -88,7 +88,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     config = opt.config(options, series, again, reading=reading) if series is not None else None
     checked = frame.in_loop(lambda _asked: app.check(file, reading, config))
     if options["as_json"]:
-        click.echo(json.dumps(asdict(checked), indent=2, default=str))
+        frame.say(json.dumps(asdict(checked), indent=2, default=str))
     else:
         _say(words.check_words(checked, options["rate"], options["per"]))
     return ExitCode.FAILURES if checked.survey.problems else ExitCode.DONE
@@ -131,7 +131,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
 
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
-        click.echo(f"{rows} rejected rows are pending again.", err=True)
+        frame.say(f"{rows} rejected rows are pending again.", err=True)
     return _resume(job, options)
 
 
@@ -150,7 +150,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
     async def settle(desk: Desk, found: Job) -> Report:
         if decisions is not None:
             landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
-            click.echo(
+            frame.say(
                 f"{landed} decisions recorded" + (f", {late} rows were settled already" if late else ""), err=True
             )
         return await desk.reconcile(found)
@@ -226,7 +226,7 @@ def cancel(job: str, ledger: Path) -> int:
             return found, await opened.jobs.cancel(found.spec.id)
 
     found, rows = frame.in_loop(lambda _asked: put_aside())
-    click.echo(f"Job {found.spec.id} is cancelled; {rows} rows were put aside.")
+    frame.say(f"Job {found.spec.id} is cancelled; {rows} rows were put aside.")
     return ExitCode.DONE
 
 
@@ -306,7 +306,7 @@ def _session(options: dict[str, Any], config: Any, work: Callable[[Desk], Awaita
         report = frame.in_loop(session)
     if options["as_json"]:
         facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
-        click.echo(json.dumps(facts))
+        frame.say(json.dumps(facts))
     else:
         _say(words.report_words(report, again))
     return report.ending.exit_code
@@ -327,7 +327,7 @@ def _confirm(options: dict[str, Any], rate: int, per: float) -> Callable[[Job, S
             return True
         if not options["quiet"]:
             _say(words.series_words(series), err=True)
-            click.echo(f"Job {job.spec.id}: {words.forecast(pending, rate, per)}", err=True)
+            frame.say(f"Job {job.spec.id}: {words.forecast(pending, rate, per)}", err=True)
         if pending <= options["confirm_above"] or options["yes"] or not sys.stdin.isatty():
             return True
         return frame.ask(f"Issue {words.count(pending, 'coupon')} now?")
@@ -340,9 +340,9 @@ def _finish_first(options: dict[str, Any]) -> Callable[[JobSummary], bool]:
         from bulk_issue.cli import words
 
         what = f"Job {earlier.job.spec.id}, of an earlier content of this file, isn't finished"
-        click.echo(f"{what}: {words.tally_words(earlier.tally)}.", err=True)
+        frame.say(f"{what}: {words.tally_words(earlier.tally)}.", err=True)
         if options["yes"] or options["as_json"] or not sys.stdin.isatty():
-            click.echo("It is finished first.", err=True)
+            frame.say("It is finished first.", err=True)
             return True
         return frame.ask("Finish it first?", default=True)
 
@@ -373,4 +373,4 @@ def _matching(jobs: Iterable[JobSummary], name: str) -> JobSummary:
 
 def _say(lines: Iterable[str], *, err: bool = False) -> None:
     for line in lines:
-        click.echo(line, err=err)
+        frame.say(line, err=err)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -21,6 +22,15 @@ from bulk_issue.errors import BulkIssueError
 T = TypeVar("T")
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line. A reader that has gone (`| head`) must end neither the run nor the exit code."""
+    try:
+        click.echo(text, err=err)
+    except OSError:
+        stream = sys.stderr if err else sys.stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def exit_code(commands: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code, whatever happens."""
     try:
@@ -28,23 +38,23 @@ def exit_code(commands: click.Command, arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.Abort:
-        click.echo("Nothing was started.", err=True)
+        say("Nothing was started.", err=True)
         return ExitCode.ASKED
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE
     except BulkIssueError as error:
-        click.echo(f"Error: {error.message}", err=True)
+        say(f"Error: {error.message}", err=True)
         if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+            say(f"  {error.hint}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
-        click.echo("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+        say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
         return ExitCode.ASKED
     except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
         where = _keep_details()
-        click.echo("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
-        click.echo(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
+        say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
+        say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
         return ExitCode.TROUBLE
     return int(done) if isinstance(done, int) else ExitCode.DONE
 
@@ -78,7 +88,7 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
             if asked.is_set():
                 task.cancel()
             asked.set()
-            click.echo(f"\n{farewell}", err=True)
+            say(f"\n{farewell}", err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)

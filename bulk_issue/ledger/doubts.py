@@ -190,6 +190,7 @@ class LedgerDoubts(Face):
                 endpoint=row.endpoint,
                 kind=IdentifierKind(row.kind),
                 offset=row.offset,
+                true_utc=bool(row.true_utc),
                 lag=row.lag,
                 issued_at=row.issued_at,
             )
@@ -198,7 +199,13 @@ class LedgerDoubts(Face):
 
     @transaction
     def prove(self, tx: Connection, job: JobId, facts: ReaderFacts, now: Moment) -> None:
-        seen = {"offset": facts.offset, "lag": facts.lag, "issued_at": facts.issued_at, "proven": now.wall}
+        seen = {
+            "offset": facts.offset,
+            "true_utc": int(facts.true_utc),
+            "lag": facts.lag,
+            "issued_at": facts.issued_at,
+            "proven": now.wall,
+        }
         tx.execute(
             upsert(readers)
             .values(job=self._db.number(tx, job), endpoint=facts.endpoint, kind=str(facts.kind), **seen)

@@ -199,6 +199,7 @@ readers = Table(
     Column("endpoint", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("offset", Float),
+    Column("true_utc", Integer, nullable=False),
     Column("lag", Float, nullable=False),
     Column("issued_at", Text),
     Column("proven", Float, nullable=False),

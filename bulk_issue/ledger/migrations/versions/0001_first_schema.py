@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("offset", sa.Float(), nullable=True),
+        sa.Column("true_utc", sa.Integer(), nullable=False),
         sa.Column("lag", sa.Float(), nullable=False),
         sa.Column("issued_at", sa.Text(), nullable=True),
         sa.Column("proven", sa.Float(), nullable=False),
