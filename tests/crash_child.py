@@ -204,7 +204,7 @@ def hurry() -> None:
     reconcile.NAP /= times
     job.POLL /= times
     pool.LEDGER_PAUSE /= times
-    pool.backoff = lambda *given: retry.backoff(*given) / times
+    vars(pool)["backoff"] = lambda *given: retry.backoff(*given) / times
     pool.LEDGER_PATIENCE = float(os.environ.get("PATIENCE", pool.LEDGER_PATIENCE))
     delimited.CHUNK = _setting("CHUNK") or delimited.CHUNK
 

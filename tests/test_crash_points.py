@@ -7,6 +7,7 @@ One small file in which everything happens once (see `victims.Scene`), real proc
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -103,7 +104,7 @@ async def test_torn_and_missing_files_are_written_again_by_the_same_command(scen
         results.unlink,
         lambda: summary.write_bytes(b""),
         summary.unlink,
-        lambda: [each.unlink() for each in (results, summary)],
+        lambda: deque(map(Path.unlink, (results, summary))),
     ):
         damage()
         done, _ = await scene.run()

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, fields
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from bulk_issue.sandbox.book import IssuedCoupon
 from bulk_issue.sandbox.faults import fault
@@ -137,7 +138,7 @@ class Victims(Console):
         asyncio.get_running_loop().add_reader(listening.fileno(), victim.listen)
         return victim
 
-    async def until_end(self, *arguments: object, **settings: object) -> tuple[Done, list[str]]:
+    async def until_end(self, *arguments: object, **settings: Any) -> tuple[Done, list[str]]:
         """Run it to its end; with the names of the points that it passed."""
         victim = self.spawn(*arguments, **settings)
         return await victim.ended(), [point.name for point in victim.points]
