@@ -46,6 +46,7 @@ simulate: $(STAMP) ## SEEDS histories on virtual time (1000): crashes, faults, s
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
 
 torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed
+	@$(PY) -m pytest -q tests/crash_points.py
 	@$(PY) -m tests.torture --kills $(KILLS)
 
 planted: $(STAMP) ## known mistakes, each caught by the test that must catch it

@@ -26,9 +26,11 @@ RESOLUTION = 2.0
 SLACK = 5.0
 #: The same while no offset was measured (the record had no readable date or the answer no `Date`).
 SLACK_UNMEASURED = 300.0
-#: An answer that took longer measures no offset: the coupon was created somewhere in it, and half of that may already
-#: use up what the slack leaves beside the resolution.
-MEASURABLE = 4.0
+#: An answer that took longer measures no offset: the coupon was created somewhere in it. Half of that, the resolution,
+#: and `PROMPT` together must stay within the slack, or a coupon of ours would look older than its request.
+MEASURABLE = 2.0
+#: A look-up that took longer tells no time: its `Date` was written somewhere in it.
+PROMPT = 2.0
 #: A larger offset is none: zones end at 14 hours, and a coupon that is older was given before (resend series).
 FARTHEST = 15 * 3600.0
 

@@ -186,13 +186,13 @@ class Run:
             if self.clock.now().boot >= deadline:
                 break
             await self.clock.sleep(POLL)
-        await insist(reconciler.reread)
+        await insist(lambda: reconciler.reread(lambda: self.asked.is_set() or self.clock.now().boot >= deadline))
         return False
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""
         job, doubts = self.job.spec.id, self.ledger.doubts
-        if await doubts.readers(job):
+        if await doubts.readers(job, self.config.account.name):
             return False
         return not any([await doubts.issued(job, kind, 1) for kind in IdentifierKind])
 

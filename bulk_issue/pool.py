@@ -104,6 +104,8 @@ class Pool:
     _to_record: asyncio.Event = field(default_factory=asyncio.Event)
     _stir: asyncio.Event = field(default_factory=asyncio.Event)
     _throttled_in_a_row: int = 0
+    #: Starts that the limiter has granted and no intent has used yet.
+    _granted: int = 0
     #: Boot second since which all that is pending waits for other jobs' rows; None while it doesn't.
     _waiting_since: float | None = None
 
@@ -139,7 +141,10 @@ class Pool:
             if busy:
                 await self._stirred()
             return not busy
-        if self.after_canary is not None and not busy and self.health.canaries >= max(self.health.limits.canary, 1):
+        if self.after_canary is not None and self.health.canaries >= max(self.health.limits.canary, 1):
+            if busy:  # the canary's own answer isn't recorded yet
+                await self._stirred()
+                return False
             read_canary, self.after_canary = self.after_canary, None
             await self.patience.insist(read_canary)
         room = self._room()
@@ -148,12 +153,13 @@ class Pool:
                 return True  # whatever holds new intents back, there is none to write
             await self._stirred(self.health.ask_again_in(self.clock.now().boot))
             return False
-        room = await self.limiter.acquire(room)
-        if self.stop is not None:
-            return False
-        begun = await self._begin(room)
+        if self._granted == 0:
+            self._granted = await self.limiter.acquire(room)
+            return False  # what was true before that wait may not be any more
+        begun = await self._begin(min(room, self._granted))
         self._watch_waiting(begun, busy)
         self.begun += len(begun.intents)
+        self._granted -= len(begun.intents)
         for intent in begun.intents:
             self._in_flight += 1
             tasks.create_task(self._issue(intent))

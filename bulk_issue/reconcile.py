@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bulk_issue.candidates import RESOLUTION, Finding, Found, Nothing, Unsure, judge, measure
+from bulk_issue.candidates import PROMPT, RESOLUTION, Finding, Found, Nothing, Unsure, judge, measure
 from bulk_issue.errors import LedgerUnavailable
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts, Issued, Limiter, ReaderFacts, Records, Work
@@ -30,6 +30,8 @@ LOOK_AGAIN, LOOK_AGAIN_LONGEST = 5.0, 60.0
 REFUSED_FOR = 300.0
 #: A coupon that was created so many seconds after a row's last request isn't taken for the row's any more.
 LATEST = 3600.0
+#: Tries of a look-up at the end, after which nobody looks again.
+LAST_TRIES = 3
 #: Seconds that the loop sleeps at most: another process may have left rows in doubt.
 NAP = 5.0
 
@@ -85,7 +87,7 @@ class Reconciler:
 
     async def load(self) -> None:
         """Take up what readers had proven in earlier runs of this job."""
-        for facts in await self.doubts.readers(self.job):
+        for facts in await self.doubts.readers(self.job, self.account):
             self._facts[facts.endpoint, facts.kind] = facts
 
     # --- proving a reader ---------------------------------------------------------------------------------------
@@ -111,10 +113,11 @@ class Reconciler:
             return False
         known = self._facts.get((facts.endpoint, facts.kind))
         if known is not None and facts.offset is None:
-            facts = replace(facts, offset=known.offset)  # a slow answer measures nothing, and takes nothing back
+            # a slow answer measures nothing, and takes nothing back
+            facts = replace(facts, offset=known.offset, true_utc=known.true_utc)
         self._facts[facts.endpoint, facts.kind] = facts
         self._seen.add((issued.job, issued.row))
-        await self.doubts.prove(self.job, facts, self.clock.now())
+        await self.doubts.prove(self.job, self.account, facts, self.clock.now())
         return True
 
     async def _prove(self, endpoint: str, kind: IdentifierKind) -> None:
@@ -226,34 +229,36 @@ class Reconciler:
 
     async def _read(self, identifier: Identifier) -> Reading | Unreadable:
         await self.limiter.acquire(1)
+        began = self.clock.now()
         reading = await self.records.coupons(identifier)
-        if isinstance(reading, Unreadable):
-            if reading.problem is ReadProblem.REFUSED:
-                self._refused_until = self.clock.now().boot + REFUSED_FOR
-                if not self._told:
-                    self._told = True
-                    self.on_message(
-                        "This account may not read coupons back: rows in doubt can only be settled by a person. "
-                        f"({reading.reason})"
-                    )
-            elif reading.problem is ReadProblem.THROTTLED:
-                seconds = reading.retry_after if reading.retry_after is not None else backoff(3, self.draw())
-                self.rest(seconds)
-                await self.work.pause(self.account, seconds, self.clock.now())
+        if isinstance(reading, Reading):
+            return reading if reading.at.since(began) <= PROMPT else replace(reading, server_time=None)
+        if reading.problem is ReadProblem.REFUSED:
+            self._refused_until = self.clock.now().boot + REFUSED_FOR
+            if not self._told:
+                self._told = True
+                self.on_message(
+                    "This account may not read coupons back: rows in doubt can only be settled by a person. "
+                    f"({reading.reason})"
+                )
+        elif reading.problem is ReadProblem.THROTTLED:
+            seconds = reading.retry_after if reading.retry_after is not None else backoff(3, self.draw())
+            self.rest(seconds)
+            await self.work.pause(self.account, seconds, self.clock.now())
         return reading
 
     # --- the last read ------------------------------------------------------------------------------------------
 
-    async def reread(self) -> None:
+    async def reread(self, enough: Callable[[], bool]) -> None:
         """Read every settled row that was ever in doubt once more, and record a coupon beside its own as excess."""
         row = 0
         while found := await self.doubts.doubted(self.job, row, 100):
             for issued in found:
+                if self.blind or enough():
+                    return
                 row = issued.row
-                while self._resting:
-                    await self.clock.sleep(NAP)
-                reading = await self._read(issued.identifier)
-                if isinstance(reading, Unreadable):
+                reading = await self._read_at_last(issued.identifier)
+                if reading is None:
                     continue
                 facts = self._facts.get((reading.endpoint, issued.identifier.kind))
                 if not self._second_coupons(issued, reading, facts):
@@ -263,6 +268,18 @@ class Reconciler:
                     for code in self._second_coupons(now, reading, facts) if now.row == row else ():
                         because = "a second coupon appeared in Capillary's record"
                         await self.doubts.excess(self.job, row, code, because, self.clock.now())
+
+    async def _read_at_last(self, identifier: Identifier) -> Reading | None:
+        """A look-up that tells the time too; None if a few tries bring none."""
+        for _ in range(LAST_TRIES):
+            while self._resting:
+                await self.clock.sleep(NAP)
+            reading = await self._read(identifier)
+            if isinstance(reading, Reading) and reading.server_time is not None:
+                return reading
+            if self.blind:
+                return None
+        return None
 
     def _second_coupons(self, issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
         """Codes that the record shows for the row beside its own, and that its requests may have brought after all."""
@@ -276,6 +293,7 @@ class Reconciler:
             for coupon in reading.coupons
             if coupon.series_id == issued.series_id
             and coupon.created is not None
+            and coupon.true_utc == facts.true_utc
             and first <= coupon.created <= last
             and (None in (coupon.issued_at, facts.issued_at) or coupon.issued_at == facts.issued_at)
             and coupon.code.casefold() not in issued.known_codes | {issued.code.casefold()}

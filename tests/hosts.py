@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Dialect, create_engine
 
+from bulk_issue import job as job_module
+from bulk_issue import pool as pool_module
 from bulk_issue.config import Account, Config
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
@@ -36,6 +38,17 @@ ACCOUNT = Account(base_url="http://127.0.0.1:1", user="till01", password="secret
 def memory_folder() -> str | None:
     """A folder whose fsync costs nothing, if there is one: no power fails in virtual time."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@contextmanager
+def few_polls() -> Iterator[None]:
+    """Look less often at what an event will tell anyway: nobody watches, and it is half of a history's work."""
+    kept = job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN
+    job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = 60.0, 5.0, 5.0
+    try:
+        yield
+    finally:
+        job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = kept
 
 
 @cache
@@ -116,6 +129,12 @@ class Host:
         server.on_departure = self.look_at_intent
         server.on_event = self.note
 
+    @classmethod
+    def with_server(cls, folder: Path, **ways: Any) -> Host:
+        """A machine of its own with a server of these ways."""
+        clock = VirtualClock()
+        return cls(folder, ModelServer(clock=clock, **ways), clock)
+
     def note(self, text: str) -> None:
         self.log.append(f"{asyncio.get_running_loop().time():10.3f}  {text}")
 
@@ -124,6 +143,21 @@ class Host:
         if self._eye is None:
             self._eye = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
         return self._eye.execute(query, values).fetchall()
+
+    def states(self, job: str = "job-a") -> list[str]:
+        """How the job's rows stand, in their order."""
+        query = "SELECT rows.state FROM rows JOIN jobs ON jobs.seq = rows.job WHERE jobs.id = ? ORDER BY number"
+        return [state for (state,) in self.ask(query, job)]
+
+    def resent_unsettled(self) -> list[tuple[Any, ...]]:
+        """Attempts that were followed by another, though neither their answer nor the record allowed it."""
+        return self.ask(
+            "SELECT one.job, one.row, one.attempt, one.event FROM attempts AS one JOIN attempts AS next"
+            " ON next.job = one.job AND next.row = one.row AND next.attempt = one.attempt + 1"
+            " WHERE one.event IS NOT 'not_processed' AND NOT EXISTS (SELECT 1 FROM lookups"
+            " WHERE lookups.job = one.job AND lookups.row = one.row AND lookups.attempt = one.attempt"
+            " AND finding = 'not in Capillary''s record')"
+        )
 
     def close(self) -> None:
         if self._eye is not None:

@@ -2,7 +2,7 @@
 
 *Within* what promise 2 rests on: exactly one coupon for each customer and `--again` name, its code in the ledger, and
 no row left in doubt but where the tool can't know: reading is refused, no reply of the job has given a coupon to prove
-the reader with, the customer isn't known to the record, or another channel's coupon can't be told from ours (after a
+the reader (or, quickly enough, to measure its clock) with, the customer isn't known to the record, or another channel's coupon can't be told from ours (after a
 reboot, ours neither: only the wall clock tells its age, and that may have been set).
 
 *Outside* (a request delivered twice, or taking effect after the grace) a customer may have more. The tool looks again
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from bulk_issue.candidates import MEASURABLE
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
 from bulk_issue.job import Ending
@@ -46,6 +47,8 @@ class _Oracle:
         self._nothing_lost()
         self._exit_codes()
         self._limit()
+        if resent := self.host.resent_unsettled():
+            self.say(f"sent again without a settled record: {resent}")
         for pair in self.book.together:
             self.say(f"two requests for one customer were under way together: {pair}")
         if self.plan.within:
@@ -156,16 +159,15 @@ class _Oracle:
             if state != "in_doubt" or self.plan.blind or key in self.plan.unknown:
                 continue
             customer = self.server.customer(key)
-            provable = self.host.ask(_PROVABLE, job, kind)
-            if not provable or customer in self.history.ambiguous or self._across_a_reboot(customer):
+            proofs = self.host.ask(_PROOFS, job, kind)
+            has_one = any(entry.series == SERIES for entry in self.book.of(customer))
+            if not proofs or customer in self.history.ambiguous or (has_one and self.plan.reboots):
+                continue
+            if has_one and min(took for (took,) in proofs) > MEASURABLE:
                 continue
             if self.plan.repeat is Repeat.SAME and (self.plan.older or self.history.ambiguous):
                 continue  # the reader may be measured with a coupon that is older than the reply that gave it
             self.say(f"{job}/{number} ({again!r}) is left in doubt: {self.book.of(customer)}, {self._facts(job)}")
-
-    def _across_a_reboot(self, customer: int) -> bool:
-        """Whether the customer has a coupon whose age only the wall clock tells, which may have been set."""
-        return self.plan.reboots and any(entry.series == SERIES for entry in self.book.of(customer))
 
     def _facts(self, job: str) -> list[Any]:
         query = "SELECT readers.* FROM readers JOIN jobs ON jobs.seq = readers.job WHERE jobs.id = ?"
@@ -206,7 +208,8 @@ _FIRSTS = (
     " WHERE jobs.id = ? AND rows.state = 'duplicate'"
 )
 _EXCESS = "SELECT jobs.id, excess.row, lower(excess.code) FROM excess JOIN jobs ON jobs.seq = excess.job"
-_PROVABLE = (
-    "SELECT 1 FROM rows JOIN jobs ON jobs.seq = rows.job"
+_PROOFS = (
+    "SELECT at_boot - begun_boot FROM rows JOIN jobs ON jobs.seq = rows.job"
+    " JOIN attempts ON attempts.job = rows.job AND attempts.row = number AND attempts.attempt = rows.attempt"
     " WHERE jobs.id = ? AND rows.kind = ? AND rows.state = 'issued' AND rows.doubted = 0"
 )

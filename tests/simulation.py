@@ -16,17 +16,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from bulk_issue import job as job_module
-from bulk_issue import pool as pool_module
 from bulk_issue.config import Pace, Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, JobHeld
@@ -35,7 +32,7 @@ from bulk_issue.job import Ending
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobSpec, ReadProblem, Row
 from bulk_issue.testing import Canned, Dice, Fate, Look, ModelServer, Repeat, VirtualClock, mobile, refusal, run
 from bulk_issue.testing import fates as f
-from tests.hosts import SERIES, Host, Killed, Process, memory_folder, rows_of, spec
+from tests.hosts import SERIES, Host, Killed, Process, few_polls, memory_folder, rows_of, spec
 from tests.oracle import judge
 
 #: Virtual seconds after which a history is stuck.
@@ -189,11 +186,15 @@ def _faults(plan: Plan) -> list[Any]:
     latest = after_giving_up if careful else plan.timeout + after_giving_up
 
     def late(random: Random) -> Fate:
-        return f.processed_after(random.uniform(plan.timeout * 0.8, latest))
+        """Processed, or even on its way, until after it was given up."""
+        held_up = random.choice((0.0, 0.0, random.uniform(0.0, 5.0)))
+        made = random.choice((f.processed_after, f.arriving_after))
+        return made(random.uniform(plan.timeout * 0.8, latest - 0.03), held_up=held_up)
 
     def broken_and_late(random: Random) -> Fate:
         breaks = random.uniform(0.01, plan.timeout)
-        return f.processed_after(random.uniform(breaks, after_giving_up + breaks * (not careful)), breaks=breaks)
+        made = random.choice((f.processed_after, f.arriving_after))
+        return made(random.uniform(breaks, after_giving_up - 0.03 + breaks * (not careful)), breaks=breaks)
 
     def held_up(random: Random) -> Fate:
         return Fate(held_up=random.uniform(0.0, 8.0))
@@ -417,20 +418,9 @@ def _in_words(ended: Ending | BulkIssueError | Killed) -> str:
     return f"{type(ended).__name__} {ended}"
 
 
-@contextmanager
-def _few_polls() -> Iterator[None]:
-    """Look less often at what an event will tell anyway: nobody watches, and it is half of a history's work."""
-    kept = job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN
-    job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = 60.0, 5.0, 5.0
-    try:
-        yield
-    finally:
-        job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = kept
-
-
 def history(seed: int) -> History:
     """Let a seed's history happen."""
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, _few_polls():
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, few_polls():
         past = History(seed, Path(folder))
         try:
             run(past.happen, end=LONGEST)

@@ -518,7 +518,7 @@ worlds = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(data=st.data(), world=worlds, took=st.floats(0.0, 4.0))
+@given(data=st.data(), world=worlds, took=st.floats(0.0, 2.0))
 def test_the_offset_is_wrong_by_half_the_answers_time_and_the_resolution_at_most(
     data: st.DataObject, world: Capillary, took: float
 ) -> None:

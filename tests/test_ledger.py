@@ -629,10 +629,10 @@ async def test_a_persons_decision_settles_a_row_in_doubt_only(desk: Desk) -> Non
 async def test_a_reader_stays_proven(desk: Desk) -> None:
     await desk.register([row(1)])
     facts = ReaderFacts(endpoint="v2", kind=IdentifierKind.MOBILE, offset=-1.5, lag=2.0, issued_at="store01")
-    await desk.ledger.doubts.prove(JOB, facts, desk.clock.now())
-    await desk.ledger.doubts.prove(JOB, facts, desk.clock.now())
+    await desk.ledger.doubts.prove(JOB, BUDGET.account, facts, desk.clock.now())
+    await desk.ledger.doubts.prove(JOB, BUDGET.account, facts, desk.clock.now())
 
-    assert await desk.ledger.doubts.readers(JOB) == [facts]
+    assert await desk.ledger.doubts.readers(JOB, BUDGET.account) == [facts]
 
 
 async def test_issued_rows_can_be_read_back(desk: Desk) -> None:
@@ -747,6 +747,26 @@ async def test_cancel_puts_pending_rows_aside_and_leaves_doubt(desk: Desk) -> No
 
     assert await desk.ledger.jobs.cancel(JOB) == 1
     assert await desk.states() == [S.IN_DOUBT, S.CANCELLED]
+
+
+async def test_what_comes_back_from_doubt_after_a_cancel_is_put_aside(desk: Desk) -> None:
+    await desk.register([row(1), row(2)])
+    first, second = (await desk.begin(await desk.hold(), 2)).intents
+    await desk.doubt(first)
+    await desk.ledger.jobs.cancel(JOB)
+    (doubt,) = await desk.doubts()
+    await desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, desk.clock.now())
+    await desk.finish(desk.settlement(second, Event.NOT_PROCESSED))
+
+    assert await desk.states() == [S.CANCELLED, S.CANCELLED]
+
+
+async def test_a_half_registered_job_is_never_run(desk: Desk) -> None:
+    jobs = desk.ledger.jobs
+    await jobs._add(await jobs._begin_registering(spec(), desk.clock.now()), [row(1)])
+
+    with pytest.raises(ConfigError, match="never registered completely"):
+        await desk.hold()
 
 
 async def test_a_failures_file_retries_its_parents_rows_in_place(desk: Desk) -> None:

@@ -68,6 +68,8 @@ class Plan:
         for number in range(dice.choice((1, 2, 2, 3))):
             count = dice.randint(20, 60)
             numbers = mobiles(count, start=number * dice.randint(10, 40))
+            # each job is given some coupons itself: without one it has nothing to prove its reader of the record with
+            numbers += mobiles(10, start=1000 + 100 * number)
             # a customer may stand in a file twice, and one in ten files has one who was served before
             numbers += dice.sample(numbers, 2)
             if dice.random() < 0.1:

@@ -194,6 +194,7 @@ def judge(victims: Victims, *files: Path) -> Verdict:
     verdict.without_intent = max(0, box.book.requests() - victims.intents())
     told: Counter[int] = Counter()
     customers: set[int] = set()
+    doubtful: set[int] = set()
     for file in files:
         with file.open(encoding="utf-8", newline="") as opened:
             records = list(csv.DictReader(opened))
@@ -219,11 +220,12 @@ def judge(victims: Victims, *files: Path) -> Verdict:
                     pass
                 case "in_doubt":
                     verdict.in_doubt += 1
+                    doubtful.add(customer.id)
                 case _:
                     verdict.lost += 1
     # every customer stands in one row as served, and has one coupon of ours unless one was there before
-    verdict.lost += sum(not told[customer] for customer in customers)
-    verdict.lost += sum(not issued[customer] for customer in customers - served_before)
+    verdict.lost += sum(not told[customer] for customer in customers - doubtful)
+    verdict.lost += sum(not issued[customer] for customer in customers - doubtful - served_before)
     verdict.wrong_codes += sum(max(0, count - 1) for count in told.values())
     if box.settings.rate:
         verdict.over_the_limit = len(box.book.violations) + max(
@@ -236,7 +238,7 @@ def judge(victims: Victims, *files: Path) -> Verdict:
 
 #: The terms of the scene. One request at a time, so that its points come in the same order each time.
 #: The record knows whole seconds: with a shorter grace a coupon may seem to have come after it.
-SCENE = (*TERMS, "--connections", "1", "--rate", "60000", "--grace", "2")
+SCENE = (*TERMS, "--timeout", "10", "--connections", "1", "--rate", "60000", "--grace", "2")
 #: How `crash_child` hurries there. Three rows in one transaction: the file has several chunks.
 HURRIED = {"HURRY": 20, "CHUNK": 3}
 

@@ -79,19 +79,31 @@ class Desk:
             places = rows.columns(source.header, self.config.reading.map, self.config.reading.identify_by)
             series = await self.series()
             spec = self.spec(source, path, await self.org(series))
+            out = self._out(spec)
+            claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
             if job is None or job.state is JobState.REGISTERING:
                 await self._finish_earlier(spec, finish_first)
             elif dict(job.spec.reading) != dict(spec.reading):
                 await self._register_anew(job.spec, spec)
-            out = self._out(spec)
-            claim_folder(out, spec.id)
             chunks = judged(source, places, self.config.reading)
             job = await self.ledger.jobs.register(spec, chunks, lambda: source.blank, self.clock.now())
-        return await self._issue(job, series, confirm)
+        return await self._issue(job, series, confirm, out)
 
     async def resume(self, job: Job, confirm: Confirm) -> Report:
         """Go on with a registered job, without its file."""
+        series = await self._same_org(job)
+        out = self._out(job.spec)
+        claim_folder(out, job.spec.id)
+        return await self._issue(job, series, confirm, out)
+
+    async def reconcile(self, job: Job) -> Report:
+        """Settle rows in doubt now; issue nothing."""
+        series = await self._same_org(job)
+        return await self._report(await self._run(job, series).reconcile(), self._out(job.spec))
+
+    async def _same_org(self, job: Job) -> Series | None:
+        """The series' facts, these credentials being the job's org's: another org's record must settle nothing."""
         series = await self.series()
         org = await self.org(series)
         if org != job.spec.org:
@@ -99,12 +111,7 @@ class Desk:
                 f"job {job.spec.id} belongs to org {job.spec.org}, these credentials to {org}",
                 hint="Use the credentials of the job's org.",
             )
-        claim_folder(self._out(job.spec), job.spec.id)
-        return await self._issue(job, series, confirm)
-
-    async def reconcile(self, job: Job) -> Report:
-        """Settle rows in doubt now; issue nothing."""
-        return await self._report(await self._run(job, await self.series()).reconcile())
+        return series
 
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
@@ -124,11 +131,11 @@ class Desk:
         ]
         return sum(landed), len(landed) - sum(landed)
 
-    async def _issue(self, job: Job, series: Series | None, confirm: Confirm) -> Report:
+    async def _issue(self, job: Job, series: Series | None, confirm: Confirm, out: Path) -> Report:
         pending = await self.ledger.work.pending(job.spec.id)
         if pending and not confirm(job, series, pending):
             raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
-        return await self._report(await self._run(job, series).issue())
+        return await self._report(await self._run(job, series).issue(), out)
 
     def _run(self, job: Job, series: Series | None) -> Run:
         config = self.config
@@ -158,14 +165,17 @@ class Desk:
                 spec.again,
             )
             unfinished = any(earlier.tally.get(state, 0) for state in (RowState.PENDING, RowState.IN_FLIGHT))
-            if not same or not unfinished or theirs.id == spec.id or earlier.job.state is JobState.CANCELLED:
+            idle = earlier.job.state in (JobState.CANCELLED, JobState.REGISTERING)
+            if not same or not unfinished or theirs.id == spec.id or idle:
                 continue
             if not finish_first(earlier):
                 raise ConfigError(
                     f"job {theirs.id}, of an earlier content of this file, isn't finished",
                     hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
                 )
-            report = await self._issue(earlier.job, await self.series(), lambda *_: True)
+            out = default_out(theirs)
+            claim_folder(out, theirs.id)
+            report = await self._issue(earlier.job, await self.series(), lambda *_: True, out)
             if report.ending.exit_code in (ExitCode.STOPPED, ExitCode.ASKED):
                 raise JobHalted(
                     f"job {theirs.id}, of an earlier content of this file, stopped again: "
@@ -260,9 +270,9 @@ class Desk:
     def _out(self, spec: JobSpec) -> Path:
         return self.files.out or default_out(spec)
 
-    async def _report(self, ending: Ending) -> Report:
+    async def _report(self, ending: Ending, out: Path) -> Report:
         """Write the files, also those of the jobs whose rows a failures file retried, where they still stand."""
-        report = await write(self.ledger, ending, self._out(ending.job.spec), self.files, self.config)
+        report = await write(self.ledger, ending, out, self.files, self.config)
         for name in self.ledger.views.parents(ending.job.spec.id):
             parent = await self.ledger.jobs.find(name)
             if parent is not None and (default_out(parent.spec) / "summary.json").exists():

@@ -155,7 +155,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
             )
         return await desk.reconcile(found)
 
-    return _on_job(job, options, settle, ["bulk-issue", "reconcile", job])
+    return _on_job(job, options, settle, ["bulk-issue", "resume", job])
 
 
 reconcile = _job_command("reconcile", required=True)(_reconcile)

@@ -142,7 +142,7 @@ class LedgerDoubts(Face):
 
     def _row(self, tx: Connection, seq: int, number: int) -> AnyRow:
         found = tx.execute(
-            select(rows, jobs.c.scope, jobs.c.series_id)
+            select(rows, jobs.c.scope, jobs.c.series_id, jobs.c.cancelled)
             .join(jobs, jobs.c.seq == rows.c.job)
             .where(rows.c.job == seq, rows.c.number == number)
         ).first()
@@ -154,6 +154,8 @@ class LedgerDoubts(Face):
     ) -> None:
         """Settle a row in doubt."""
         to = after(RowState(row.state), event)
+        if to is RowState.PENDING and row.cancelled:
+            to = after(to, Event.CANCEL)
         values: dict[str, Any] = {"state": str(to), "if_absent": None}
         for name in ("sent", "given_up", "empty"):
             values |= {f"{name}_wall": None, f"{name}_boot": None, f"{name}_boot_id": None}
@@ -183,8 +185,9 @@ class LedgerDoubts(Face):
     # --- readers ------------------------------------------------------------------------------------------------
 
     @transaction
-    def readers(self, tx: Connection, job: JobId) -> Sequence[ReaderFacts]:
-        found = tx.execute(select(readers).where(readers.c.job == self._db.number(tx, job)))
+    def readers(self, tx: Connection, job: JobId, account: str) -> Sequence[ReaderFacts]:
+        seq = self._db.number(tx, job)
+        found = tx.execute(select(readers).where(readers.c.job == seq, readers.c.account == account))
         return [
             ReaderFacts(
                 endpoint=row.endpoint,
@@ -198,7 +201,13 @@ class LedgerDoubts(Face):
         ]
 
     @transaction
-    def prove(self, tx: Connection, job: JobId, facts: ReaderFacts, now: Moment) -> None:
+    def prove(self, tx: Connection, job: JobId, account: str, facts: ReaderFacts, now: Moment) -> None:
+        name = {
+            "job": self._db.number(tx, job),
+            "account": account,
+            "endpoint": facts.endpoint,
+            "kind": str(facts.kind),
+        }
         seen = {
             "offset": facts.offset,
             "true_utc": int(facts.true_utc),
@@ -208,8 +217,10 @@ class LedgerDoubts(Face):
         }
         tx.execute(
             upsert(readers)
-            .values(job=self._db.number(tx, job), endpoint=facts.endpoint, kind=str(facts.kind), **seen)
-            .on_conflict_do_update(index_elements=["job", "endpoint", "kind"], set_=seen)
+            .values(
+                job=self._db.number(tx, job), account=account, endpoint=facts.endpoint, kind=str(facts.kind), **seen
+            )
+            .on_conflict_do_update(index_elements=["job", "account", "endpoint", "kind"], set_=seen)
         )
 
     @transaction

@@ -109,6 +109,7 @@ class LedgerJobs(Face):
                     state=str(JobState.REGISTERING),
                     rows=0,
                     blank=0,
+                    cancelled=0,
                     created=now.wall,
                     because="",
                 )
@@ -192,7 +193,8 @@ class LedgerJobs(Face):
     def unregister(self, tx: Connection, job: JobId) -> bool:
         seq = self._db.number(tx, job)
         ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
-        related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, rows.c.of_job.is_not(None)).limit(1))
+        kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
+        related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, kin).limit(1))
         if ever_sent or related is not None or self._locks.held_by_others(job):
             return False
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.REGISTERING)))
@@ -224,6 +226,10 @@ class LedgerJobs(Face):
     @transaction
     def _hold(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
         seq = self._db.number(tx, job)
+        if tx.scalar(select(jobs.c.state).where(jobs.c.seq == seq)) == str(JobState.REGISTERING):
+            raise ConfigError(
+                f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
+            )
         self._agree(tx, job, budget, now)
         token = secrets.token_hex(8)
         recovered = recover(tx, seq, now)
@@ -294,6 +300,7 @@ class LedgerJobs(Face):
             chosen = and_(chosen, rows.c.error_code.in_(codes))
         moved = str(after(RowState.REJECTED, Event.RETRY))
         done = tx.execute(update(rows).where(chosen).values(state=moved, queue=seq, spent=0, due=0.0))
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(cancelled=0))
         return done.rowcount
 
     @transaction
@@ -302,7 +309,7 @@ class LedgerJobs(Face):
         chosen = and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(Event.CANCEL)))
         moved = str(after(RowState.PENDING, Event.CANCEL))
         done = tx.execute(update(rows).where(chosen).values(state=moved))
-        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED)))
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED), cancelled=1))
         return done.rowcount
 
 

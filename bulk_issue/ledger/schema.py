@@ -44,6 +44,8 @@ jobs = Table(
     Column("started", Float),
     Column("ended", Float),
     Column("because", Text, nullable=False),
+    # 1 once a person cancelled it: rows that come back from doubt are put aside too
+    Column("cancelled", Integer, nullable=False),
     # the run that may begin rows of this job now
     Column("holder", Text),
 )
@@ -196,6 +198,7 @@ readers = Table(
     "readers",
     metadata,
     Column("job", Integer, nullable=False),
+    Column("account", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("offset", Float),
@@ -203,7 +206,7 @@ readers = Table(
     Column("lag", Float, nullable=False),
     Column("issued_at", Text),
     Column("proven", Float, nullable=False),
-    PrimaryKeyConstraint("job", "endpoint", "kind"),
+    PrimaryKeyConstraint("job", "account", "endpoint", "kind"),
 )
 
 accounts = Table(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import JobHeld
@@ -242,6 +242,7 @@ class LedgerWork(Face):
                 rows.c.sent_wall,
                 jobs.c.scope,
                 jobs.c.again,
+                jobs.c.cancelled,
             )
             .join(jobs, jobs.c.seq == rows.c.job)
             .where(rows.c.job == job, rows.c.number.in_(numbers))
@@ -262,6 +263,8 @@ class LedgerWork(Face):
             record_excess(tx, row.job, row.number, coupon.code, "an answer came when the row had moved on", settlement)
             return Landed.EXCESS
         to = after(state, settlement.event)
+        if to is RowState.PENDING and row.cancelled:
+            to = after(to, Event.CANCEL)
         outcome, at = settlement.outcome, settlement.at
         values: dict[str, Any] = {
             "state": str(to),
@@ -335,12 +338,27 @@ class LedgerWork(Face):
             .where(rows.c.job == seq, rows.c.state == "duplicate")
             .group_by(first.c.state)
         )
-        return {RowState(state): count for state, count in counted}
+        counts = Counter({RowState(state): count for state, count in counted})
+        real = rows.alias()
+        through = tx.execute(
+            select(first.c.state, func.count())
+            .select_from(rows)
+            .join(real, and_(real.c.job == rows.c.of_job, real.c.number == rows.c.of_row))
+            .join(first, and_(first.c.job == real.c.of_job, first.c.number == real.c.of_row))
+            .where(rows.c.job == seq, rows.c.state == "linked", real.c.state == "duplicate")
+            .group_by(first.c.state)
+        )
+        for state, count in through:
+            counts[RowState(state)] += count
+        return dict(counts)
 
     @transaction
     def excess(self, tx: Connection, job: JobId) -> int:
         seq = self._db.number(tx, job)
-        return tx.scalar(select(func.count()).select_from(excess).where(excess.c.job == seq)) or 0
+        its = and_(rows.c.of_job == excess.c.job, rows.c.of_row == excess.c.row)
+        linked = exists().where(rows.c.job == seq, rows.c.state == "linked", its)
+        mine = or_(excess.c.job == seq, linked)
+        return tx.scalar(select(func.count()).select_from(excess).where(mine)) or 0
 
 
 # --- shared with the other faces --------------------------------------------------------------------------------

@@ -12,7 +12,18 @@
 from __future__ import annotations
 
 from bulk_issue.testing.book import Arrival, Book, Entry, Request
-from bulk_issue.testing.fates import ByCustomer, Canned, Dice, Fate, Look, Script, busy_for, processed_after, refusal
+from bulk_issue.testing.fates import (
+    ByCustomer,
+    Canned,
+    Dice,
+    Fate,
+    Look,
+    Script,
+    arriving_after,
+    busy_for,
+    processed_after,
+    refusal,
+)
 from bulk_issue.testing.loop import StuckError, VirtualClock, VirtualLoop, on_virtual_time, run
 from bulk_issue.testing.server import EPOCH, ModelServer, Repeat, mobile
 
@@ -33,6 +44,7 @@ __all__ = [
     "StuckError",
     "VirtualClock",
     "VirtualLoop",
+    "arriving_after",
     "busy_for",
     "mobile",
     "on_virtual_time",

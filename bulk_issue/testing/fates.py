@@ -84,7 +84,12 @@ def busy_for(seconds: float) -> Fate:
 
 def processed_after(seconds: float, **others: Any) -> Fate:
     """Processed so long after it left, and answered if anybody still waits."""
-    return replace(Fate(work=max(seconds - 0.02, 0.0)), **others)
+    return replace(Fate(there=0.0, work=seconds), **others)
+
+
+def arriving_after(seconds: float, **others: Any) -> Fate:
+    """On its way for so long, and then processed."""
+    return replace(Fate(there=seconds), **others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,7 @@ def upgrade() -> None:
         sa.Column("started", sa.Float(), nullable=True),
         sa.Column("ended", sa.Float(), nullable=True),
         sa.Column("because", sa.Text(), nullable=False),
+        sa.Column("cancelled", sa.Integer(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
@@ -132,6 +133,7 @@ def upgrade() -> None:
     op.create_table(
         "readers",
         sa.Column("job", sa.Integer(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
         sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("offset", sa.Float(), nullable=True),
@@ -139,7 +141,7 @@ def upgrade() -> None:
         sa.Column("lag", sa.Float(), nullable=False),
         sa.Column("issued_at", sa.Text(), nullable=True),
         sa.Column("proven", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("job", "endpoint", "kind"),
+        sa.PrimaryKeyConstraint("job", "account", "endpoint", "kind"),
     )
     op.create_table(
         "rows",
