@@ -1,0 +1,472 @@
+"""`make planted`: known mistakes, each made on purpose in a copy of the repository, and caught by its test.
+
+A test that can't go red proves nothing. Each mistake here breaks one of the promises of docs/design.md §3 by a small
+change; the test that is named with it must fail, and fail as a test does: a copy that can't be imported catches
+nothing. Before that all these tests pass on a copy as it is.
+
+The rule: the working tree is never touched, and every mistake has a copy of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Copies that are tested at once.
+AT_ONCE = 2
+#: Seconds after which pytest counts as something that never ends.
+LONGEST = 300.0
+#: What no copy needs: versions, caches, virtual environments, results.
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*-results", "build", "dist")
+#: What a test ends with where code can't even run: that shows nothing of a promise.
+BROKEN = re.compile(r"^E +(Name|Type|Attribute|Import|ModuleNotFound|Syntax|UnboundLocal)Error\b", re.MULTILINE)
+#: Runs pytest, but only where the package is the copy's own.
+RUN = """\
+import sys
+from pathlib import Path
+import bulk_issue, pytest
+if Path(bulk_issue.__file__).resolve().parents[1] != Path.cwd().resolve():
+    sys.exit(f"{bulk_issue.__file__} is not the copy's")
+sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A change that breaks a promise, and the test that must see it."""
+
+    name: str
+    #: Its number in docs/design.md §3.
+    promise: int
+    #: Below `bulk_issue/`; `old` stands in it exactly once.
+    file: str
+    old: str
+    new: str
+    #: Below `tests/`.
+    test: str
+
+
+STORY = "test_promises.py::test_"
+
+MISTAKES = (
+    # --- 1: intent first ----------------------------------------------------------------------------------------
+    Mistake(
+        name="a request leaves before its intent is committed",
+        promise=1,
+        file="ledger/database.py",
+        old="            with self._connection.begin():\n                return work(self._connection)\n",
+        new=(
+            "            self._connection.commit()\n"
+            "            self._connection.begin()\n"
+            "            return work(self._connection)\n"
+        ),
+        test="test_ledger.py::test_an_intent_is_on_disk_before_begin_returns",
+    ),
+    Mistake(
+        name="a row that lost its claim is sent all the same",
+        promise=1,
+        file="ledger/work.py",
+        old="            won += winners\n",
+        new="            won += pending\n",
+        test=STORY + "no_request_leaves_without_its_intent_on_disk",
+    ),
+    Mistake(
+        name="a commit is left to the system's cache",
+        promise=1,
+        file="ledger/database.py",
+        old='"PRAGMA synchronous = FULL"',
+        new='"PRAGMA synchronous = NORMAL"',
+        test=STORY + "a_commit_is_flushed_to_the_disk",
+    ),
+    # --- 2: never twice -----------------------------------------------------------------------------------------
+    Mistake(
+        name="a row in doubt is pending again",
+        promise=2,
+        file="retry.py",
+        old="        case Meaning.NOT_PROCESSED:\n",
+        new="        case Meaning.NOT_PROCESSED | Meaning.UNCLEAR:\n",
+        test=STORY + "a_request_without_an_answer_is_looked_up_and_never_sent_again",
+    ),
+    Mistake(
+        name="another attempt on a time-out",
+        promise=2,
+        file="pool.py",
+        old="            answer = await self.issuer.issue(intent)\n",
+        new=(
+            "            answer = await self.issuer.issue(intent)\n"
+            "            if isinstance(answer, Fault) and answer.kind is FaultKind.TIMEOUT:\n"
+            "                answer = await self.issuer.issue(intent)\n"
+        ),
+        test=STORY + "a_request_without_an_answer_is_looked_up_and_never_sent_again",
+    ),
+    Mistake(
+        name="a redirect is followed",
+        promise=2,
+        file="client/exchange.py",
+        old="allow_redirects=False",
+        new="allow_redirects=True",
+        test="test_client.py::test_a_redirect_is_an_answer",
+    ),
+    Mistake(
+        name="a request leaves after its `send_by`",
+        promise=2,
+        file="client/exchange.py",
+        old="        if self._clock.now().boot > departure.send_by:\n",
+        new="        if self._clock.now().boot > departure.send_by + self._timeout:\n",
+        test="test_client.py::test_a_request_that_waited_too_long_for_a_connection_is_dropped",
+    ),
+    Mistake(
+        name="what a dead run had in flight is pending again",
+        promise=2,
+        file="states.py",
+        old="        E.HOLDER_DIED: S.IN_DOUBT,\n",
+        new="        E.HOLDER_DIED: S.PENDING,\n",
+        test="test_states.py::test_what_may_have_been_sent_is_pending_again_only_when_surely_not_processed",
+    ),
+    Mistake(
+        name="reconciling before the grace has passed",
+        promise=2,
+        file="reconcile.py",
+        old="        before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)\n",
+        new="        before = now\n",
+        test=STORY + "a_coupon_that_comes_long_after_the_time_out_is_the_rows",
+    ),
+    Mistake(
+        name="one empty look is enough",
+        promise=2,
+        file="reconcile.py",
+        old="            case Nothing() if self._second_look(doubt, began):\n",
+        new="            case Nothing():\n",
+        test=STORY + "a_coupon_that_shows_only_after_the_first_look_is_the_rows",
+    ),
+    Mistake(
+        name="a reader is trusted unproven",
+        promise=2,
+        file="candidates.py",
+        old="    if facts is None:\n",
+        new=(
+            "    facts = facts or ReaderFacts(endpoint=reading.endpoint, kind=doubt.identifier.kind, offset=0.0)\n"
+            "    if facts is None:\n"
+        ),
+        test="test_candidates.py::test_a_reader_that_is_not_proven_says_nothing_at_all",
+    ),
+    Mistake(
+        name="our own clock instead of the server's",
+        promise=2,
+        file="candidates.py",
+        old="    return reading.server_time + 0.5 - reading.at.since(moment)\n",
+        new="    return moment.wall\n",
+        test=STORY + "whoever_sets_our_clock_moves_no_coupon_out_of_its_window",
+    ),
+    Mistake(
+        name="no claim inside one job",
+        promise=2,
+        file="ledger/work.py",
+        old='                        "key": row.key,\n',
+        new='                        "key": f"{row.key}#{row.number}",\n',
+        test="test_ledger.py::test_the_second_row_of_a_customer_is_a_duplicate_of_the_first",
+    ),
+    Mistake(
+        name="no claim across jobs",
+        promise=2,
+        file="ledger/jobs.py",
+        old="scope=scope(spec.org, spec.series_id)",
+        new="scope=scope(spec.id, spec.series_id)",
+        test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
+    ),
+    Mistake(
+        name="an outcome without a look at the holder",
+        promise=2,
+        file="ledger/work.py",
+        old="(state is RowState.IN_FLIGHT and row.holder == settlement.intent.holder)",
+        new="(state is RowState.IN_FLIGHT)",
+        test=STORY + "an_answer_to_another_run_moves_no_row",
+    ),
+    Mistake(
+        name="an outcome without a look at the attempt",
+        promise=2,
+        file="ledger/work.py",
+        old="        mine = row.attempt == settlement.intent.attempt and (\n",
+        new="        mine = (\n",
+        test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
+    ),
+    # --- 3: nothing lost ----------------------------------------------------------------------------------------
+    Mistake(
+        name="an older coupon is taken for the row's",
+        promise=3,
+        file="candidates.py",
+        old="    sent, last = recorded(doubt.sent), recorded(doubt.given_up) + grace\n",
+        new="    sent, last = -math.inf, recorded(doubt.given_up) + grace\n",
+        test="test_candidates.py::test_a_coupon_of_minutes_before_the_request_is_ignored",
+    ),
+    Mistake(
+        name="answers are joined with rows by position",
+        promise=3,
+        file="ledger/work.py",
+        old=(
+            "            self._settle(tx, found[request[:2]], settlement)\n"
+            "            for request, settlement in zip(requests, settlements, strict=True)\n"
+        ),
+        new=(
+            "            self._settle(tx, row, settlement)\n"
+            "            for row, settlement in zip(found.values(), settlements, strict=True)\n"
+        ),
+        test=STORY + "answers_that_are_recorded_together_go_to_their_own_rows",
+    ),
+    Mistake(
+        name="a row that was in doubt is rejected without a last look",
+        promise=3,
+        file="retry.py",
+        old="    if intent.doubted:\n",
+        new="    if intent.doubted and state is RowState.HELD:\n",
+        test="test_retry.py::test_a_row_that_was_ever_in_doubt_ends_only_through_a_last_look",
+    ),
+    Mistake(
+        name="a 429 counts as an attempt",
+        promise=3,
+        file="retry.py",
+        old="answer.status in (401, 429)",
+        new="answer.status == 401",
+        test="test_retry.py::test_answers_that_say_nothing_of_the_row_use_up_none_of_its_attempts",
+    ),
+    Mistake(
+        name="rows that a failures file retries are missing from its results",
+        promise=3,
+        file="ledger/views.py",
+        old=(".where(rows.c.job == seq)\n                .order_by(rows.c.number)\n"),
+        new=('.where(rows.c.job == seq, rows.c.state != "linked")\n                .order_by(rows.c.number)\n'),
+        test="test_ledger.py::test_a_failures_file_retries_its_parents_rows_in_place",
+    ),
+    Mistake(
+        name="exit 0 with rows in doubt",
+        promise=3,
+        file="ending.py",
+        old="    if any_in(_S.IN_DOUBT, _S.IN_FLIGHT) or excess:\n",
+        new="    if excess:\n",
+        test="test_ending.py::test_a_run_that_was_not_stopped_ends_as_its_rows_stand",
+    ),
+    Mistake(
+        name="rows in doubt stand in failures.csv",
+        promise=3,
+        file="shown.py",
+        old='    RowState.IN_DOUBT: ("in_doubt", IN_DOUBT),\n',
+        new='    RowState.IN_DOUBT: ("in_doubt", FAILURES),\n',
+        test="test_sink.py::test_failures_are_the_rejected_and_invalid_rows_of_the_results",
+    ),
+    Mistake(
+        name="the guard against formulas alters the input's cells",
+        promise=3,
+        file="sink.py",
+        old="        line = (*cells, *[shown(row, coupon) for shown in shows])\n",
+        new=(
+            "        guarded = [f\"'{cell}\" if cell.startswith(('=', '+', '-', '@')) else cell for cell in cells]\n"
+            "        line = (*guarded, *[shown(row, coupon) for shown in shows])\n"
+        ),
+        test="test_sink.py::test_no_text_of_ours_is_a_formula_and_no_original_cell_or_code_is_touched",
+    ),
+    # --- 4: never over the limit, and not far below it ----------------------------------------------------------
+    Mistake(
+        name="a permit is free `per` after the request was sent",
+        promise=4,
+        file="ledger/work.py",
+        old="permits.answered(tx, [(*r, s.at) for",
+        new="permits.answered(tx, [(*r, s.intent.begun) for",
+        test="test_ledger.py::test_a_permit_is_free_per_seconds_after_the_answer",
+    ),
+    Mistake(
+        name="a permit without an answer is free `per` after it was taken",
+        promise=4,
+        file="ledger/permits.py",
+        old='"free_boot": now.boot + budget.unanswered + budget.per,',
+        new='"free_boot": now.boot + budget.per,',
+        test="test_ledger.py::test_without_an_answer_a_permit_stays_taken_for_timeout_grace_and_per",
+    ),
+    Mistake(
+        name="a new run forgets the permits of the one before",
+        promise=4,
+        file="ledger/permits.py",
+        old="    whole = case(",
+        new=("    connection.execute(delete(permits).where(permits.c.account == budget.account))\n    whole = case("),
+        test=STORY + "a_run_right_after_another_keeps_to_what_is_left_of_the_limit",
+    ),
+    Mistake(
+        name="the permits of a dead run are free at once",
+        promise=4,
+        file="ledger/jobs.py",
+        old="        own = and_(rows.c.job == row.job, rows.c.number == row.number)\n",
+        new=(
+            "        own = and_(rows.c.job == row.job, rows.c.number == row.number)\n"
+            "        permits.never_left(tx, [(row.job, row.number, row.attempt)])\n"
+        ),
+        test=STORY + "a_run_right_after_a_kill_keeps_to_what_is_left_of_the_limit",
+    ),
+    Mistake(
+        name="every worker renews the token",
+        promise=4,
+        file="auth.py",
+        old="            fresh = self._fetches == before or self._latest is None\n",
+        new="            fresh = True\n",
+        test="test_auth.py::test_fifty_requests_at_once_fetch_one_token",
+    ),
+    # --- 5: flat ------------------------------------------------------------------------------------------------
+    Mistake(
+        name="all rows are read before the first is written",
+        promise=5,
+        file="sink.py",
+        old="    for row in rows:\n",
+        new="    for row in list(rows):\n",
+        test="test_sink.py::test_memory_does_not_grow_with_the_rows",
+    ),
+    # --- 6: quiet -----------------------------------------------------------------------------------------------
+    Mistake(
+        name="the password in a repr",
+        promise=6,
+        file="config.py",
+        old='    password: str = field(default="", repr=False)\n',
+        new='    password: str = ""\n',
+        test="test_config.py::test_secrets_are_in_no_repr",
+    ),
+    Mistake(
+        name="the customer in a repr",
+        promise=6,
+        file="model.py",
+        old="    value: str = field(repr=False)\n",
+        new="    value: str\n",
+        test="test_model.py::test_no_repr_shows_a_customer_or_a_code",
+    ),
+    Mistake(
+        name="everybody may read the results",
+        promise=6,
+        file="sink.py",
+        old="os.fchmod(file.fileno(), 0o600)",
+        new="os.fchmod(file.fileno(), 0o644)",
+        test="test_sink.py::test_customer_data_is_readable_for_its_owner_only",
+    ),
+    # --- 7: again is safe ---------------------------------------------------------------------------------------
+    Mistake(
+        name="a claim ends when its coupon is there",
+        promise=7,
+        file="ledger/work.py",
+        old="    if state not in CLAIMING:\n",
+        new="    if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT):\n",
+        test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
+    ),
+    # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
+    Mistake(
+        name="a 502 means that nothing was processed",
+        promise=8,
+        file="verdicts.py",
+        old='    _line(On.STATUS, U, "502",',
+        new='    _line(On.STATUS, N, "502",',
+        test="test_classify.py::test_only_the_closed_list_is_not_processed_in_the_table",
+    ),
+    Mistake(
+        name="a look-up that failed shows that there is no coupon",
+        promise=8,
+        file="reconcile.py",
+        old="            finding = Unsure(because=reading.reason)\n",
+        new="            finding = Nothing()\n",
+        test=STORY + "a_time_in_which_nothing_can_be_looked_up_proves_nothing",
+    ),
+    Mistake(
+        name="a second coupon for a row is dropped",
+        promise=8,
+        file="ledger/work.py",
+        old="            return Landed.EXCESS\n",
+        new="            return Landed.STALE\n",
+        test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
+    ),
+    Mistake(
+        name="nobody looks again at rows that were in doubt",
+        promise=8,
+        file="job.py",
+        old="        await insist(reconciler.reread)\n",
+        new="",
+        test=STORY + "a_coupon_that_comes_after_the_grace_is_told_by_the_next_run",
+    ),
+)
+
+
+def tested(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """Run these tests in the copy; pytest's exit code and what it said."""
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    command = [sys.executable, "-c", RUN, *(f"tests/{test}" for test in tests)]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return -1, "it never ended"
+    return done.returncode, done.stdout
+
+
+def plant(copy: Path, mistake: Mistake) -> str:
+    """Make the mistake; empty if it could be made, otherwise why not."""
+    file = copy / "bulk_issue" / mistake.file
+    text = file.read_text(encoding="utf-8")
+    if (count := text.count(mistake.old)) != 1:
+        return f"what it changes stands {count} times in bulk_issue/{mistake.file}"
+    changed = text.replace(mistake.old, mistake.new)
+    compile(changed, str(file), "exec")
+    file.write_text(changed, encoding="utf-8")
+    return ""
+
+
+def caught(pristine: Path, folder: Path, mistake: Mistake) -> str:
+    """Whether its test catches the mistake: empty if it does, otherwise what happened instead."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        copy = Path(shutil.copytree(pristine, Path(place) / "copy"))
+        if why := plant(copy, mistake):
+            return why
+        code, said = tested(copy, [mistake.test])
+    match code:
+        case 1 if BROKEN.search(said):
+            return f"its test broke down:\n{said}"
+        case 1:
+            return ""
+        case 0:
+            return "its test passes"
+        case _:
+            return f"its test couldn't be run (pytest's exit code {code}):\n{said}"
+
+
+def main() -> int:
+    """Print a line a mistake; 0 if each is caught."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bulk-issue-planted-") as name, ThreadPoolExecutor(AT_ONCE) as pool:
+        folder = Path(name)
+        pristine = Path(shutil.copytree(ROOT, folder / "pristine", ignore=LEFT_OUT))
+        code, said = tested(pristine, sorted({mistake.test for mistake in MISTAKES}))
+        if code != 0:
+            print(said, "Not all of these tests pass before any mistake is made.", sep="\n")
+            return 1
+        print("| mistake | promise | test | caught |\n|---|--:|---|---|", flush=True)
+        missed = 0
+        for mistake, why in zip(MISTAKES, pool.map(partial(caught, pristine, folder), MISTAKES), strict=True):
+            missed += bool(why)
+            verdict = f"NOT: {why}" if why else "yes"
+            print(f"| {mistake.name} | {mistake.promise} | {mistake.test} | {verdict} |", flush=True)
+    print(f"\n{len(MISTAKES) - missed} of {len(MISTAKES)} caught in {time.monotonic() - began:.0f} s.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
