@@ -215,13 +215,7 @@ class LedgerDoubts(Face):
             "issued_at": facts.issued_at,
             "proven": now.wall,
         }
-        tx.execute(
-            upsert(readers)
-            .values(
-                job=self._db.number(tx, job), account=account, endpoint=facts.endpoint, kind=str(facts.kind), **seen
-            )
-            .on_conflict_do_update(index_elements=["job", "account", "endpoint", "kind"], set_=seen)
-        )
+        tx.execute(upsert(readers).values(**name, **seen).on_conflict_do_update(index_elements=list(name), set_=seen))
 
     @transaction
     def issued(self, tx: Connection, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
