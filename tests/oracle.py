@@ -1,9 +1,10 @@
 """What must hold of a history: the server's book against the ledger.
 
 *Within* what promise 2 rests on: exactly one coupon for each customer and `--again` name, its code in the ledger, and
-no row left in doubt but where the tool can't know: reading is refused, no reply of the job has given a coupon to prove
-the reader (or, quickly enough, to measure its clock) with, the customer isn't known to the record, or another channel's coupon can't be told from ours (after a
-reboot, ours neither: only the wall clock tells its age, and that may have been set).
+no row left in doubt but where the tool can't know: reading is refused, no reply of the job has given a coupon to
+prove the reader (or, quickly enough, to measure its clock) with, the customer isn't known to the record, or another
+channel's coupon can't be told from ours (after a reboot, ours neither: only the wall clock tells its age, and that
+may have been set).
 
 *Outside* (a request delivered twice, or taking effect after the grace) a customer may have more. The tool looks again
 at rows that were ever in doubt, once, at the job's end: each coupon of such a row that the record showed then must be
