@@ -37,8 +37,9 @@ import sys
 from pathlib import Path
 import bulk_issue, pytest
 if Path(bulk_issue.__file__).resolve().parents[1] != Path.cwd().resolve():
-    sys.exit(f"{bulk_issue.__file__} is not the copy's")
-sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
+    print(f"{bulk_issue.__file__} is not the copy's")
+    sys.exit(70)
+sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--basetemp=.places", *sys.argv[1:]]))
 """
 
 
@@ -288,8 +289,8 @@ MISTAKES = (
         name="a permit without an answer is free `per` after it was taken",
         promise=4,
         file="ledger/permits.py",
-        old='"free_boot": now.boot + budget.unanswered + budget.per,',
-        new='"free_boot": now.boot + budget.per,',
+        old=" + budget.unanswered + budget.per,",
+        new=" + budget.per,",
         test="test_ledger.py::test_without_an_answer_a_permit_stays_taken_for_timeout_grace_and_per",
     ),
     Mistake(
@@ -390,9 +391,9 @@ MISTAKES = (
     Mistake(
         name="nobody looks again at rows that were in doubt",
         promise=8,
-        file="job.py",
-        old="        await insist(reconciler.reread)\n",
-        new="",
+        file="reconcile.py",
+        old="        while found := await self.doubts.doubted(self.job, row, 100):\n",
+        new="        while found := ():\n",
         test=STORY + "a_coupon_that_comes_after_the_grace_is_told_by_the_next_run",
     ),
 )
@@ -424,9 +425,7 @@ def plant(copy: Path, mistake: Mistake) -> str:
     text = file.read_text(encoding="utf-8")
     if (count := text.count(mistake.old)) != 1:
         return f"what it changes stands {count} times in bulk_issue/{mistake.file}"
-    changed = text.replace(mistake.old, mistake.new)
-    compile(changed, str(file), "exec")
-    file.write_text(changed, encoding="utf-8")
+    file.write_text(text.replace(mistake.old, mistake.new), encoding="utf-8")
     return ""
 
 
@@ -437,15 +436,10 @@ def caught(pristine: Path, folder: Path, mistake: Mistake) -> str:
         if why := plant(copy, mistake):
             return why
         code, said = tested(copy, [mistake.test])
-    match code:
-        case 1 if BROKEN.search(said):
-            return f"its test broke down:\n{said}"
-        case 1:
-            return ""
-        case 0:
-            return "its test passes"
-        case _:
-            return f"its test couldn't be run (pytest's exit code {code}):\n{said}"
+    if code == 0:
+        return "its test passes"
+    failed = code == 1 and "1 failed" in said and not BROKEN.search(said)
+    return "" if failed else f"its test broke down instead of failing (exit code {code}):\n{said}"
 
 
 def main() -> int:

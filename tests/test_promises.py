@@ -79,10 +79,9 @@ async def assert_one_coupon_each(host: Host, customers: Sequence[int]) -> None:
 async def test_no_request_leaves_without_its_intent_on_disk(tmp_path: Path) -> None:
     """The machine looks into the ledger file in the moment in which a request leaves."""
     with machine(tmp_path) as host:
-        end = await ended(command(host, (1, 2, 1)))
+        await ended(command(host, (1, 2, 1)))
 
-        assert end.exit_code is ExitCode.DONE
-        assert [requests_for(host, customer) for customer in (1, 2)] == [1, 1]
+    assert [requests_for(host, customer) for customer in (1, 2)] == [1, 1]
 
 
 async def test_a_commit_is_flushed_to_the_disk(tmp_path: Path) -> None:
