@@ -26,6 +26,8 @@ from bulk_issue.states import OPEN, RowState
 AT_ONCE = 60
 #: Seconds between two looks at whether a row in doubt was settled.
 POLL = 1.0
+#: Seconds that the last read of rows that were in doubt has at least.
+LAST_READ = 60.0
 #: The ticker spends at most this share of the time on counting.
 TICK, TICK_SHARE = 0.5, 20.0
 
@@ -186,7 +188,9 @@ class Run:
             if self.clock.now().boot >= deadline:
                 break
             await self.clock.sleep(POLL)
-        await insist(lambda: reconciler.reread(lambda: self.asked.is_set() or self.clock.now().boot >= deadline))
+        # rows that nothing can settle use up all the time: the others are read once more all the same
+        last = max(deadline, self.clock.now().boot + LAST_READ)
+        await insist(lambda: reconciler.reread(lambda: self.asked.is_set() or self.clock.now().boot >= last))
         return False
 
     async def _hopeless(self) -> bool:

@@ -2,8 +2,8 @@
 
 A permit is taken in the transaction that writes the intent, and is free again `per` seconds after the answer arrived.
 The server counts the request somewhere between those two moments, so no window of `per` seconds there can hold more
-than `rate`. A request without an answer keeps its permit for `unanswered + per` after it was taken; one that provably
-never left gives it back at once. Time is the boot clock; after a reboot every permit counts as taken now.
+than `rate`. A request without an answer keeps its permit for `unanswered + per` after its last moment to leave; one
+that provably never left gives it back at once. Time is the boot clock; after a reboot every permit counts as taken now.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, 
     return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
 
 
-def take(connection: Connection, budget: Budget, now: Moment, requests: Sequence[tuple[int, int, int]]) -> None:
-    """Take a permit for each request (job, row, attempt)."""
+def take(
+    connection: Connection, budget: Budget, now: Moment, send_within: float, requests: Sequence[tuple[int, int, int]]
+) -> None:
+    """Take a permit for each request (job, row, attempt), which leaves within so many seconds or not at all."""
     connection.execute(
         insert(permits),
         [
@@ -54,7 +56,7 @@ def take(connection: Connection, budget: Budget, now: Moment, requests: Sequence
                 "row": row,
                 "attempt": attempt,
                 "answered": 0,
-                "free_boot": now.boot + budget.unanswered + budget.per,
+                "free_boot": now.boot + send_within + budget.unanswered + budget.per,
                 "boot_id": now.boot_id,
             }
             for job, row, attempt in requests

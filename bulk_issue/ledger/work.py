@@ -61,9 +61,8 @@ class LedgerWork(Face):
         due = self._next_due(tx, queue)
         if due is None:
             return Begun(intents=intents, duplicates=passed, wait=Wait.DRAINED)
-        if due > now.wall + FAR_AHEAD:
-            late = rows.c.due > now.wall + FAR_AHEAD
-            tx.execute(update(rows).where(rows.c.queue == queue, PENDING, late).values(due=now.wall))
+        late = rows.c.due > now.wall + FAR_AHEAD
+        if tx.execute(update(rows).where(rows.c.queue == queue, PENDING, late).values(due=now.wall)).rowcount:
             due = now.wall
         return Begun(intents=intents, duplicates=passed, wait=Wait.DUE, seconds=max(due - now.wall, 0.0))
 
@@ -150,7 +149,7 @@ class LedgerWork(Face):
     ) -> list[Intent]:
         if not won:
             return []
-        permits.take(tx, budget, now, [(row.job, row.number, row.attempt + 1) for row in won])
+        permits.take(tx, budget, now, send_within, [(row.job, row.number, row.attempt + 1) for row in won])
         tx.execute(
             insert(attempts),
             [

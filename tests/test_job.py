@@ -1,0 +1,200 @@
+"""One run of one job, from becoming its holder to letting it go. On virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk_issue.config import Share
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import JobHeld, LedgerUnavailable
+from bulk_issue.job import Ending
+from bulk_issue.testing import ByCustomer, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
+from bulk_issue.testing import fates as f
+from tests.hosts import Host, Killed, few_polls, rows_of, spec
+
+A = spec()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with few_polls():
+        yield
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def people(n: int, first: int = 0) -> list[Any]:
+    return rows_of([mobile(each) for each in range(first, first + n)])
+
+
+async def ended(host: Host, n: int, **settings: Any) -> Ending:
+    ending = await host.process(A, people(n), **settings).run()
+    assert isinstance(ending, Ending), ending
+    return ending
+
+
+@on_virtual_time
+async def test_a_finished_command_run_again_sends_nothing(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, refusals={mobile(1).key: refusal(740, "customer is marked as fraud")})
+    first = await ended(host, 5)
+    again = await ended(host, 5)
+
+    assert (first.exit_code, again.exit_code) == (ExitCode.FAILURES, ExitCode.FAILURES)
+    assert (first.tally, len(host.server.book.arrivals)) == (again.tally, 5)
+
+
+@on_virtual_time
+async def test_a_job_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path)
+    first, second = await asyncio.gather(host.process(A, people(30)).run(), host.process(A, people(30)).run())
+
+    assert isinstance(first, Ending) and first.exit_code is ExitCode.DONE
+    assert isinstance(second, JobHeld) and second.exit_code == 6
+    assert len(host.server.book.arrivals) == 30
+
+
+@on_virtual_time
+async def test_three_processes_with_overlapping_files_give_each_customer_one_coupon(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, rate=40)
+    files = [(spec(f"job-{n}"), people(20, first)) for n, first in enumerate((0, 10, 5))]
+    endings = await asyncio.gather(*(host.process(job, rows, rate=40).run() for job, rows in files))
+
+    assert [each.exit_code for each in endings if isinstance(each, Ending)] == [ExitCode.DONE] * 3
+    assert len(host.server.book.coupons) == len({entry.customer for entry in host.server.book.coupons}) == 30
+    assert host.server.book.worst_window(60.0) <= 40
+    assert host.server.book.refused == 0
+
+
+@on_virtual_time
+async def test_a_row_that_was_in_flight_at_the_holders_death_is_in_doubt_and_told(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [processed_after(20.0)]}))
+    process = host.process(A, people(3))
+    asyncio.get_running_loop().call_later(5.0, process.kill)
+    killed = await process.run()
+    states = host.states()
+    again = host.process(A, people(3))
+    ending = await again.run()
+
+    assert isinstance(killed, Killed)
+    assert states == ["issued", "in_flight", "issued"]
+    assert isinstance(ending, Ending) and ending.exit_code is ExitCode.DONE
+    assert [message for message in again.messages if "in flight" in message]
+    assert len(host.server.book.arrivals) == 3
+
+
+@on_virtual_time
+async def test_a_process_killed_while_it_registers_leaves_a_job_that_registers_anew(tmp_path: Path) -> None:
+    for point in range(8):
+        world = tmp_path / str(point)
+        world.mkdir()
+        host = Host.with_server(world)
+        process = host.process(A, people(6))
+        process.dies_in = point
+        await process.run()
+        ending = await ended(host, 6)
+        host.close()
+
+        assert (ending.exit_code, ending.job.rows) == (ExitCode.DONE, 6), point
+
+
+@on_virtual_time
+async def test_the_exit_code_follows_a_duplicates_first_row(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, refusals={mobile(0).key: refusal(740, "customer is marked as fraud")})
+    host.server.fates = ByCustomer({mobile(1).key: [f.LOST]})
+    # the customer of the only row stands in doubt, and nothing proves a reader
+    await host.process(spec("job-b"), people(1, 1), reconcile_for=0.0).run()
+    doubtful = await host.process(A, people(1, 1)).run()
+
+    assert isinstance(doubtful, Ending)
+    assert host.states() == ["duplicate"]
+    assert doubtful.exit_code is ExitCode.DOUBT
+
+
+@on_virtual_time
+async def test_reconciling_takes_its_time_and_no_more(tmp_path: Path) -> None:
+    unknown = mobile(1)
+    host = Host.with_server(tmp_path, unknown=frozenset({unknown.key}), fates=ByCustomer({unknown.key: [f.LOST]}))
+    ending = await ended(host, 3, reconcile_for=300.0)
+
+    assert ending.exit_code is ExitCode.DOUBT
+    assert 330 <= now() < 340  # the time-out, and the 300 s after it
+
+
+@on_virtual_time
+async def test_what_the_record_puts_back_is_issued_in_the_same_run(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, fates=Script([f.GOOD, f.LOST, f.ERROR_BEFORE, f.BROKEN_BEFORE]))
+    ending = await ended(host, 10)
+
+    assert ending.exit_code is ExitCode.DONE
+    assert len(host.server.book.coupons) == 10
+
+
+@on_virtual_time
+async def test_reconcile_issues_nothing(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [f.BROKEN_BEFORE]}))
+    await ended(host, 5, first=3, reconcile_for=0.0)
+    sent = len(host.server.book.arrivals)
+    ending = await host.process(A, people(5)).reconcile()
+
+    assert isinstance(ending, Ending)
+    assert (host.states().count("in_doubt"), len(host.server.book.arrivals)) == (0, sent)
+
+
+@on_virtual_time
+async def test_too_many_rejections_stop_the_run(tmp_path: Path) -> None:
+    fraud = {mobile(n).key: refusal(740, "customer is marked as fraud") for n in range(1, 100)}
+    host = Host.with_server(tmp_path, refusals=fraud)
+    stopped = await ended(host, 100, max_failures=Share(count=9), connections=1)
+    none_yet = Host.with_server(_folder(tmp_path), refusals={mobile(0).key: fraud[mobile(1).key], **fraud})
+    first = await none_yet.process(A, people(100)).run()
+
+    assert stopped.exit_code is ExitCode.STOPPED
+    assert host.states().count("rejected") == 10
+    assert isinstance(first, Ending) and first.exit_code is ExitCode.STOPPED
+    assert none_yet.states().count("rejected") == 5
+
+
+def _folder(path: Path) -> Path:
+    """Another machine's place."""
+    (path / "other").mkdir()
+    return path / "other"
+
+
+@on_virtual_time
+async def test_a_ledger_that_is_refused_at_the_start_ends_the_run_before_anything_is_sent(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path)
+    host.ledger_down_until = 10.0
+    error = await host.process(A, people(3)).run()
+
+    assert isinstance(error, LedgerUnavailable)
+    assert host.server.book.arrivals == []
+
+
+@on_virtual_time
+async def test_25_percent_faults_of_every_kind_and_kills_end_with_nothing_in_doubt(tmp_path: Path) -> None:
+    """The breaker is off; the record can be read: no duplicates, no losses, no wrong codes, no doubt."""
+    every = [f.UNREACHABLE, f.LOST, f.BROKEN_BEFORE, f.BROKEN_AFTER, f.UNANSWERED, f.TRUNCATED, f.HTML, f.ERROR_BEFORE]
+    every += [f.ERROR_AFTER, f.SERVICE_TIMEOUT, f.LOCKED, f.QUEUE_EMPTY, f.BUSY, f.busy_for(2)]
+    fates = Script([each for fate in every * 2 for each in (f.GOOD, f.GOOD, f.GOOD, fate)])
+    host = Host.with_server(tmp_path, fates=fates, repeat=Repeat.NEW, rate=60)
+    settings: dict[str, Any] = {"rate": 60, "max_doubt": Share(percent=100.0), "max_attempts": 9}
+    for seconds in (1.0, 40.0, 170.0):
+        process = host.process(A, people(90), **settings)
+        asyncio.get_running_loop().call_later(seconds, process.kill)
+        await process.run()
+    ending = await ended(host, 90, **settings)
+    codes = host.ask("SELECT key, lower(code) FROM rows")
+    book = {(key, host.server.book.ours(host.server.customer(key))[0].code.lower()) for key, _ in codes}
+
+    assert ending.exit_code is ExitCode.DONE
+    assert len(host.server.book.coupons) == 90
+    assert set(codes) == book
+    assert (host.server.book.refused, host.violations, host.resent_unsettled()) == (0, [], [])
+    assert host.server.book.worst_window(60.0) <= 60
