@@ -396,7 +396,7 @@ class Doubts(Protocol):
         ...
 
     async def doubted(self, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
-        """ISSUED rows of the job that were ever in doubt, by row number, for the last read, with `known_codes`."""
+        """Settled rows of the job that were ever in doubt, by row number, for the last read, with `known_codes`."""
         ...
 
     async def excess(self, job: JobId, row: int, code: str, because: str, now: Moment) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, exists, func, insert, or_, select, upda
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import LedgerError
+from bulk_issue.ledger.claims import codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.jobs import real_row
@@ -24,7 +25,6 @@ from bulk_issue.ledger.schema import (
     readers,
     rows,
 )
-from bulk_issue.ledger.work import codes_of_others, keep_claim, record_excess
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
 from bulk_issue.states import OPEN, Event, RowState, after
@@ -244,7 +244,7 @@ class LedgerDoubts(Face):
 
     @transaction
     def excess(self, tx: Connection, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
-        record_excess(tx, self._db.number(tx, job), row, code, because, None, now.wall)
+        record_excess(tx, self._db.number(tx, job), row, code, because, now.wall)
 
 
 def _moment(row: AnyRow, name: str) -> Moment | None:

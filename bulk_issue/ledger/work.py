@@ -7,20 +7,21 @@ Promises 1, 2 and 4 are kept here. `begin` writes intent, claim, permit and atte
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
+from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.schema import PENDING, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
-from bulk_issue.states import CLAIMING, Event, RowState, after
+from bulk_issue.states import Event, RowState, after
 
 #: A `due` further ahead than any backoff is the work of a stepped clock: such rows become due.
 FAR_AHEAD = 120.0
@@ -259,7 +260,9 @@ class LedgerWork(Face):
         if not mine:
             if settlement.event is not Event.ISSUED or coupon is None or coupon.code == row.code:
                 return Landed.STALE
-            record_excess(tx, row.job, row.number, coupon.code, "an answer came when the row had moved on", settlement)
+            record_excess(
+                tx, row.job, row.number, coupon.code, "an answer came when the row had moved on", settlement.at.wall
+            )
             return Landed.EXCESS
         to = after(state, settlement.event)
         if to is RowState.PENDING and row.cancelled:
@@ -306,7 +309,7 @@ class LedgerWork(Face):
             clash = claim_aliases(tx, row.scope, row.again, row.job, row.number, keys, coupon.customer_id)
             if clash - {coupon.code.casefold()}:
                 because = "the customer has a coupon of another row, under another identifier"
-                record_excess(tx, row.job, row.number, coupon.code, because, settlement)
+                record_excess(tx, row.job, row.number, coupon.code, because, at.wall)
                 landed = Landed.EXCESS
         return landed
 
@@ -393,54 +396,3 @@ def in_doubt(if_absent: RowState, given_up: Moment) -> dict[str, Any]:
         "empty_boot": None,
         "empty_boot_id": None,
     }
-
-
-def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
-    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change."""
-    of_row = and_(claims.c.job == job, claims.c.row == row)
-    if state not in CLAIMING:
-        tx.execute(delete(claims).where(of_row))
-    elif state in (RowState.ISSUED, RowState.HELD):
-        tx.execute(update(claims).where(of_row).values(open=0))
-
-
-def claim_aliases(
-    tx: Connection, scope: str, again: str, job: int, row: int, keys: Iterable[str], customer_id: int | None
-) -> set[str]:
-    """Claim what a reply says of the customer too; the codes of other rows that had claimed one of these already."""
-    names = sorted(set(keys))
-    if not names:
-        return set()
-    same = {"scope": scope, "again": again, "job": job, "row": row, "open": 0, "customer_id": customer_id}
-    tx.execute(upsert(claims).values([{"key": key, **same} for key in names]).on_conflict_do_nothing())
-    others = tx.execute(
-        select(rows.c.code)
-        .select_from(claims)
-        .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
-        .where(claims.c.scope == scope, claims.c.again == again, claims.c.key.in_(names))
-        .where(or_(claims.c.job != job, claims.c.row != row), rows.c.code.is_not(None))
-    )
-    return {code.casefold() for (code,) in others}
-
-
-def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:
-    """Codes, in lower case, of all other rows of this customer of the series, whatever their job or `again` name."""
-    held = tx.execute(
-        select(rows.c.code)
-        .select_from(claims)
-        .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
-        .where(claims.c.scope == scope, claims.c.key == key, rows.c.code.is_not(None))
-        .where(or_(claims.c.job != job, claims.c.row != row))
-    )
-    return frozenset(code.casefold() for (code,) in held)
-
-
-def record_excess(
-    tx: Connection, job: int, row: int, code: str, because: str, settlement: Settlement | None, at: float = 0.0
-) -> None:
-    """Keep a coupon that should not exist; once for each row and code."""
-    tx.execute(
-        upsert(excess)
-        .values(job=job, row=row, code=code, because=because, at=settlement.at.wall if settlement else at)
-        .on_conflict_do_nothing()
-    )
