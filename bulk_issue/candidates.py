@@ -108,10 +108,7 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
 
 
 def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
-    """What a reader shows of itself with a coupon that a reply gave; None if it doesn't show that coupon.
-
-    The lag is what has passed since the answer: the coupon may have shown sooner, but nobody saw it.
-    """
+    """What a reader shows of itself with a coupon that a reply gave; None if it doesn't show that coupon."""
     code = issued.code.casefold()
     shown = [
         coupon
@@ -125,7 +122,6 @@ def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
         kind=issued.identifier.kind,
         true_utc=shown[0].true_utc,
         offset=_offset(issued, reading, shown),
-        lag=max(reading.at.since(issued.answered), 0.0),
         issued_at=shown[0].issued_at,
     )
 

@@ -8,24 +8,14 @@ encoding in cells that don't matter here, blank lines at the end).
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from bulk_issue.errors import SourceError
-from bulk_issue.model import JobId, Lineage
+from bulk_issue.model import Decision, JobId, Lineage
 
 _WANTED = ("_job", "_row", "_decision")
 _ALLOWED = "Write `issued CODE` or `not issued` into _decision, or leave it blank."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A person's word on one row in doubt."""
-
-    lineage: Lineage
-    #: The coupon that the customer got; None if none was issued.
-    code: str | None = field(repr=False)
 
 
 def read_decisions(path: Path) -> list[Decision]:

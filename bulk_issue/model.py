@@ -79,6 +79,15 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A person's word on one row in doubt."""
+
+    lineage: Lineage
+    #: The coupon that the customer got; None if none was issued.
+    code: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One data record as it stands in the file. `number` 1 is the first after the header."""
 

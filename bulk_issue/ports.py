@@ -16,6 +16,7 @@ from typing import Protocol
 from bulk_issue.model import (
     Answer,
     Coupon,
+    Decision,
     Identifier,
     IdentifierKind,
     Intent,
@@ -176,7 +177,10 @@ class Jobs(Protocol):
     async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None: ...
 
     async def retry(self, job: JobId, codes: Sequence[str]) -> int:
-        """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many."""
+        """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many.
+
+        Those of other jobs that records of this one are LINKED to are among them.
+        """
         ...
 
     async def cancel(self, job: JobId) -> int:
@@ -342,8 +346,6 @@ class ReaderFacts:
     offset: float | None = None
     #: Which of the record's date fields the offset belongs to (`RecordedCoupon.true_utc`).
     true_utc: bool = False
-    #: Seconds after the answer until the coupon was visible.
-    lag: float = 0.0
     #: The store that our coupons are recorded for.
     issued_at: str | None = None
 
@@ -381,8 +383,12 @@ class Doubts(Protocol):
         """
         ...
 
-    async def decide(self, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
-        """A person's decision on a row in doubt: issued with this code, or (None) not issued."""
+    async def decide(self, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
+        """A person's decisions on rows in doubt: all of them, or none.
+
+        Says how many rows that settled: the others had been settled already. Raises `LedgerError` for a row that is on
+        the wire, or unknown.
+        """
         ...
 
     async def readers(self, job: JobId, account: str) -> Sequence[ReaderFacts]:
@@ -392,11 +398,17 @@ class Doubts(Protocol):
     async def prove(self, job: JobId, account: str, facts: ReaderFacts, now: Moment) -> None: ...
 
     async def issued(self, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
-        """Rows of the job that a reply gave a coupon to, and that were never in doubt, the last in the file first."""
+        """Rows that a reply gave a coupon to and that were never in doubt, the last in the file first.
+
+        Of this job; while that has none, of the newest other job of the same series and account that has some.
+        """
         ...
 
-    async def doubted(self, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
-        """Settled rows of the job that were ever in doubt, by row number, for the last read, with `known_codes`."""
+    async def doubted(self, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
+        """Settled rows, among those that this job works, that were ever in doubt, for the last read, in a fixed order.
+
+        They come with their `known_codes`; those up to the row `behind` are left out.
+        """
         ...
 
     async def excess(self, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
@@ -448,7 +460,7 @@ class Views(Protocol):
         ...
 
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
-        """The job's requests, those begun before `since` (epoch seconds) left out."""
+        """The requests of the job's runs, those begun before `since` (epoch seconds) left out."""
         ...
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:

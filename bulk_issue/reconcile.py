@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from bulk_issue.candidates import PROMPT, RESOLUTION, Finding, Found, Nothing, Unsure, judge, measure
 from bulk_issue.errors import LedgerUnavailable
-from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Unreadable
+from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Moment, Reading, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts, Issued, Limiter, ReaderFacts, Records, Work
 from bulk_issue.retry import backoff
 from bulk_issue.states import Event, RowState
 
-#: Seconds between the two empty reads that absence takes, unless the measured lag asks for more.
+#: Seconds between the two empty reads that absence takes, at least.
 SECOND_LOOK = 10.0
 #: Seconds after the canary's answer at which it is read back, until it shows.
 READ_BACK_AT = (0.0, 1.0, 3.0, 8.0)
@@ -200,7 +200,7 @@ class Reconciler:
                 await self.doubts.settle(doubt, event, None, "not in Capillary's record", None, now)
             case Nothing():
                 await self.doubts.note(doubt, "nothing yet; one more look follows", now, empty=True)
-                self._not_before[_name(doubt)] = now.boot + self._second_after(doubt)
+                self._not_before[_name(doubt)] = now.boot + max(SECOND_LOOK, self._shown_by - now.since(doubt.given_up))
                 return
             case Unsure(because=because):
                 await self._later(doubt, because)
@@ -210,14 +210,18 @@ class Reconciler:
         self.changed.set()
         self.on_settled()
 
-    def _second_after(self, doubt: Doubt) -> float:
-        """Seconds between two empty looks. The record never lags by more than the grace (docs/design.md)."""
-        lags = [facts.lag for (_, kind), facts in self._facts.items() if kind == doubt.identifier.kind]
-        return max(SECOND_LOOK, min(2 * max(lags, default=0.0), self.grace))
+    @property
+    def _shown_by(self) -> float:
+        """Seconds after a request was given up by which its coupon shows: it exists within one grace, and shows within
+        another (docs/design.md).
+        """
+        return 2 * self.grace
 
     def _second_look(self, doubt: Doubt, began: Moment) -> bool:
         """Whether a look that was begun then is late enough to count as the second."""
-        return doubt.empty_since is not None and began.since(doubt.empty_since) >= self._second_after(doubt)
+        if doubt.empty_since is None or began.since(doubt.given_up) < self._shown_by:
+            return False
+        return began.since(doubt.empty_since) >= SECOND_LOOK
 
     async def _later(self, doubt: Doubt, because: str) -> None:
         """Note a look-up that settled nothing, and when the next one is."""
@@ -251,12 +255,12 @@ class Reconciler:
 
     async def reread(self, enough: Callable[[], bool]) -> None:
         """Read every settled row that was ever in doubt once more, and record a coupon beside its own as excess."""
-        row = 0
-        while found := await self.doubts.doubted(self.job, row, 100):
+        before, last = None, None
+        while found := await self.doubts.doubted(self.job, last, 100):
             for issued in found:
                 if self.blind or enough():
                     return
-                row = issued.row
+                before, last = last, Lineage(job=issued.job, row=issued.row)
                 reading = await self._read_at_last(issued.identifier)
                 if reading is None:
                     continue
@@ -264,10 +268,11 @@ class Reconciler:
                 if not self._second_coupons(issued, reading, facts):
                     continue
                 # What the customer got for another row since the list was made is nobody's excess.
-                for now in await self.doubts.doubted(self.job, row - 1, 1):
-                    for code in self._second_coupons(now, reading, facts) if now.row == row else ():
+                for now in await self.doubts.doubted(self.job, before, 1):
+                    same = (now.job, now.row) == (last.job, last.row)
+                    for code in self._second_coupons(now, reading, facts) if same else ():
                         because = "a second coupon appeared in Capillary's record"
-                        await self.doubts.excess(self.job, row, code, because, self.clock.now())
+                        await self.doubts.excess(now.job, now.row, code, because, self.clock.now())
 
     async def _read_at_last(self, identifier: Identifier) -> Reading | None:
         """A look-up that tells the time too; None if a few tries bring none."""

@@ -289,7 +289,7 @@ class History:
             refusals=plan.refusals,
             fates=Dice(plan.random, _faults(plan), plan.share),
             looks=_looks(plan, plan.random),
-            lag=lambda: plan.random.uniform(plan.lag / 2, plan.lag),
+            lag=lambda: plan.random.uniform(0.0, plan.lag),
         )
         self.host = host = Host(self.folder, server, clock)
         for key, series, store, ago in plan.older:

@@ -473,16 +473,6 @@ def test_a_canary_proves_the_reader_for_its_endpoint_kind_and_store() -> None:
     assert (facts.endpoint, facts.kind, facts.issued_at) == (V2, IdentifierKind.MOBILE, "store07")
 
 
-def test_the_lag_is_what_passed_before_the_coupon_was_seen() -> None:
-    shown = WORLD.coupon(SENT - HOUR + 0.1, "CANARY")
-
-    at_once = measure(WORLD.canary(), WORLD.reading(SENT - HOUR + 0.2, shown))
-    late = measure(WORLD.canary(), WORLD.reading(SENT - HOUR + 0.2 + 8.0, shown))
-
-    assert at_once is not None and at_once.lag == pytest.approx(0.0)
-    assert late is not None and late.lag == pytest.approx(8.0)
-
-
 def test_what_can_not_be_measured_closely_is_not_measured() -> None:
     shown = WORLD.coupon(SENT - HOUR + 0.1, "CANARY")
     reading = WORLD.reading(SENT - HOUR + 2, shown)

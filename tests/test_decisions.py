@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk_issue.decisions import Decision, read_decisions
+from bulk_issue.decisions import read_decisions
 from bulk_issue.errors import SourceError
-from bulk_issue.model import JobId, Lineage
+from bulk_issue.model import Decision, JobId, Lineage
 
 HEADER = ["name", "_row", "_status", "_job", "_decision"]
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bulk_issue.errors import ConfigError, JobHeld, LedgerError, LedgerUnavailab
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.model import (
     Coupon,
+    Decision,
     Identifier,
     IdentifierKind,
     Intent,
@@ -63,6 +65,10 @@ def row(number: int, who: Identifier | None = None, *, lineage: Lineage | None =
 def invalid(number: int, lineage: Lineage | None = None) -> Row:
     problem = Problem(code="no-identifier", reason="no identifier")
     return Row(number=number, cells=("x", ""), identifier=None, problem=problem, lineage=lineage)
+
+
+def said(number: int, code: str | None, job: str = JOB) -> Decision:
+    return Decision(lineage=Lineage(job=JobId(job), row=number), code=code)
 
 
 class Desk:
@@ -615,20 +621,20 @@ async def test_a_persons_decision_settles_a_row_in_doubt_only(desk: Desk) -> Non
     hold = await desk.hold()
     first, second = (await desk.begin(hold)).intents
     decide, now = desk.ledger.doubts.decide, desk.clock.now()
-    with pytest.raises(LedgerError, match="on the wire"):
-        await decide(Lineage(job=JOB, row=1), None, "ann", "", now)
     await desk.doubt(first)
+    with pytest.raises(LedgerError, match="on the wire"):
+        await decide([said(1, "CODE1"), said(2, None)], "ann", "", now)
+    assert await desk.states() == [S.IN_DOUBT, S.IN_FLIGHT]
     await desk.doubt(second)
 
-    assert await decide(Lineage(job=JOB, row=1), "CODE1", "ann", "seen in the shop", now)
-    assert await decide(Lineage(job=JOB, row=2), None, "ann", "", now)
-    assert not await decide(Lineage(job=JOB, row=1), None, "ann", "", now)
+    assert await decide([said(1, "CODE1"), said(2, None)], "ann", "seen in the shop", now) == 2
+    assert await decide([said(1, None)], "ann", "", now) == 0
     assert await desk.states() == [S.ISSUED, S.PENDING]
 
 
 async def test_a_reader_stays_proven(desk: Desk) -> None:
     await desk.register([row(1)])
-    facts = ReaderFacts(endpoint="v2", kind=IdentifierKind.MOBILE, offset=-1.5, lag=2.0, issued_at="store01")
+    facts = ReaderFacts(endpoint="v2", kind=IdentifierKind.MOBILE, offset=-1.5, issued_at="store01")
     await desk.ledger.doubts.prove(JOB, BUDGET.account, facts, desk.clock.now())
     await desk.ledger.doubts.prove(JOB, BUDGET.account, facts, desk.clock.now())
 
@@ -645,9 +651,26 @@ async def test_issued_rows_can_be_read_back(desk: Desk) -> None:
     await desk.ledger.doubts.settle(doubt, Event.FOUND, Coupon(code="C2"), "found", None, desk.clock.now())
 
     issued = await desk.ledger.doubts.issued(JOB, IdentifierKind.MOBILE, 5)
-    doubted = await desk.ledger.doubts.doubted(JOB, 0, 5)
+    doubted = await desk.ledger.doubts.doubted(JOB, None, 5)
     assert [(i.row, i.code) for i in issued] == [(1, "CODE1")]
     assert [(i.row, i.code) for i in doubted] == [(2, "C2")]
+
+
+async def test_a_job_without_a_coupon_borrows_one_of_the_same_series_and_account_to_read_back(desk: Desk) -> None:
+    await desk.register([row(1)])
+    await desk.register([row(2)], spec("job-b"))
+    await desk.register([row(3)], spec("job-c", series=9))
+    await desk.issue(await desk.one(await desk.hold()), "CODE1")
+    elsewhere = await desk.hold("job-b", replace(BUDGET, account="another"))
+    issued = desk.ledger.doubts.issued
+
+    assert await issued(JobId("job-b"), IdentifierKind.MOBILE, 5) == []
+    assert await issued(JobId("job-c"), IdentifierKind.MOBILE, 5) == []
+    await desk.release(elsewhere)
+    hold = await desk.hold("job-b")
+    assert [(i.job, i.row) for i in await issued(JobId("job-b"), IdentifierKind.MOBILE, 5)] == [(JOB, 1)]
+    await desk.issue(await desk.one(hold), "CODE2")
+    assert [(i.job, i.row) for i in await issued(JobId("job-b"), IdentifierKind.MOBILE, 5)] == [("job-b", 2)]
 
 
 # --- holders ----------------------------------------------------------------------------------------------------
@@ -812,8 +835,75 @@ async def test_the_failures_of_a_rerun_are_still_the_first_jobs_rows(desk: Desk)
 
     assert (again.job, again.row) == (JOB, 1)
     await desk.doubt(again)
-    assert await desk.ledger.doubts.decide(Lineage(job=JobId("job-g"), row=1), "C1", "ann", "", desk.clock.now())
+    assert await desk.ledger.doubts.decide([said(1, "C1", "job-g")], "ann", "", desk.clock.now())
     assert [await desk.states(job) for job in ("job-a", "job-f", "job-g")] == [[S.ISSUED]] * 3
+
+
+async def rerun_of_a_rejected_row(desk: Desk) -> Hold:
+    """job-a's only row was rejected, and stands in the failures file that job-f is."""
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.finish(desk.settlement(await desk.one(hold), Event.REJECTED))
+    await desk.release(hold)
+    await desk.register([row(1, lineage=Lineage(job=JOB, row=1))], spec("job-f"))
+    return await desk.hold("job-f")
+
+
+async def test_a_rerun_reads_its_doubtful_rows_once_more_and_their_first_job_does_not(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    await desk.doubt(await desk.one(rerun))
+    await desk.ledger.doubts.decide([said(1, "C1", "job-f")], "ann", "", desk.clock.now())
+    doubted = desk.ledger.doubts.doubted
+
+    assert [(i.job, i.row) for i in await doubted(JobId("job-f"), None, 5)] == [(JOB, 1)]
+    assert await doubted(JobId("job-f"), Lineage(job=JOB, row=1), 5) == []
+    assert await doubted(JOB, None, 5) == []
+
+
+async def test_retrying_a_rerun_retries_the_rows_that_it_stands_for(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    await desk.finish(desk.settlement(await desk.one(rerun), Event.REJECTED))
+
+    assert await desk.ledger.jobs.retry(JobId("job-f"), ["740"]) == 0
+    assert await desk.ledger.jobs.retry(JobId("job-f"), []) == 1
+    assert await desk.ledger.work.pending(JobId("job-f")) == 1
+    await desk.finish(desk.settlement(await desk.one(rerun), Event.REJECTED))
+    assert await desk.ledger.jobs.retry(JOB, []) == 1
+    assert await desk.ledger.work.pending(JOB) == 1
+
+
+async def test_a_cancelled_rerun_puts_aside_what_comes_back_to_it(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    intent = await desk.one(rerun)
+    await desk.ledger.jobs.cancel(JobId("job-f"))
+    await desk.finish(desk.settlement(intent, Event.NOT_PROCESSED))
+
+    assert await desk.states("job-f") == await desk.states() == [S.CANCELLED]
+
+
+async def test_a_rerun_names_the_row_that_served_the_customer_meanwhile(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    await desk.register([row(7, mobile(1))], spec("job-b"))
+    await desk.issue(await desk.one(await desk.hold("job-b")), "CODE1")
+    await desk.begin(rerun)
+    (result,) = desk.ledger.views.results(JobId("job-f"))
+
+    assert (result.state, result.first, result.first_state) == (
+        S.DUPLICATE,
+        Lineage(job=JobId("job-b"), row=7),
+        S.ISSUED,
+    )
+
+
+async def test_requests_count_for_the_job_whose_run_made_them(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    await desk.doubt(await desk.one(rerun))
+    (doubt,) = await desk.doubts("job-f")
+    await desk.ledger.doubts.note(doubt, "nothing yet", desk.clock.now(), empty=True)
+    traffic = desk.ledger.views.traffic(JobId("job-f"), 60.0)
+    before = desk.ledger.views.traffic(JOB, 60.0)
+
+    assert (traffic.requests, traffic.lookups, before.requests, before.lookups) == (1, 1, 1, 0)
 
 
 async def test_lineage_to_a_job_that_the_ledger_does_not_know_is_refused_whole(desk: Desk) -> None:
@@ -889,7 +979,7 @@ async def test_no_query_of_a_running_job_scans_all_rows(desk: Desk) -> None:
     (doubt,) = await desk.doubts()
     await desk.ledger.doubts.next_due(JOB)
     await desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, desk.clock.now())
-    await desk.ledger.doubts.doubted(JOB, 0, 10)
+    await desk.ledger.doubts.doubted(JOB, Lineage(job=JOB, row=1), 10)
     await desk.ledger.doubts.issued(JOB, IdentifierKind.MOBILE, 3)
     await desk.ledger.work.pending(JOB)
     await desk.ledger.work.tally(JOB)

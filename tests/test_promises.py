@@ -238,7 +238,7 @@ async def test_the_finished_command_again_sends_nothing(tmp_path: Path) -> None:
 
 @on_virtual_time
 async def test_a_coupon_that_comes_after_the_grace_is_told_by_the_next_run(tmp_path: Path) -> None:
-    fates = ByCustomer({mobile(2).key: [processed_after(TIMEOUT + GRACE + 30.0)]})
+    fates = ByCustomer({mobile(2).key: [processed_after(TIMEOUT + 2 * GRACE + 30.0)]})
     with machine(tmp_path, fates=fates) as host:
         first = await ended(command(host, THREE))
         await asyncio.sleep(60.0)

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
-from bulk_issue.decisions import Decision, read_decisions
+from bulk_issue.decisions import read_decisions
 from bulk_issue.errors import ConfigError, LedgerError, SinkError
-from bulk_issue.model import Coupon, Job, JobId, JobSpec, JobState, Lineage
+from bulk_issue.model import Coupon, Decision, Job, JobId, JobSpec, JobState, Lineage
 from bulk_issue.ports import ResultRow, Views
 from bulk_issue.rows import PROBLEMS
 from bulk_issue.sink import SHEET_LINES, Columns, Format, Summary, Written, claim_folder, write_results

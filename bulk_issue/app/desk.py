@@ -125,11 +125,8 @@ class Desk:
             raise ConfigError(
                 f"{path} is about job {', '.join(sorted(strangers))}, not {job.spec.id}", hint="Name that job instead."
             )
-        now = self.clock.now()
-        landed = [
-            await self.ledger.doubts.decide(decision.lineage, decision.code, who, why, now) for decision in decisions
-        ]
-        return sum(landed), len(landed) - sum(landed)
+        landed = await self.ledger.doubts.decide(decisions, who, why, self.clock.now())
+        return landed, len(decisions) - landed
 
     async def _issue(self, job: Job, series: Series | None, confirm: Confirm, out: Path) -> Report:
         pending = await self.ledger.work.pending(job.spec.id)

@@ -191,7 +191,12 @@ limit_options: Callable[[F], F] = stacked(
     ),
     option("--connections", type=int, default=Config.connections, help="Requests under way at once, at most."),
     option("--timeout", type=Duration(), default="30", help="How long a request may take."),
-    option("--grace", type=Duration(), default="120", help="How long a request may still take effect afterwards."),
+    option(
+        "--grace",
+        type=Duration(),
+        default="120",
+        help="How long a given-up request may still take effect, and its coupon then take to show.",
+    ),
     option("--reconcile-for", type=Duration(), default="10m", help="How long to settle rows in doubt at the end."),
     option("--max-attempts", type=int, default=Config.max_attempts, help="Attempts for a row, at most."),
     option("--max-doubt", default="10%", help="Pause when so many of 100 answers are unclear. 100%: never."),

@@ -17,17 +17,21 @@ from bulk_issue.ledger.schema import (
     DOUBTED,
     IN_DOUBT,
     ISSUED,
+    WORKED_BY,
     attempts,
     claims,
-    decisions,
+    decided,
     jobs,
     lookups,
     readers,
     rows,
 )
-from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, Lineage, Moment
+from bulk_issue.model import Coupon, Decision, Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
 from bulk_issue.states import OPEN, Event, RowState, after
+
+#: Jobs, the newest first, in which a coupon is looked for that proves a reader.
+LATEST_JOBS = 100
 
 
 class LedgerDoubts(Face):
@@ -117,7 +121,10 @@ class LedgerDoubts(Face):
         return True
 
     @transaction
-    def decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
+    def decide(self, tx: Connection, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
+        return sum(self._decide(tx, decision.lineage, decision.code, who, why, now) for decision in decisions)
+
+    def _decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
         meant = real_row(tx, self._db.number(tx, lineage.job), lineage.row)
         if meant is None:
             raise LedgerError(
@@ -131,7 +138,7 @@ class LedgerDoubts(Face):
             )
         if row.state != "in_doubt":
             return False
-        tx.execute(insert(decisions).values(job=row.job, row=row.number, at=now.wall, who=who, why=why, code=code))
+        tx.execute(insert(decided).values(job=row.job, row=row.number, at=now.wall, who=who, why=why, code=code))
         if code is None:
             event = {"held": Event.ABSENT_HELD, "rejected": Event.ABSENT_REJECTED}.get(row.if_absent, Event.ABSENT)
             self._move(tx, row, event, None, f"decided by {who}: not issued", None)
@@ -142,8 +149,9 @@ class LedgerDoubts(Face):
 
     def _row(self, tx: Connection, seq: int, number: int) -> AnyRow:
         found = tx.execute(
-            select(rows, jobs.c.scope, jobs.c.series_id, jobs.c.cancelled)
+            select(rows, jobs.c.scope, jobs.c.series_id, WORKED_BY.c.cancelled)
             .join(jobs, jobs.c.seq == rows.c.job)
+            .join(WORKED_BY, WORKED_BY.c.seq == rows.c.queue)
             .where(rows.c.job == seq, rows.c.number == number)
         ).first()
         assert found is not None
@@ -194,7 +202,6 @@ class LedgerDoubts(Face):
                 kind=IdentifierKind(row.kind),
                 offset=row.offset,
                 true_utc=bool(row.true_utc),
-                lag=row.lag,
                 issued_at=row.issued_at,
             )
             for row in found
@@ -211,7 +218,6 @@ class LedgerDoubts(Face):
         seen = {
             "offset": facts.offset,
             "true_utc": int(facts.true_utc),
-            "lag": facts.lag,
             "issued_at": facts.issued_at,
             "proven": now.wall,
         }
@@ -220,24 +226,36 @@ class LedgerDoubts(Face):
     @transaction
     def issued(self, tx: Connection, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
-        found = tx.execute(
-            _read_back(rows.c.attempt)
-            .where(rows.c.queue == seq, ISSUED, rows.c.kind == str(kind), rows.c.doubted == 0)
-            .where(_LAST.c.event == str(Event.ISSUED))
-            .order_by(rows.c.number.desc())
-            .limit(limit)
+        own = tx.execute(select(jobs.c.scope, jobs.c.account).where(jobs.c.seq == seq)).one()
+        others = (
+            select(jobs.c.seq)
+            .where(jobs.c.scope == own.scope, jobs.c.account == own.account, jobs.c.seq != seq)
+            .order_by(jobs.c.seq.desc())
+            .limit(LATEST_JOBS)
         )
-        return [_issued(row, frozenset()) for row in found]
+        for queue in (seq, *tx.scalars(others)):
+            found = tx.execute(
+                _read_back(rows.c.attempt)
+                .where(rows.c.queue == queue, ISSUED, rows.c.kind == str(kind), rows.c.doubted == 0)
+                .where(_LAST.c.event == str(Event.ISSUED))
+                .order_by(rows.c.number.desc())
+                .limit(limit)
+            ).all()
+            if found:
+                return [_issued(row, frozenset()) for row in found]
+        return []
 
     @transaction
-    def doubted(self, tx: Connection, job: JobId, after_row: int, limit: int) -> Sequence[Issued]:
-        seq = self._db.number(tx, job)
+    def doubted(self, tx: Connection, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
+        queue = self._db.number(tx, job)
+        home, number = (self._db.number(tx, behind.job), behind.row) if behind else (0, 0)
+        further = or_(rows.c.job > home, and_(rows.c.job == home, rows.c.number > number))
         # the customer's coupon of a row that is open may be in the record, and not yet in the ledger
         open_elsewhere = exists().where(claims.c.scope == jobs.c.scope, claims.c.key == rows.c.key, claims.c.open == 1)
         found = tx.execute(
             _read_back(1)
-            .where(rows.c.job == seq, DOUBTED, rows.c.state.not_in(OPEN), rows.c.number > after_row, ~open_elsewhere)
-            .order_by(rows.c.number)
+            .where(rows.c.queue == queue, DOUBTED, rows.c.state.not_in(OPEN), further, ~open_elsewhere)
+            .order_by(rows.c.job, rows.c.number)
             .limit(limit)
         ).all()
         return [_issued(row, codes_of_others(tx, row.scope, row.key, row.job, row.number)) for row in found]

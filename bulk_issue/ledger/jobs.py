@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue import __version__, model
@@ -239,6 +239,7 @@ class LedgerJobs(Face):
             .values(
                 state=str(JobState.RUNNING),
                 holder=token,
+                account=budget.account,
                 started=func.coalesce(jobs.c.started, now.wall),
                 ended=None,
                 because="",
@@ -295,13 +296,16 @@ class LedgerJobs(Face):
     @transaction
     def retry(self, tx: Connection, job: JobId, codes: Sequence[str]) -> int:
         seq = self._db.number(tx, job)
-        chosen = and_(rows.c.job == seq, rows.c.state.in_(sources(Event.RETRY)))
-        if codes:
-            chosen = and_(chosen, rows.c.error_code.in_(codes))
-        moved = str(after(RowState.REJECTED, Event.RETRY))
-        done = tx.execute(update(rows).where(chosen).values(state=moved, queue=seq, spent=0, due=0.0))
+        which = rows.c.error_code.in_(codes) if codes else true()
+        rejected = and_(rows.c.state.in_(sources(Event.RETRY)), which)
+        back = {"state": str(after(RowState.REJECTED, Event.RETRY)), "queue": seq, "spent": 0, "due": 0.0}
+        own = tx.execute(update(rows).where(rows.c.job == seq, rejected).values(back)).rowcount
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(cancelled=0))
-        return done.rowcount
+        linked = tx.execute(select(rows.c.of_job, rows.c.of_row).where(rows.c.job == seq, rows.c.state == "linked"))
+        return own + sum(
+            tx.execute(update(rows).where(rows.c.job == job, rows.c.number == number, rejected).values(back)).rowcount
+            for job, number in linked.all()
+        )
 
     @transaction
     def cancel(self, tx: Connection, job: JobId) -> int:

@@ -48,6 +48,8 @@ jobs = Table(
     Column("cancelled", Integer, nullable=False),
     # the run that may begin rows of this job now
     Column("holder", Text),
+    # the number of a job that was taken back is never another's: some process may still know it
+    sqlite_autoincrement=True,
 )
 
 runs = Table(
@@ -106,6 +108,8 @@ rows = Table(
     PrimaryKeyConstraint("job", "number"),
     sqlite_with_rowid=False,
 )
+#: The job in whose queue a row is, where that isn't the row's own
+WORKED_BY = jobs.alias("worked_by")
 # written out, not bound: SQLite uses a partial index only where it can read the condition
 PENDING = rows.c.state == literal_column("'pending'")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
@@ -117,7 +121,7 @@ Index("rows_in_flight", rows.c.queue, sqlite_where=text("state = 'in_flight'"))
 Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite_where=text("state = 'in_doubt'"))
 Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
 Index("rows_by_state", rows.c.job, rows.c.state)
-Index("rows_doubted", rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
+Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
 
 claims = Table(
     "claims",
@@ -170,7 +174,7 @@ lookups = Table(
 )
 Index("lookups_of_row", lookups.c.job, lookups.c.row)
 
-decisions = Table(
+decided = Table(
     "decisions",
     metadata,
     Column("id", Integer, primary_key=True),
@@ -203,7 +207,6 @@ readers = Table(
     Column("kind", Text, nullable=False),
     Column("offset", Float),
     Column("true_utc", Integer, nullable=False),
-    Column("lag", Float, nullable=False),
     Column("issued_at", Text),
     Column("proven", Float, nullable=False),
     PrimaryKeyConstraint("job", "account", "endpoint", "kind"),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import Face
-from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, rows, scope
+from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, rows, runs, scope
 from bulk_issue.model import JobId, Lineage
 from bulk_issue.ports import ResultRow, Traffic
 from bulk_issue.states import RowState
@@ -23,12 +23,14 @@ class LedgerViews(Face):
     """See `ports.Views`."""
 
     def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
-        meant, home = rows.alias("meant"), jobs.alias("home")
+        meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
         followed = and_(
             meant.c.job == rows.c.of_job,
             meant.c.number == rows.c.of_row,
             or_(rows.c.state == "linked", rows.c.state == "duplicate"),
         )
+        # the row that a record stands for may be the duplicate of another
+        won = and_(winner.c.job == meant.c.of_job, winner.c.number == meant.c.of_row, meant.c.state == "duplicate")
         shown = [
             meant.c[name].label(f"their_{name}")
             for name in (
@@ -59,12 +61,15 @@ class LedgerViews(Face):
                     rows.c.request_id,
                     rows.c.of_row,
                     rows.c.of_job.label("of_seq"),
-                    home.c.id.label("of_job"),
+                    home.c.id.label("first_job"),
+                    func.coalesce(winner.c.number, meant.c.number).label("first_row"),
+                    func.coalesce(winner.c.state, meant.c.state).label("first_state"),
                     *shown,
                 )
                 .select_from(rows)
                 .outerjoin(meant, followed)
-                .outerjoin(home, home.c.seq == meant.c.job)
+                .outerjoin(winner, won)
+                .outerjoin(home, home.c.seq == func.coalesce(winner.c.job, meant.c.job))
                 .where(rows.c.job == seq)
                 .order_by(rows.c.number)
             )
@@ -89,8 +94,8 @@ class LedgerViews(Face):
                     attempts=row.their_attempt if linked else row.attempt,
                     issued_at=row.their_issued_at if linked else row.issued_at,
                     request_id=(row.their_request_id if linked else row.request_id) or "",
-                    first=Lineage(job=JobId(row.of_job), row=row.of_row) if row.their_state else None,
-                    first_state=RowState(row.their_state) if row.their_state else None,
+                    first=Lineage(job=JobId(row.first_job), row=row.first_row) if row.first_state else None,
+                    first_state=RowState(row.first_state) if row.first_state else None,
                 )
 
     def _excess(self, connection: Connection) -> dict[tuple[int, int], list[str]]:
@@ -103,7 +108,10 @@ class LedgerViews(Face):
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            mine = and_(attempts.c.job == seq, attempts.c.begun_wall >= since)
+            homes = self._homes(connection, seq)
+            own_runs = select(runs.c.token).where(runs.c.job == seq)
+            mine = and_(attempts.c.job.in_(homes), attempts.c.holder.in_(own_runs), attempts.c.begun_wall >= since)
+            worked = and_(rows.c.job == lookups.c.job, rows.c.number == lookups.c.row, rows.c.queue == seq)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
             requests, limited, first, last = connection.execute(
                 select(
@@ -119,12 +127,20 @@ class LedgerViews(Face):
             return Traffic(
                 requests=requests,
                 responses_429=limited,
-                lookups=connection.scalar(select(func.count()).where(lookups.c.job == seq)) or 0,
+                lookups=connection.scalar(
+                    select(func.count()).select_from(lookups).join(rows, worked).where(lookups.c.job.in_(homes))
+                )
+                or 0,
                 excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
                 worst_window=_worst_window((at for (at,) in times), per),
                 first_sent=first,
                 last_sent=last,
             )
+
+    def _homes(self, connection: Connection, seq: int) -> Sequence[int]:
+        """The jobs whose rows a job works: its own, and those that its records are linked to."""
+        linked = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state == "linked").distinct()
+        return [seq, *connection.scalars(linked)]
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:

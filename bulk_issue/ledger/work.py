@@ -18,7 +18,7 @@ from bulk_issue.ledger import permits
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
-from bulk_issue.ledger.schema import PENDING, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.schema import PENDING, WORKED_BY, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.states import Event, RowState, after
@@ -242,9 +242,10 @@ class LedgerWork(Face):
                 rows.c.sent_wall,
                 jobs.c.scope,
                 jobs.c.again,
-                jobs.c.cancelled,
+                WORKED_BY.c.cancelled,
             )
             .join(jobs, jobs.c.seq == rows.c.job)
+            .join(WORKED_BY, WORKED_BY.c.seq == rows.c.queue)
             .where(rows.c.job == job, rows.c.number.in_(numbers))
         ).all()
 

@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "lookups",
@@ -138,7 +139,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("offset", sa.Float(), nullable=True),
         sa.Column("true_utc", sa.Integer(), nullable=False),
-        sa.Column("lag", sa.Float(), nullable=False),
         sa.Column("issued_at", sa.Text(), nullable=True),
         sa.Column("proven", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("job", "account", "endpoint", "kind"),
@@ -182,7 +182,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
-    op.create_index("rows_doubted", "rows", ["job", "number"], unique=False, sqlite_where=sa.text("doubted = 1"))
+    op.create_index(
+        "rows_doubted", "rows", ["queue", "job", "number"], unique=False, sqlite_where=sa.text("doubted = 1")
+    )
     op.create_index(
         "rows_issued", "rows", ["queue", "kind", "number"], unique=False, sqlite_where=sa.text("state = 'issued'")
     )
