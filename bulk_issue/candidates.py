@@ -31,6 +31,8 @@ SLACK_UNMEASURED = 300.0
 MEASURABLE = 2.0
 #: A look-up that took longer tells no time: its `Date` was written somewhere in it.
 PROMPT = 2.0
+#: A coupon that was created so many seconds after a row's last request isn't taken for the row's any more.
+LATEST = 3600.0
 #: A larger offset is none: zones end at 14 hours, and a coupon that is older was given before (resend series).
 FARTHEST = 15 * 3600.0
 
@@ -124,6 +126,36 @@ def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
         offset=_offset(issued, reading, shown),
         issued_at=shown[0].issued_at,
     )
+
+
+def shows(issued: Issued, reading: Reading) -> bool:
+    """Whether the record shows the coupon that a row has."""
+    code = issued.code.casefold()
+    return any(
+        coupon.code.casefold() == code and coupon.series_id in (None, issued.series_id) for coupon in reading.coupons
+    )
+
+
+def second_coupons(issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
+    """Codes that the record shows for a row beside its own, and that its requests may have brought after all.
+
+    None where the reader's clock wasn't measured or the reading tells no time.
+    """
+    if facts is None or facts.offset is None or reading.server_time is None:
+        return []
+    now = reading.server_time + facts.offset
+    first = now - reading.at.since(issued.sent) - RESOLUTION
+    last = now - reading.at.since(issued.answered) + (LATEST if issued.doubted else RESOLUTION)
+    return [
+        coupon.code
+        for coupon in reading.coupons
+        if coupon.series_id == issued.series_id
+        and coupon.created is not None
+        and coupon.true_utc == facts.true_utc
+        and first <= coupon.created <= last
+        and (None in (coupon.issued_at, facts.issued_at) or coupon.issued_at == facts.issued_at)
+        and coupon.code.casefold() not in issued.known_codes | {issued.code.casefold()}
+    ]
 
 
 def _offset(issued: Issued, reading: Reading, shown: Sequence[RecordedCoupon]) -> float | None:

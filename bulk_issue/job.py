@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+from bulk_issue.audit import Audit, Audited
 from bulk_issue.config import Config, Pace
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
@@ -19,6 +20,7 @@ from bulk_issue.health import Health, Limits, Stop, StopKind
 from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
+from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.states import OPEN, RowState
 
@@ -77,6 +79,11 @@ class Run:
         """Settle what is in doubt; issue nothing."""
         return await self._held(self._reconcile)
 
+    async def audit(self, chosen: Callable[[int], bool]) -> Audited:
+        """Read those rows with a coupon once more whose place (0 = the first) is chosen. Takes no hold of the job."""
+        audit = self._audit(await self._readers(), self.asked.is_set)
+        return await audit.issued(chosen)
+
     async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]]) -> Ending:
         began = self.clock.now()
         job = self.job.spec.id
@@ -127,8 +134,8 @@ class Run:
 
     async def _issue(self, hold: Hold, began: Moment) -> Stop | None:
         health = Health(limits=self._limits(), began=began.boot)
-        reconciler = self._reconciler(health)
-        await reconciler.load()
+        readers = await self._readers()
+        reconciler = self._reconciler(readers, health)
         pending = await self.ledger.work.pending(hold.job)
         pool = Pool(
             hold=hold,
@@ -148,16 +155,15 @@ class Run:
             patience=self._patience,
             draw=self.draw,
             asked=self.asked,
-            blind=lambda: reconciler.blind,
-            on_throttled=reconciler.rest,
-            after_canary=reconciler.read_canary,
+            blind=lambda: readers.blind,
+            on_throttled=readers.rest,
+            after_canary=readers.read_canary,
         )
         async with self._alongside(reconciler, pool):
             return await self._to_the_end(pool, reconciler)
 
     async def _reconcile(self, _hold: Hold, began: Moment) -> Stop | None:
-        reconciler = self._reconciler(Health(limits=self._limits(), began=began.boot))
-        await reconciler.load()
+        reconciler = self._reconciler(await self._readers(), Health(limits=self._limits(), began=began.boot))
         async with self._alongside(reconciler, None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
@@ -183,14 +189,15 @@ class Run:
                 return True
             if not doubtful:
                 break
-            if self.asked.is_set() or reconciler.blind or await insist(self._hopeless):
+            if self.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
                 return False
             if self.clock.now().boot >= deadline:
                 break
             await self.clock.sleep(POLL)
         # rows that nothing can settle use up all the time: the others are read once more all the same
         last = max(deadline, self.clock.now().boot + LAST_READ)
-        await insist(lambda: reconciler.reread(lambda: self.asked.is_set() or self.clock.now().boot >= last))
+        audit = self._audit(reconciler.readers, lambda: self.asked.is_set() or self.clock.now().boot >= last)
+        await insist(audit.doubted)
         return False
 
     async def _hopeless(self) -> bool:
@@ -202,8 +209,8 @@ class Run:
 
     # --- the parts ----------------------------------------------------------------------------------------------
 
-    def _reconciler(self, health: Health) -> Reconciler:
-        return Reconciler(
+    async def _readers(self) -> Readers:
+        readers = Readers(
             job=self.job.spec.id,
             doubts=self.ledger.doubts,
             work=self.ledger.work,
@@ -212,10 +219,31 @@ class Run:
             clock=self.clock,
             draw=self.draw,
             account=self.config.account.name,
+            on_message=self._tell,
+        )
+        await readers.load()
+        return readers
+
+    def _reconciler(self, readers: Readers, health: Health) -> Reconciler:
+        return Reconciler(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            draw=self.draw,
             grace=self.config.grace,
             generic=self._generic,
             on_settled=health.settled,
-            on_message=self._tell,
+        )
+
+    def _audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:
+        return Audit(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            generic=self._generic,
+            enough=enough,
         )
 
     def _limits(self) -> Limits:

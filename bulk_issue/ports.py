@@ -334,6 +334,8 @@ class Issued:
     answered: Moment
     #: Codes, in lower case, that the ledger knows for other rows of this customer.
     known_codes: frozenset[str] = field(default=frozenset(), repr=False)
+    #: True if it was ever in doubt: then a request of it may have taken effect long after the answer.
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +411,10 @@ class Doubts(Protocol):
 
         They come with their `known_codes`; those up to the row `behind` are left out.
         """
+        ...
+
+    async def with_coupon(self, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
+        """ISSUED rows of the job, and those that its records are LINKED to, in a fixed order; see `doubted`."""
         ...
 
     async def excess(self, job: JobId, row: int, code: str, because: str, now: Moment) -> None:

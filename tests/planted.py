@@ -139,9 +139,9 @@ MISTAKES = (
         name="reconciling before the grace has passed",
         promise=2,
         file="reconcile.py",
-        old="        before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)\n",
-        new="        before = now\n",
-        test=STORY + "a_coupon_that_comes_long_after_the_time_out_is_the_rows",
+        old="        return 2 * self.grace\n",
+        new="        return 0.0\n",
+        test=STORY + "a_coupon_that_exists_and_shows_at_the_last_moment_is_the_rows",
     ),
     Mistake(
         name="one empty look is enough",
@@ -150,6 +150,14 @@ MISTAKES = (
         old="            case Nothing() if self._second_look(doubt, began):\n",
         new="            case Nothing():\n",
         test=STORY + "a_coupon_that_shows_only_after_the_first_look_is_the_rows",
+    ),
+    Mistake(
+        name="the second look before a late coupon has had its time to show",
+        promise=2,
+        file="reconcile.py",
+        old="        return 2 * self.grace\n",
+        new="        return self.grace\n",
+        test=STORY + "a_coupon_that_exists_and_shows_at_the_last_moment_is_the_rows",
     ),
     Mistake(
         name="a reader is trusted unproven",
@@ -391,9 +399,9 @@ MISTAKES = (
     Mistake(
         name="nobody looks again at rows that were in doubt",
         promise=8,
-        file="reconcile.py",
-        old="        while found := await self.doubts.doubted(self.job, row, 100):\n",
-        new="        while found := ():\n",
+        file="audit.py",
+        old="            await self._look(self.doubts.doubted, before, issued)\n",
+        new="            del before, issued\n",
         test=STORY + "a_coupon_that_comes_after_the_grace_is_told_by_the_next_run",
     ),
 )

@@ -124,7 +124,7 @@ def plan(seed: int) -> Plan:
         rate=rate,
         per=per,
         repeat=repeat,
-        lag=pick((0.0, 0.0, 5.0, 10.0, between(10.0, grace))),
+        lag=pick((0.0, 0.0, 5.0, grace - 0.1, grace - 0.1)),
         share=pick((0.0, 0.1, 0.25, 0.5)),
         share_of_looks=pick((0.0, 0.0, 0.1, 0.4)),
         heals=between(5.0, 120.0),
@@ -289,7 +289,7 @@ class History:
             refusals=plan.refusals,
             fates=Dice(plan.random, _faults(plan), plan.share),
             looks=_looks(plan, plan.random),
-            lag=lambda: plan.random.uniform(0.0, plan.lag),
+            lag=lambda: plan.random.choice((0.0, plan.lag)),
         )
         self.host = host = Host(self.folder, server, clock)
         for key, series, store, ago in plan.older:
@@ -398,9 +398,12 @@ class History:
         return ended
 
     async def _once_more(self) -> None:
-        """Promise 7: every command once more, long after; it sends nothing for what is done."""
+        """Promise 7: every command once more, long after; it sends nothing for what is done.
+
+        Twice: what another job's coupon has proven since may still settle a row, and its duplicates end as it does.
+        """
         await asyncio.sleep(300.0)
-        for job, rows in self.plan.jobs:
+        for job, rows in (*self.plan.jobs, *self.plan.jobs):
             await self._run(job, rows)
 
 

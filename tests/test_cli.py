@@ -270,6 +270,24 @@ async def test_retry_cancel_status_export(console: Console) -> None:
     console.check_book(file, other)
 
 
+async def test_audit_reads_the_coupons_back_and_names_the_row_with_one_that_should_not_be(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(3))
+    await console.run(file)
+    job = str(console.summary(file)["job"])
+    confirmed = await console("audit", job)
+    with sqlite3.connect(console.folder / "ledger.db") as ledger:
+        ledger.execute("UPDATE rows SET code = 'NOBODYS' WHERE number = 2")
+    ledger.close()
+    told = await console("audit", job, "--json")
+
+    assert (confirmed.code, told.code) == (0, 5)
+    assert "3 in Capillary's record, as issued" in confirmed.out
+    facts = json.loads(told.out)
+    assert facts["counts"] == {"confirmed": 2, "excess": 1, "missing": 0, "unread": 0}
+    assert facts["rows"] == {"excess": [{"job": job, "row": 2}]}
+    assert console.box.book.requests() == 3
+
+
 async def test_check_issues_nothing_and_names_who_was_served(console: Console) -> None:
     await console.run(console.customers("c.csv", mobiles(3)))
     before = console.box.book.requests()

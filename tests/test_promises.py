@@ -126,6 +126,17 @@ async def test_a_coupon_that_shows_only_after_the_first_look_is_the_rows(tmp_pat
 
 
 @on_virtual_time
+async def test_a_coupon_that_exists_and_shows_at_the_last_moment_is_the_rows(tmp_path: Path) -> None:
+    fates = ByCustomer({mobile(2).key: [processed_after(TIMEOUT + GRACE - 1.0)]})
+    with machine(tmp_path, fates=fates) as host:
+        host.server.lag = lambda: GRACE - 2.0 if host.server.book.coupons else 0.0
+        end = await ended(command(host, THREE))
+
+        await assert_one_coupon_each(host, THREE)
+        assert end.exit_code is ExitCode.DONE
+
+
+@on_virtual_time
 async def test_a_time_in_which_nothing_can_be_looked_up_proves_nothing(tmp_path: Path) -> None:
     failing = [Look(problem=ReadProblem.UNREADABLE)] * 5
 

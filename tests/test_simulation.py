@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bulk_issue.ledger.database import Database
+from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from tests.simulation import failing, history
 
@@ -74,11 +75,15 @@ def _sees(seeds: range) -> bool:
     return any(history(seed).complaints for seed in seeds)
 
 
+async def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "wrong"),
     [
         pytest.param(Reconciler, "_second_look", lambda *_: True, id="one empty look is enough"),
-        pytest.param(Reconciler, "_wanting", lambda *_: False, id="nobody proves the reader"),
+        pytest.param(Readers, "_prove", nothing, id="nobody proves the reader"),
     ],
 )
 def test_a_mistake_in_reconciling_is_seen(

@@ -6,5 +6,6 @@ The only part that knows every adapter. The faces (command line, web page, libra
 from bulk_issue.app.checks import Checked, check
 from bulk_issue.app.desk import Desk, desk, opened
 from bulk_issue.app.reports import Files, Report, export
+from bulk_issue.audit import Audited, Seen
 
-__all__ = ["Checked", "Desk", "Files", "Report", "check", "desk", "export", "opened"]
+__all__ = ["Audited", "Checked", "Desk", "Files", "Report", "Seen", "check", "desk", "export", "opened"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bulk_issue import rows
 from bulk_issue.app.reports import Files, Report, default_out, standing, write
+from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, Reading
@@ -101,6 +102,15 @@ class Desk:
         """Settle rows in doubt now; issue nothing."""
         series = await self._same_org(job)
         return await self._report(await self._run(job, series).reconcile(), self._out(job.spec))
+
+    async def audit(self, job: Job, sample: int | None) -> Audited:
+        """Read the coupons of a job's issued rows back, all or so many of them, and compare."""
+        series = await self._same_org(job)
+        issued = (await self.ledger.work.tally(job.spec.id)).get(RowState.ISSUED, 0)
+        if sample is None or sample >= issued:
+            return await self._run(job, series).audit(lambda _place: True)
+        places = frozenset(random.SystemRandom().sample(range(issued), sample))
+        return await self._run(job, series).audit(places.__contains__)
 
     async def _same_org(self, job: Job) -> Series | None:
         """The series' facts, these credentials being the job's org's: another org's record must settle nothing."""

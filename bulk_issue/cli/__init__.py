@@ -20,6 +20,7 @@ import click
 from bulk_issue import __version__
 from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
+from bulk_issue.config import Config
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 
@@ -161,6 +162,42 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
 reconcile = _job_command("reconcile", required=True)(_reconcile)
 
 
+@commands.command()
+@click.argument("job")
+@opt.option("--sample", type=click.IntRange(min=1), help="Only so many rows, chosen at random.")
+@opt.profile_options
+@opt.account_options
+@opt.limit_options
+@opt.ledger_option
+@opt.talk_options
+def audit(job: str, sample: int | None, **options: Any) -> int:
+    """Read the coupons of JOB's issued rows back from Capillary and compare. Issues nothing.
+
+    A coupon that shouldn't be there is recorded (exit code 5); one that isn't there, or can't be read, is told (1).
+    """
+    from bulk_issue import app
+    from bulk_issue.cli import words
+    from bulk_issue.progress import Reporter
+
+    found, config = _job_and_config(job, options)
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+
+        async def read_back(asked: asyncio.Event) -> tuple[app.Audited, bool]:
+            async with app.desk(config, reporter, asked, app.Files()) as desk:
+                return await desk.audit(found, sample), asked.is_set()
+
+        audited, stopped = frame.in_loop(read_back)
+    if options["as_json"]:
+        frame.say(json.dumps(words.audit_facts(found.spec.id, audited, stopped=stopped)))
+    else:
+        _say(words.audit_words(found.spec.id, audited, stopped=stopped))
+    if stopped:
+        return ExitCode.ASKED
+    if audited.counts[app.Seen.EXCESS]:
+        return ExitCode.DOUBT
+    return ExitCode.FAILURES if audited.remarkable else ExitCode.DONE
+
+
 def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> Report:
         return await desk.resume(found, _confirm(options, desk.config.rate, desk.config.per))
@@ -172,6 +209,12 @@ def _on_job(
     job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[Report]], again: list[str]
 ) -> int:
     """Find the job, take its series and name, and work on it."""
+    found, config = _job_and_config(job, options)
+    return _session(options, config, lambda desk: work(desk, found), again)
+
+
+def _job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Config]:
+    """The job, and the settings with its series and name."""
     from bulk_issue import app
 
     async def look() -> Job:
@@ -179,8 +222,7 @@ def _on_job(
             return await _find(ledger, job)
 
     found = frame.in_loop(lambda _asked: look())
-    config = opt.config(options, found.spec.series_id, found.spec.again)
-    return _session(options, config, lambda desk: work(desk, found), again)
+    return found, opt.config(options, found.spec.series_id, found.spec.again)
 
 
 # --- without Capillary ------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue.audit import Audited, Seen
 from bulk_issue.ending import ExitCode
 from bulk_issue.job import AT_ONCE
-from bulk_issue.model import Series, Tally
+from bulk_issue.model import JobId, Lineage, Series, Tally
 from bulk_issue.ports import JobSummary
 from bulk_issue.progress import duration, number
 from bulk_issue.shown import remedy
@@ -152,6 +153,35 @@ def check_words(checked: Checked, rate: int, per: float) -> Iterator[str]:
     yield from series_words(checked.series)
     yield from checked.notes
     yield f"To send: {forecast(found.to_send, rate, per)}" if found.to_send else "To send: nothing."
+
+
+def audit_words(job: JobId, audited: Audited, *, stopped: bool) -> Iterator[str]:
+    """What reading the coupons back has shown; rows by number only."""
+    read = sum(audited.counts.values())
+    yield f"Job {job}: {count(read, 'coupon')} looked up" + (", then stopped as asked" if stopped else "")
+    said = {
+        Seen.CONFIRMED: "in Capillary's record, as issued",
+        Seen.EXCESS: "with a second coupon that should not exist: revoke it in Capillary",
+        Seen.MISSING: "not in Capillary's record: revoked there, or the customer was merged with another",
+        Seen.UNREAD: "couldn't be read: run the audit again later",
+    }
+    for seen, meaning in said.items():
+        if audited.counts[seen]:
+            yield f"  {number(audited.counts[seen])} {meaning}{_rows(audited.remarkable.get(seen, ()), job)}"
+    if audited.counts[Seen.EXCESS]:
+        yield f"Next: bulk-issue export {job}   (results.csv then names these coupons in _warnings)"
+
+
+def _rows(rows: Sequence[Lineage], job: JobId) -> str:
+    """The first of these rows, by number."""
+    named = ", ".join(f"{row.row}" if row.job == job else f"{row.row} of {row.job}" for row in rows[:10])
+    return f" (row {named}{' …' if len(rows) > 10 else ''})" if rows else ""
+
+
+def audit_facts(job: JobId, audited: Audited, *, stopped: bool) -> Mapping[str, object]:
+    """The same for machines."""
+    rows = {str(seen): [{"job": row.job, "row": row.row} for row in rows] for seen, rows in audited.remarkable.items()}
+    return {"job": job, "counts": audited.counts, "rows": rows, "stopped": stopped}
 
 
 def jobs_table(jobs: Sequence[JobSummary]) -> Iterator[str]:

@@ -261,6 +261,22 @@ class LedgerDoubts(Face):
         return [_issued(row, codes_of_others(tx, row.scope, row.key, row.job, row.number)) for row in found]
 
     @transaction
+    def with_coupon(self, tx: Connection, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
+        seq = self._db.number(tx, job)
+        home, number = (self._db.number(tx, behind.job), behind.row) if behind else (seq, 0)
+        found: list[AnyRow] = []
+        if home == seq:
+            own = _read_back(1).where(rows.c.job == seq, rows.c.number > number, ISSUED)
+            found += tx.execute(own.order_by(rows.c.number).limit(limit)).all()
+            home, number = 0, 0
+        link = rows.alias()
+        its = and_(link.c.of_job == rows.c.job, link.c.of_row == rows.c.number, link.c.state == "linked")
+        further = or_(rows.c.job > home, and_(rows.c.job == home, rows.c.number > number))
+        linked = _read_back(1).join(link, its).where(link.c.job == seq, ISSUED, further)
+        found += tx.execute(linked.order_by(rows.c.job, rows.c.number).limit(limit - len(found))).all()
+        return [_issued(row, codes_of_others(tx, row.scope, row.key, row.job, row.number)) for row in found]
+
+    @transaction
     def excess(self, tx: Connection, job: JobId, row: int, code: str, because: str, now: Moment) -> None:
         record_excess(tx, self._db.number(tx, job), row, code, because, now.wall)
 
@@ -290,6 +306,7 @@ def _read_back(first: Any) -> Any:
             rows.c.value,
             rows.c.key,
             rows.c.code,
+            rows.c.doubted,
             jobs.c.id,
             jobs.c.series_id,
             jobs.c.scope,
@@ -319,4 +336,5 @@ def _issued(row: AnyRow, known_codes: frozenset[str]) -> Issued:
         sent=sent,
         answered=ended,
         known_codes=known_codes,
+        doubted=bool(row.doubted),
     )

@@ -350,6 +350,12 @@ def real_row(tx: Connection, job: int, number: int) -> AnyRow | None:
         job, number = row.of_job, row.of_row
 
 
+def homes(tx: Connection, seq: int) -> Sequence[int]:
+    """The jobs whose rows a job may work: itself, and those that its records are linked to."""
+    linked = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state == "linked").distinct()
+    return [seq, *tx.scalars(linked)]
+
+
 def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:
     """The moment of an attempt's intent, as the columns for the earliest doubtful request."""
     its = and_(attempts.c.job == job, attempts.c.row == number, attempts.c.attempt == attempt)

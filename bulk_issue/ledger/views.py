@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import Face
+from bulk_issue.ledger.jobs import homes
 from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, rows, runs, scope
 from bulk_issue.model import JobId, Lineage
 from bulk_issue.ports import ResultRow, Traffic
@@ -108,9 +109,9 @@ class LedgerViews(Face):
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            homes = self._homes(connection, seq)
+            its = homes(connection, seq)
             own_runs = select(runs.c.token).where(runs.c.job == seq)
-            mine = and_(attempts.c.job.in_(homes), attempts.c.holder.in_(own_runs), attempts.c.begun_wall >= since)
+            mine = and_(attempts.c.job.in_(its), attempts.c.holder.in_(own_runs), attempts.c.begun_wall >= since)
             worked = and_(rows.c.job == lookups.c.job, rows.c.number == lookups.c.row, rows.c.queue == seq)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
             requests, limited, first, last = connection.execute(
@@ -128,7 +129,7 @@ class LedgerViews(Face):
                 requests=requests,
                 responses_429=limited,
                 lookups=connection.scalar(
-                    select(func.count()).select_from(lookups).join(rows, worked).where(lookups.c.job.in_(homes))
+                    select(func.count()).select_from(lookups).join(rows, worked).where(lookups.c.job.in_(its))
                 )
                 or 0,
                 excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
@@ -136,11 +137,6 @@ class LedgerViews(Face):
                 first_sent=first,
                 last_sent=last,
             )
-
-    def _homes(self, connection: Connection, seq: int) -> Sequence[int]:
-        """The jobs whose rows a job works: its own, and those that its records are linked to."""
-        linked = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state == "linked").distinct()
-        return [seq, *connection.scalars(linked)]
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:

@@ -1,0 +1,141 @@
+"""The readers of the server's record: paced look-ups, and what each reader has shown of itself.
+
+The rule: a reader (endpoint and kind of identifier) counts only once it has shown a coupon that a reply had given, and
+what it measured then is kept with the job. A look-up that fails says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from bulk_issue.candidates import PROMPT, measure
+from bulk_issue.model import Identifier, IdentifierKind, JobId, Reading, ReadProblem, Unreadable
+from bulk_issue.ports import Clock, Doubts, Issued, Limiter, ReaderFacts, Records, Work
+from bulk_issue.retry import backoff
+
+#: Seconds after the canary's answer at which it is read back, until it shows.
+READ_BACK_AT = (0.0, 1.0, 3.0, 8.0)
+#: Rows of one kind that are read back to prove a reader before the next try, and among how many they are chosen.
+PROOFS, AMONG = 3, 20
+#: Seconds until a refused reader is tried again.
+REFUSED_FOR = 300.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Readers:
+    """One run's readers."""
+
+    job: JobId
+    doubts: Doubts
+    work: Work
+    records: Records
+    #: Look-ups have a limit of their own.
+    limiter: Limiter
+    clock: Clock
+    draw: Callable[[], float]
+    account: str
+    #: Told, once, what people should know about the readers.
+    on_message: Callable[[str], None] = lambda _text: None
+    _facts: dict[tuple[str, IdentifierKind], ReaderFacts] = field(default_factory=dict)
+    _refused_until: float = 0.0
+    _paused_until: float = 0.0
+    _told: bool = False
+    #: Rows that were read back: another look at them measures nothing new.
+    _seen: set[tuple[JobId, int]] = field(default_factory=set)
+
+    @property
+    def blind(self) -> bool:
+        """Whether this account may not read the record at all."""
+        return self.clock.now().boot < self._refused_until
+
+    @property
+    def resting(self) -> bool:
+        """Whether look-ups are paused: the account was throttled."""
+        return self.clock.now().boot < self._paused_until
+
+    @property
+    def back_at(self) -> float:
+        """Boot second before which a look-up is pointless."""
+        return max(self._paused_until, self._refused_until)
+
+    def rest(self, seconds: float) -> None:
+        """No look-ups for so long: the account was throttled."""
+        self._paused_until = max(self._paused_until, self.clock.now().boot + seconds)
+
+    async def load(self) -> None:
+        """Take up what readers had proven in earlier runs of this job."""
+        for facts in await self.doubts.readers(self.job, self.account):
+            self._facts[facts.endpoint, facts.kind] = facts
+
+    async def read(self, identifier: Identifier) -> Reading | Unreadable:
+        """One look-up, when it may be made. An answer that took long brings no `server_time`."""
+        await self.limiter.acquire(1)
+        began = self.clock.now()
+        reading = await self.records.coupons(identifier)
+        if isinstance(reading, Reading):
+            return reading if reading.at.since(began) <= PROMPT else replace(reading, server_time=None)
+        if reading.problem is ReadProblem.REFUSED:
+            self._refused_until = self.clock.now().boot + REFUSED_FOR
+            if not self._told:
+                self._told = True
+                self.on_message(
+                    "This account may not read coupons back: rows in doubt can only be settled by a person. "
+                    f"({reading.reason})"
+                )
+        elif reading.problem is ReadProblem.THROTTLED:
+            seconds = reading.retry_after if reading.retry_after is not None else backoff(3, self.draw())
+            self.rest(seconds)
+            await self.work.pause(self.account, seconds, self.clock.now())
+        return reading
+
+    # --- proof --------------------------------------------------------------------------------------------------
+
+    def facts(self, reading: Reading, kind: IdentifierKind) -> ReaderFacts | None:
+        """What the reader of this reading has shown of itself; None while it isn't proven."""
+        return self._facts.get((reading.endpoint, kind))
+
+    async def learn(self, reading: Reading, kind: IdentifierKind) -> bool:
+        """Prove and measure the reader of this reading, if that is wanting; whether more is known of it now."""
+        before = self.facts(reading, kind)
+        if before is None or before.offset is None:
+            await self._prove(reading.endpoint, kind)
+        return self.facts(reading, kind) != before
+
+    async def read_canary(self) -> None:
+        """Read back a coupon that this job was just given, waiting a little for it to show."""
+        for pause in READ_BACK_AT:
+            await self.clock.sleep(pause)
+            fresh = [issued for kind in IdentifierKind for issued in await self.doubts.issued(self.job, kind, 1)]
+            if not fresh or self.blind or self.resting:
+                return
+            shown = [await self._read_back(issued) for issued in fresh]
+            if all(shown):
+                return
+
+    async def _prove(self, endpoint: str, kind: IdentifierKind) -> None:
+        """Read back some coupons, those with the quickest answers first, until a reader is proven and measured."""
+        issued = await self.doubts.issued(self.job, kind, AMONG)
+        quickest = sorted(issued, key=lambda each: each.answered.since(each.sent))
+        for each in [each for each in quickest if (each.job, each.row) not in self._seen][:PROOFS]:
+            await self._read_back(each)
+            facts = self._facts.get((endpoint, kind))
+            if facts is not None and facts.offset is not None:
+                return
+
+    async def _read_back(self, issued: Issued) -> bool:
+        """Look for a coupon that a reply gave; whether it shows (or nothing ever will)."""
+        reading = await self.read(issued.identifier)
+        if isinstance(reading, Unreadable):
+            return reading.problem is ReadProblem.REFUSED
+        facts = measure(issued, reading)
+        if facts is None:
+            return False
+        known = self._facts.get((facts.endpoint, facts.kind))
+        if known is not None and facts.offset is None:
+            # a slow answer measures nothing, and takes nothing back
+            facts = replace(facts, offset=known.offset, true_utc=known.true_utc)
+        self._facts[facts.endpoint, facts.kind] = facts
+        self._seen.add((issued.job, issued.row))
+        await self.doubts.prove(self.job, self.account, facts, self.clock.now())
+        return True
