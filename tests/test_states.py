@@ -6,6 +6,7 @@ docs/design.md draws the same table as a diagram. The two are compared here, so 
 from __future__ import annotations
 
 import re
+import runpy
 from itertools import product
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def test_the_diagram_in_the_docs_is_the_table() -> None:
     drawn = re.findall(r"^ +(\w+) --> (\w+): (\w+)$", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sorted(drawn) == sorted((state, TRANSITIONS[state][event], event) for state, event in MOVES)
+
+
+def test_the_page_of_verdicts_is_made_from_the_code() -> None:
+    """`python docs/make_verdicts.py` brings it up to date."""
+    made = runpy.run_path(str(DESIGN.with_name("make_verdicts.py")))["page"]()
+
+    assert DESIGN.with_name("verdicts.md").read_text(encoding="utf-8") == made
 
 
 # --- what follows -----------------------------------------------------------------------------------------------
