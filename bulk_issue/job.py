@@ -172,11 +172,12 @@ class Run:
         deadline: float | None = None
         while True:
             await pool.drain()
-            if pool.stop is not None:
+            spent = pool.stop is not None
+            if pool.health.stop is not None or self.asked.is_set():
                 return pool.stop
             if deadline is None:
                 deadline = self.clock.now().boot + self.config.reconcile_for
-            if not await self._settle(reconciler, deadline, sending=True):
+            if not await self._settle(reconciler, deadline, sending=not spent):
                 return pool.stop
 
     async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:

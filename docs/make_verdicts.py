@@ -50,7 +50,7 @@ def _page() -> Iterator[str]:
     for on, title in TITLES.items():
         yield f"## {title}\n"
         if on is On.MESSAGE:
-            yield "Patterns in lower case, `_` as a space; they decide where a code has changed its meaning (**T** above).\n"
+            yield "Patterns in lower case, `_` as a space; they decide where a code is marked **T**.\n"
         yield from _table(
             (str(on), "verdict", "if the record shows no coupon", "says", "what to do", "source"),
             (_verdict(line) for line in TABLE if line.on is on),

@@ -147,6 +147,18 @@ async def test_reconcile_issues_nothing(tmp_path: Path) -> None:
     assert (host.states().count("in_doubt"), len(host.server.book.arrivals)) == (0, sent)
 
 
+@pytest.mark.parametrize(("first", "code"), [(3, ExitCode.DONE), (2, ExitCode.ASKED)])
+@on_virtual_time
+async def test_what_first_n_rows_left_in_doubt_is_settled_in_the_same_run(
+    tmp_path: Path, first: int, code: ExitCode
+) -> None:
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [f.UNANSWERED]}))
+    ending = await ended(host, 3, first=first)
+
+    assert ending.exit_code is code
+    assert host.states() == ["issued"] * first + ["pending"] * (3 - first)
+
+
 @on_virtual_time
 async def test_too_many_rejections_stop_the_run(tmp_path: Path) -> None:
     fraud = {mobile(n).key: refusal(740, "customer is marked as fraud") for n in range(1, 100)}
