@@ -17,8 +17,8 @@ PAGE = Path(__file__).with_name("verdicts.md")
 INTRODUCTION = """\
 # How rows move and what answers mean
 
-Made from `bulk_issue/states.py` and `bulk_issue/verdicts.py` by `python docs/make_verdicts.py`; a test holds that it is up to date. The
-reasons are in [design.md](design.md#5-a-rows-life), the evidence in [api.md](api.md#2-what-an-answer-means).
+Made from `bulk_issue/states.py` and `bulk_issue/verdicts.py` with `python docs/make_verdicts.py`, and tested to be so.
+The reasons are in [design.md](design.md#5-a-rows-life), the evidence in [api.md](api.md#2-what-an-answer-means).
 """
 
 TITLES = {
