@@ -22,7 +22,7 @@ from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
-from bulk_issue.states import OPEN, RowState
+from bulk_issue.states import RowState
 
 #: A job with at most so many pending rows goes at once, under `--pace auto`.
 AT_ONCE = 60
@@ -95,7 +95,7 @@ class Run:
             stop = await work(hold, began)
             tally, firsts, excess = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop)
-            unfinished = any(tally.get(each, 0) for each in OPEN)
+            unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED

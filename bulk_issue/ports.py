@@ -187,6 +187,10 @@ class Jobs(Protocol):
         """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so."""
         ...
 
+    async def reruns(self, job: JobId) -> Sequence[JobId]:
+        """The jobs of failures files that work rows of this job which may still change."""
+        ...
+
     async def account(self, account: str, org: str | None = None) -> str | None:
         """The org that an account belongs to; remembers `org` if one is given and none was known."""
         ...
@@ -285,6 +289,10 @@ class Work(Protocol):
 
     async def pending(self, job: JobId) -> int:
         """How many rows this job has to send: its own, and those that a failures file queued for it."""
+        ...
+
+    async def unfinished(self, job: JobId) -> int:
+        """How many of the rows that this job works may still change without a person's doing."""
         ...
 
     async def tally(self, job: JobId) -> Tally:

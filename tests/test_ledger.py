@@ -881,6 +881,15 @@ async def test_a_cancelled_rerun_puts_aside_what_comes_back_to_it(desk: Desk) ->
     assert await desk.states("job-f") == await desk.states() == [S.CANCELLED]
 
 
+async def test_rows_that_wait_in_a_rerun_leave_nothing_to_do_in_their_first_job(desk: Desk) -> None:
+    await rerun_of_a_rejected_row(desk)
+    work, reruns = desk.ledger.work, desk.ledger.jobs.reruns
+
+    assert await desk.states() == await desk.states("job-f") == [S.PENDING]
+    assert (await work.unfinished(JOB), await work.unfinished(JobId("job-f"))) == (0, 1)
+    assert (await reruns(JOB), await reruns(JobId("job-f"))) == (["job-f"], [])
+
+
 async def test_a_rerun_names_the_row_that_served_the_customer_meanwhile(desk: Desk) -> None:
     rerun = await rerun_of_a_rejected_row(desk)
     await desk.register([row(7, mobile(1))], spec("job-b"))
@@ -982,6 +991,7 @@ async def test_no_query_of_a_running_job_scans_all_rows(desk: Desk) -> None:
     await desk.ledger.doubts.doubted(JOB, Lineage(job=JOB, row=1), 10)
     await desk.ledger.doubts.issued(JOB, IdentifierKind.MOBILE, 3)
     await desk.ledger.work.pending(JOB)
+    await desk.ledger.work.unfinished(JOB)
     await desk.ledger.work.tally(JOB)
     events.remove(desk.ledger._db._engine, "before_cursor_execute", note)
 

@@ -22,7 +22,7 @@ from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jo
 from bulk_issue.ledger.work import in_doubt, tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
-from bulk_issue.states import Event, RowState, after, sources
+from bulk_issue.states import OPEN, Event, RowState, after, sources
 
 
 class LedgerJobs(Face):
@@ -47,6 +47,14 @@ class LedgerJobs(Face):
     def running_elsewhere(self, job: JobId) -> bool:
         """Whether a living process of this host runs the job."""
         return self._locks.held_by_others(job)
+
+    @transaction
+    def reruns(self, tx: Connection, job: JobId) -> Sequence[JobId]:
+        seq = self._db.number(tx, job)
+        theirs = select(rows.c.queue).where(rows.c.job == seq, rows.c.state.in_(OPEN), rows.c.queue != seq)
+        return [
+            JobId(name) for name in tx.scalars(select(jobs.c.id).where(jobs.c.seq.in_(theirs)).order_by(jobs.c.seq))
+        ]
 
     @transaction
     def account(self, tx: Connection, account: str, org: str | None = None) -> str | None:

@@ -18,7 +18,7 @@ from bulk_issue.ledger import permits
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
-from bulk_issue.ledger.schema import PENDING, WORKED_BY, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.schema import PENDING, STILL_OPEN, WORKED_BY, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.states import Event, RowState, after
@@ -324,6 +324,13 @@ class LedgerWork(Face):
     def pending(self, tx: Connection, job: JobId) -> int:
         queue = self._db.number(tx, job)
         return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
+
+    @transaction
+    def unfinished(self, tx: Connection, job: JobId) -> int:
+        queue = self._db.number(tx, job)
+        # one query for each partial index
+        counted = (select(func.count()).select_from(rows).where(rows.c.queue == queue, state) for state in STILL_OPEN)
+        return sum(tx.scalar(count) or 0 for count in counted)
 
     @transaction
     def tally(self, tx: Connection, job: JobId) -> Tally:
