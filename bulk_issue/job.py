@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from bulk_issue.config import Config, Pace
+from bulk_issue.config import AT_ONCE, Config, Pace
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Limits, Stop, StopKind
@@ -22,8 +22,6 @@ from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Pro
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.states import OPEN, RowState
 
-#: A job with at most so many pending rows goes at once, under `--pace auto`.
-AT_ONCE = 60
 #: Seconds between two looks at whether a row in doubt was settled.
 POLL = 1.0
 #: Seconds that the last read of rows that were in doubt has at least.
@@ -144,6 +142,7 @@ class Run:
                 max_attempts=self.config.max_attempts,
                 generic=self._generic,
                 first=self.config.first,
+                between=self.config.between,
             ),
             patience=self._patience,
             draw=self.draw,

@@ -19,6 +19,7 @@ from typing import TypeVar
 from bulk_issue.classify import Asked, classify
 from bulk_issue.errors import JobHalted, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
+from bulk_issue.hours import Hours
 from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Reply
 from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
 from bulk_issue.retry import backoff, decide
@@ -70,6 +71,19 @@ class Terms:
     generic: bool = False
     #: At most so many intents in this run; None for no bound.
     first: int | None = None
+    #: Nothing new starts outside of these hours.
+    between: Hours | None = None
+
+
+def outside(hours: Hours | None, now: float) -> Stop | None:
+    """Why nothing may start at this hour, and when it may; None if it may."""
+    if hours is None or hours.open_at(now):
+        return None
+    return Stop(
+        kind=StopKind.ASKED,
+        because=f"outside of the hours --between {hours}",
+        hint=f"The same command goes on from {hours.when(hours.opens_at(now))} ({hours.zone}).",
+    )
 
 
 @dataclass(slots=True)
@@ -118,7 +132,7 @@ class Pool:
             return Stop(kind=StopKind.ASKED, because="as asked")
         if self.terms.first is not None and self.begun >= self.terms.first:
             return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first} rows were sent")
-        return None
+        return outside(self.terms.between, self.clock.now().wall)
 
     async def drain(self) -> None:
         """Return when nothing is pending or the run has to stop, and every answer is on record."""

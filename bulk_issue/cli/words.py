@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue.config import AT_ONCE
 from bulk_issue.ending import ExitCode
-from bulk_issue.job import AT_ONCE
 from bulk_issue.model import Series, Tally
 from bulk_issue.ports import JobSummary
 from bulk_issue.progress import duration, number
