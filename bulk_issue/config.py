@@ -128,6 +128,8 @@ class Reading:
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""
+    #: A file of customers who must not be sent to. Its content, not its path, is part of the job's record.
+    exclude: Path | None = None
 
     def as_text(self) -> dict[str, str]:
         """The settings that were given, for the job's record."""

@@ -41,6 +41,8 @@ class Ending:
     excess: int
     began: Moment
     ended: Moment
+    #: Intents that this run wrote.
+    sent: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Run:
     #: Set to stop: no new intents, requests under way end.
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     _patience: Patience = field(init=False)
+    _sent: int = 0
 
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
@@ -103,6 +106,7 @@ class Run:
             excess=excess,
             began=began,
             ended=self.clock.now(),
+            sent=self._sent,
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int]:
@@ -152,7 +156,9 @@ class Run:
             after_canary=reconciler.read_canary,
         )
         async with self._alongside(reconciler, pool):
-            return await self._to_the_end(pool, reconciler)
+            stop = await self._to_the_end(pool, reconciler)
+        self._sent = pool.begun
+        return stop
 
     async def _reconcile(self, _hold: Hold, began: Moment) -> Stop | None:
         reconciler = self._reconciler(Health(limits=self._limits(), began=began.boot))

@@ -459,6 +459,14 @@ class Views(Protocol):
         """The jobs whose rows this job's records are, or replace."""
         ...
 
+    def reruns(self, job: JobId) -> Sequence[JobId]:
+        """The jobs that ran failures of this job again, in the order in which they did."""
+        ...
+
+    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+        ...
+
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         """(error code, reason, rows) of the rejected and invalid rows, most frequent first."""
         ...

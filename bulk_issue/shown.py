@@ -29,6 +29,10 @@ SHOWN: Mapping[RowState, tuple[str, str | None]] = {
 #: The column of in_doubt.csv that a person fills in, read back by `decisions`.
 DECISION = "_decision"
 
+#: The `_error_code` of invalid rows that are no failures: from a failures file they would find their way back in, past
+#: the list that keeps them out.
+EXCLUDED = "excluded"
+
 NO_COUPON = Coupon(code="")
 Show = Callable[[ResultRow, Coupon], str]
 WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}

@@ -30,7 +30,7 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import ConfigError, LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
-from bulk_issue.shown import DECISION, FAILURES, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, WIDTHS, show, utc
+from bulk_issue.shown import DECISION, EXCLUDED, FAILURES, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, WIDTHS, show, utc
 
 SUMMARY = "summary.json"
 NAMES = (RESULTS, FAILURES, IN_DOUBT)
@@ -134,6 +134,11 @@ def _occupied(out: Path, job: JobId) -> str:
     return "" if facts["job"] == job else f"it holds the files of job {facts['job']}"
 
 
+def format_in(out: Path) -> Format:
+    """Which kind of files a job's folder holds."""
+    return Format.XLSX if (out / f"{RESULTS}.{Format.XLSX}").exists() else Format.CSV
+
+
 def _named_for(job: JobId, out: Path) -> bool:
     """Whether the folder's own name says whose it is, as the default one's does."""
     return out.name.endswith(f"-{job}")
@@ -206,12 +211,13 @@ def write_results(
                     write[name] = tables.enter_context(table)
                 kept = _fill(views.results(spec.id), job, ours, write, counts)
             (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
+            fresh = {(name, file_format) for name in kept}
             # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
             files = _publish(
                 aside,
                 out,
                 fresh=[SUMMARY, *(f"{name}.{file_format}" for name in NAMES if name in kept)],
-                stale=[f"{name}.{file_format}" for name in NAMES if name not in kept],
+                stale=[f"{name}.{each}" for name in NAMES for each in Format if (name, each) not in fresh],
             )
     except (OSError, XlsxWriterException) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
@@ -231,6 +237,8 @@ def _fill(
             raise _bug(f"row {row.number} comes after row {last} as {row.state}", job)
         last = row.number
         status, also = SHOWN[row.state]
+        if row.error_code == EXCLUDED:
+            also = None
         counts[status] += 1
         cells, surplus = row.cells, row.cells[width:]
         if len(cells) != width:

@@ -37,6 +37,7 @@ ADAPTERS = (
     frozenset({"sink"}),
     frozenset({"decisions"}),
     frozenset({"survey"}),
+    frozenset({"exclusion"}),
     frozenset({"client", "auth"}),
     frozenset({"limiter"}),
     frozenset({"ledger"}),
@@ -95,7 +96,7 @@ OWNED: Mapping[str, frozenset[str]] = {
     "os.getenv": frozenset({"cli", "web"}),
     "sys.argv": frozenset({"cli"}),
     "sys.exit": frozenset({"cli"}),
-    "sqlite3": frozenset({"ledger", "survey"}),  # a survey's is temporary, and nobody's record
+    "sqlite3": frozenset({"ledger", "survey", "exclusion"}),  # all but the ledger's are temporary: nobody's record
     "tomllib": frozenset({"cli", "web"}),
 }
 

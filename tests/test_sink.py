@@ -554,11 +554,11 @@ def test_excel_files_hold_every_cell_as_text(tmp_path: Path) -> None:
     states = RowState.ISSUED, RowState.REJECTED, RowState.INVALID, RowState.IN_DOUBT, RowState.PENDING
     rows = [row(n, states[n - 1], *line, coupon=COUPON) for n, line in enumerate(cells, start=1)]
 
-    write(tmp_path, rows)
+    write(tmp_path / "csv", rows)
     write(tmp_path, rows, file_format=Format.XLSX)
 
     for name in ("results", "failures", "in_doubt"):
-        assert sheet(tmp_path / f"{name}.xlsx", name) == table(tmp_path / f"{name}.csv")
+        assert sheet(tmp_path / f"{name}.xlsx", name) == table(tmp_path / "csv" / f"{name}.csv")
     book = openpyxl.load_workbook(tmp_path / "results.xlsx")
     assert book.sheetnames == ["results", "summary"]
     assert book["results"].freeze_panes == "A2"

@@ -3,8 +3,9 @@
 The only part that knows every adapter. The faces (command line, web page, library) call it and nothing below it.
 """
 
-from bulk_issue.app.checks import Checked, check
+from bulk_issue.app.checked import Checked, Earlier, Talk
+from bulk_issue.app.checks import check
 from bulk_issue.app.desk import Desk, desk, opened
 from bulk_issue.app.reports import Files, Report, export
 
-__all__ = ["Checked", "Desk", "Files", "Report", "check", "desk", "export", "opened"]
+__all__ = ["Checked", "Desk", "Earlier", "Files", "Report", "Talk", "check", "desk", "export", "opened"]

@@ -22,6 +22,7 @@ from bulk_issue.config import Account, Config, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
 from bulk_issue.model import IdentifierKind
+from bulk_issue.outlook import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,6 +181,11 @@ reading_options: Callable[[F], F] = stacked(
     option("--delimiter", default="", help="What separates the CSV's cells. Found by itself unless given."),
     option("--encoding", default="", help="The CSV's encoding, if it isn't UTF-8."),
     option("--sheet", default="", help="Which sheet of a workbook."),
+    option(
+        "--exclude",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file of customers who must not be sent to, named by any identifier that FILE has too.",
+    ),
 )
 
 limit_options: Callable[[F], F] = stacked(
@@ -248,6 +254,7 @@ def reading(options: Mapping[str, Any]) -> Reading:
         delimiter=options["delimiter"].replace("\\t", "\t"),
         encoding=options["encoding"],
         sheet=options["sheet"],
+        exclude=options["exclude"],
     )
 
 
@@ -283,6 +290,12 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
         **limits,
         **changes,
     )
+
+
+def plan(options: Mapping[str, Any]) -> Plan:
+    """How fast a run would go and when, where there is no account yet to run with."""
+    even = options["pace"] == Pace.EVEN or options["look_first"]
+    return Plan(rate=options["rate"], per=options["per"], even=even, first=options["first"], between=hours(options))
 
 
 def hours(options: Mapping[str, Any]) -> Hours | None:

@@ -145,6 +145,25 @@ class LedgerViews(Face):
             )
             return [JobId(name) for (name,) in found if name != job]
 
+    def reruns(self, job: JobId) -> Sequence[JobId]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            found = connection.execute(
+                select(jobs.c.id)
+                .where(jobs.c.seq.in_(select(rows.c.job).where(rows.c.of_job == seq, rows.c.state != "duplicate")))
+                .order_by(jobs.c.seq)
+            )
+            return [JobId(name) for (name,) in found if name != job]
+
+    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            stream = connection.execution_options(yield_per=STREAMED).execute(
+                select(rows.c.key, rows.c.cells).where(rows.c.job == seq).order_by(rows.c.number)
+            )
+            for key, cells in stream:
+                yield key, tuple(json.loads(cells))
+
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
