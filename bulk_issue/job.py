@@ -16,6 +16,7 @@ from bulk_issue.config import AT_ONCE, Config, Pace
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Limits, Stop, StopKind
+from bulk_issue.look import LookFirst
 from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
@@ -142,7 +143,8 @@ class Run:
             terms=Terms(
                 budget=self.config.budget,
                 connections=self.config.connections,
-                send_within=self.config.send_within,
+                # a look-up takes its time between intent and request
+                send_within=self.config.send_within + (self.config.timeout if self.config.look_first else 0.0),
                 max_attempts=self.config.max_attempts,
                 generic=self._generic,
                 first=self.config.first,
@@ -154,6 +156,7 @@ class Run:
             blind=lambda: reconciler.blind,
             on_throttled=reconciler.rest,
             after_canary=reconciler.read_canary,
+            look_first=LookFirst(records=self.records, limiter=self.lookups) if self.config.look_first else None,
         )
         async with self._alongside(reconciler, pool):
             stop = await self._to_the_end(pool, reconciler)
@@ -232,6 +235,8 @@ class Run:
         return self.series is not None and self.series.generic
 
     def _even(self, pending: int) -> bool:
+        if self.config.look_first:
+            return True  # look-ups are
         match self.config.pace:
             case Pace.EVEN:
                 return True

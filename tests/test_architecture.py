@@ -43,7 +43,7 @@ ADAPTERS = (
     frozenset({"ledger"}),
     frozenset({"clock"}),
 )
-SERVICES = frozenset({"pool", "reconcile", "job"})
+SERVICES = frozenset({"pool", "look", "reconcile", "job"})
 BELOW_APP = CORE.union(SERVICES, *ADAPTERS)
 
 #: Part -> the parts that it may import. The package's own `__init__` (its version) is free to all.
