@@ -420,7 +420,7 @@ class ResultRow:
     #: Epoch seconds, UTC.
     issued_at: float | None = None
     request_id: str = ""
-    #: For DUPLICATE: the row that has the claim, and how that stands.
+    #: For DUPLICATE: the row that has the claim; for SUPERSEDED: the one that replaced it; and how that stands.
     first: Lineage | None = None
     first_state: RowState | None = None
 

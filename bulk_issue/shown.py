@@ -70,6 +70,8 @@ def _reason(row: ResultRow) -> str:
         whose = "" if row.first.job == row.job else f" of job {row.first.job}"
         stands = f": {SHOWN[row.first_state][0]}" if row.first_state is not None else ""
         return f"the same customer as row {row.first.row}{whose}{stands}"
+    if row.state is RowState.SUPERSEDED and row.first is not None and row.first_state is not None:
+        return f"corrected as row {row.first.row} of job {row.first.job}: {SHOWN[row.first_state][0]}"
     if row.state is RowState.IN_FLIGHT:
         return row.reason or "Its request was on the way when this file was written."
     return row.reason

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 
 from bulk_issue.cli import commands
@@ -345,6 +346,52 @@ async def test_the_failures_file_reruns_just_the_failed_rows(console: Console) -
     assert console.box.book.requests() - before == 2
     assert [row["_status"] for row in console.results(failures)] == ["issued", "rejected"]
     assert [row["_status"] for row in console.results(file)] == ["issued"] * 3 + ["superseded", "rejected"]
+    parent, rerun = str(console.summary(file)["job"]), str(console.summary(failures)["job"])
+    assert console.results(file)[3]["_reason"] == f"corrected as row 1 of job {rerun}: issued"
+    assert f"failures run again as job {rerun}: 1 issued, 1 rejected" in (await console("status", parent)).out
+    assert f"runs failures of job {parent} again" in (await console("status", rerun)).out
+    assert json.loads((await console("status", parent, "--json")).out)["reruns"] == [rerun]
+
+
+async def test_a_failures_workbook_that_a_spreadsheet_saved_again_keeps_its_lineage(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "919800000701", "919800000740"])
+    await console.run(file, "--format", "xlsx")
+    (failures,) = console.folder.glob("c.csv-results/*/failures.xlsx")
+    book = openpyxl.load_workbook(failures)
+    cell = next(cell for cell in book.active["B"] if cell.value == "919800000701")
+    cell.value = "919877770001"
+    book.save(failures)
+    before = console.box.book.requests()
+    done = await console.run(failures, "--format", "csv")
+
+    assert done.code == 1, done.err
+    assert console.box.book.requests() - before == 2
+    assert [row["_status"] for row in console.results(failures)] == ["issued", "rejected"]
+    (out,) = file.with_name("c.csv-results").iterdir()
+    assert sorted(path.name for path in out.glob("results.*")) == ["results.xlsx"]  # the parent's keep their format
+    lines = list(openpyxl.load_workbook(out / "results.xlsx")["results"].values)
+    status = lines[0].index("_status")
+    assert [line[status] for line in lines[1:]] == ["issued", "issued", "superseded", "rejected"]
+    await console("export", str(console.summary(file)["job"]))
+    assert not list(out.glob("*.xlsx"))
+
+
+async def test_a_decision_in_a_workbook_counts_too(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    denied = Settings(rate=0, denied=frozenset({Endpoint.COUPONS, Endpoint.COUPONS_V11}))
+    async with Sandbox(denied) as box:
+        console.box = box
+        box.faults.script(None, fault("drop-before"))
+        assert (await console.run(file, "--format", "xlsx")).code == 5
+        (doubtful,) = console.folder.glob("c.csv-results/*/in_doubt.xlsx")
+        book = openpyxl.load_workbook(doubtful)
+        sheet = book.active
+        sheet.cell(2, next(cell.column for cell in sheet[1] if cell.value == "_decision")).value = "Not issued"
+        book.save(doubtful)
+        settled = await console("reconcile", str(console.summary(file)["job"]), "--decisions", doubtful)
+
+        assert "1 decisions recorded" in settled.err
+        assert (await console.run(file)).code == 0
 
 
 async def test_retry_cancel_status_export(console: Console) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config
-from bulk_issue.decisions import read_decisions
+from bulk_issue.config import Config, Reading
+from bulk_issue.decisions import Decision, decided, read_decisions
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
 from bulk_issue.health import Stop, StopKind
@@ -27,6 +27,7 @@ from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Se
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.sink import SUMMARY, claim_folder, format_in
+from bulk_issue.source.workbook import Workbook
 from bulk_issue.states import RowState
 from bulk_issue.survey import Served, Survey, compare, counting
 
@@ -122,7 +123,7 @@ class Desk:
 
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
-        decisions = read_decisions(path)
+        decisions = _decisions(path)
         if not decisions:
             raise ConfigError(
                 f"{path} holds no decision", hint="Fill in its _decision column: `issued CODE` or `not issued`."
@@ -346,6 +347,15 @@ class Desk:
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def _decisions(path: Path) -> list[Decision]:
+    """A person's decisions, as CSV or as a workbook."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(2) == b"PK":
+            header, *records = Workbook(path, Reading()).records()
+            return decided(path, header, ((f"row {at}", record) for at, record in enumerate(records, 2)))
+    return read_decisions(path)
 
 
 @asynccontextmanager

@@ -204,11 +204,14 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
             jobs = await opened.jobs.all()
             if job is not None:
                 one = _matching(jobs, job)
+                name, views = one.job.spec.id, opened.views
+                by_name = {each.job.spec.id: each for each in jobs}
+                story = [[by_name[other] for other in others] for others in (views.parents(name), views.reruns(name))]
                 if as_json:
-                    return [json.dumps(words.as_facts(one), indent=2)]
-                name = one.job.spec.id
+                    return [json.dumps(words.as_facts(one, *story), indent=2)]
                 running = opened.jobs.running_elsewhere(name)
-                return list(words.job_words(one, opened.views.reasons(name), running=running))
+                parents, reruns = story
+                return list(words.job_words(one, views.reasons(name), running=running, parents=parents, reruns=reruns))
             if as_json:
                 return [json.dumps(words.as_facts(each)) for each in jobs]
             return list(words.jobs_table(jobs)) or [f"No jobs yet in {ledger}."]

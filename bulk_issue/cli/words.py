@@ -103,13 +103,24 @@ def jobs_table(jobs: Sequence[JobSummary]) -> Iterator[str]:
         yield f"            {tally_words(each.tally)}"
 
 
-def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, running: bool) -> Iterator[str]:
-    """One job."""
+def job_words(
+    each: JobSummary,
+    reasons: Sequence[tuple[str, str, int]],
+    *,
+    running: bool,
+    parents: Sequence[JobSummary] = (),
+    reruns: Sequence[JobSummary] = (),
+) -> Iterator[str]:
+    """One job, with the jobs whose failures it ran again and those that ran its own."""
     job = each.job
     yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if running else ''}"
     yield f"  file {job.spec.path}"
     yield f"  series {job.spec.series_id}, org {job.spec.org}" + (f", again {job.spec.again}" if job.spec.again else "")
     yield f"  {count(job.rows, 'row')}: {tally_words(each.tally)}"
+    for other in parents:
+        yield f"  runs failures of job {other.job.spec.id} again ({Path(other.job.spec.path).name})"
+    for other in reruns:
+        yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
     if job.stopped_because:
         yield f"  stopped: {job.stopped_because}"
     for code, reason, rows in reasons:
@@ -124,7 +135,9 @@ def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, runn
         yield f"Next: bulk-issue reconcile {job.spec.id}"
 
 
-def as_facts(each: JobSummary) -> Mapping[str, object]:
+def as_facts(
+    each: JobSummary, parents: Sequence[JobSummary] = (), reruns: Sequence[JobSummary] = ()
+) -> Mapping[str, object]:
     """One job for machines."""
     job = each.job
     return {
@@ -140,4 +153,6 @@ def as_facts(each: JobSummary) -> Mapping[str, object]:
         "started": job.started,
         "ended": job.ended,
         "stopped_because": job.stopped_because,
+        "parents": [other.job.spec.id for other in parents],
+        "reruns": [other.job.spec.id for other in reruns],
     }
