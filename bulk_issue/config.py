@@ -13,10 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bulk_issue.errors import ConfigError
+from bulk_issue.hours import Hours
 from bulk_issue.model import IdentifierKind
 from bulk_issue.ports import Budget
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+#: A job with at most so many pending rows goes at once, under `--pace auto`.
+AT_ONCE = 60
 
 
 @unique
@@ -125,6 +128,8 @@ class Reading:
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""
+    #: A file of customers who must not be sent to. Its content, not its path, is part of the job's record.
+    exclude: Path | None = None
 
     def as_text(self) -> dict[str, str]:
         """The settings that were given, for the job's record."""
@@ -182,6 +187,12 @@ class Config:
     max_failures: Share = Share(percent=5.0)
     canary: int = 1
     first: int | None = None
+    #: Nothing new starts outside of these hours.
+    between: Hours | None = None
+    #: Read a customer's coupons before each send.
+    look_first: bool = False
+    #: Start although stock or validity of the series can't last.
+    yes_short: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -1,4 +1,4 @@
-"""What a person decided about rows in doubt: in_doubt.csv with its `_decision` column filled in.
+"""What a person decided about rows in doubt: in_doubt.csv (or .xlsx) with its `_decision` column filled in.
 
 A decision can put a row back to be sent, so nothing is guessed: what isn't exactly `issued CODE`, `not issued` or blank
 refuses the whole file, naming the row. The file may have been saved by a spreadsheet (`;` or tab, BOM or none, another
@@ -8,6 +8,7 @@ encoding in cells that don't matter here, blank lines at the end).
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -15,6 +16,7 @@ from bulk_issue.errors import SourceError
 from bulk_issue.model import Decision, JobId, Lineage
 
 _WANTED = ("_job", "_row", "_decision")
+_NOT_OURS = "Give the job's in_doubt.csv or .xlsx with _decision filled in, its other columns as they were."
 _ALLOWED = "Write `issued CODE` or `not issued` into _decision, or leave it blank."
 
 
@@ -32,18 +34,25 @@ def read_decisions(path: Path) -> list[Decision]:
 
 def _decisions(path: Path, file: TextIO) -> list[Decision]:
     delimiter, header = _layout(path, file)
-    # Ours come after the user's columns: of two with one name it's the last.
-    job_at, row_at, decision_at = (len(header) - 1 - header[::-1].index(name) for name in _WANTED)
-    decisions: dict[Lineage, Decision] = {}
     file.seek(0)
     reader = csv.reader(file, delimiter=delimiter)
     next(reader)
-    for record in reader:
+    return decided(path, header, ((f"line {reader.line_num}", record) for record in reader))
+
+
+def decided(path: Path, header: list[str], records: Iterable[tuple[str, list[str]]]) -> list[Decision]:
+    """The decisions among records, each with the place where it stands. Raises `SourceError`."""
+    if not set(_WANTED) <= set(header):
+        raise SourceError(f"{path} has no columns {', '.join(_WANTED)}", hint=_NOT_OURS)
+    # Ours come after the user's columns: of two with one name it's the last.
+    job_at, row_at, decision_at = (len(header) - 1 - header[::-1].index(name) for name in _WANTED)
+    decisions: dict[Lineage, Decision] = {}
+    for place, record in records:
         cells = record + [""] * (len(header) - len(record))  # spreadsheets drop empty cells at the end of a line
         text = cells[decision_at].strip()
         if not text:
             continue
-        where = f"{path}, line {reader.line_num}"
+        where = f"{path}, {place}"
         job, row = cells[job_at].strip(), cells[row_at].strip()
         if not job or not (row.isascii() and row.isdigit() and len(row) < 19):
             raise SourceError(f"{where}: a decision without a readable _job and _row", hint="Restore both columns.")
@@ -61,10 +70,7 @@ def _layout(path: Path, file: TextIO) -> tuple[str, list[str]]:
         header = next(csv.reader(file, delimiter=delimiter), [])
         if set(_WANTED) <= set(header):
             return delimiter, header
-    raise SourceError(
-        f"{path} has no columns {', '.join(_WANTED)}",
-        hint="Give the job's in_doubt.csv with _decision filled in; from a spreadsheet, save it as `CSV UTF-8`.",
-    )
+    raise SourceError(f"{path} has no columns {', '.join(_WANTED)}", hint=_NOT_OURS)
 
 
 def _code(text: str, where: str) -> str | None:

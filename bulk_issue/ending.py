@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, unique
 
 from bulk_issue.health import Stop, StopKind
@@ -33,6 +34,11 @@ class ExitCode(IntEnum):
 
 _WEIGHT = (ExitCode.TROUBLE, ExitCode.STOPPED, ExitCode.ASKED, ExitCode.DOUBT, ExitCode.FAILURES, ExitCode.DONE)
 _S = RowState
+
+
+def heaviest(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one that counts of several."""
+    return min(codes, key=_WEIGHT.index)
 
 
 def conclude(tally: Tally, firsts: Tally, excess: int, stop: Stop | None) -> ExitCode:

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bulk_issue.audit import Audit, Audited
-from bulk_issue.config import Config, Pace
+from bulk_issue.config import AT_ONCE, Config, Pace
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Limits, Stop, StopKind
+from bulk_issue.look import LookFirst
 from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
@@ -24,8 +25,6 @@ from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.states import RowState
 
-#: A job with at most so many pending rows goes at once, under `--pace auto`.
-AT_ONCE = 60
 #: Seconds between two looks at whether a row in doubt was settled.
 POLL = 1.0
 #: Seconds that the last read of rows that were in doubt has at least.
@@ -45,6 +44,8 @@ class Ending:
     excess: int
     began: Moment
     ended: Moment
+    #: Intents that this run wrote.
+    sent: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class Run:
     #: Set to stop: no new intents, requests under way end.
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     _patience: Patience = field(init=False)
+    _sent: int = 0
 
     def __post_init__(self) -> None:
         self._patience = Patience(self.clock)
@@ -112,6 +114,7 @@ class Run:
             excess=excess,
             began=began,
             ended=self.clock.now(),
+            sent=self._sent,
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int]:
@@ -147,10 +150,12 @@ class Run:
             terms=Terms(
                 budget=self.config.budget,
                 connections=self.config.connections,
-                send_within=self.config.send_within,
+                # a look-up takes its time between intent and request
+                send_within=self.config.send_within + (self.config.timeout if self.config.look_first else 0.0),
                 max_attempts=self.config.max_attempts,
                 generic=self._generic,
                 first=self.config.first,
+                between=self.config.between,
             ),
             patience=self._patience,
             draw=self.draw,
@@ -158,9 +163,12 @@ class Run:
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
             after_canary=readers.read_canary,
+            look_first=LookFirst(records=self.records, limiter=self.lookups) if self.config.look_first else None,
         )
         async with self._alongside(reconciler, pool):
-            return await self._to_the_end(pool, reconciler)
+            stop = await self._to_the_end(pool, reconciler)
+        self._sent = pool.begun
+        return stop
 
     async def _reconcile(self, _hold: Hold, began: Moment) -> Stop | None:
         reconciler = self._reconciler(await self._readers(), Health(limits=self._limits(), began=began.boot))
@@ -256,6 +264,8 @@ class Run:
         return self.series is not None and self.series.generic
 
     def _even(self, pending: int) -> bool:
+        if self.config.look_first:
+            return True  # look-ups are
         match self.config.pace:
             case Pace.EVEN:
                 return True

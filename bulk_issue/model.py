@@ -315,6 +315,10 @@ class Series:
     min_days_between: int | None = None
     discount_type: str = ""
     discount_value: str = ""
+    #: The most that a percentage takes off.
+    discount_upto: str = ""
+    #: When its validity ends, epoch seconds.
+    ends: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,10 @@ from typing import TypeVar
 from bulk_issue.classify import Asked, classify
 from bulk_issue.errors import JobHalted, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
-from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Reply
+from bulk_issue.hours import Hours
+from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Outcome, Reply
 from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
-from bulk_issue.retry import backoff, decide
+from bulk_issue.retry import THROTTLED, backoff, decide
 
 #: Seconds for which a write that the ledger refuses is tried again before the run gives up.
 LEDGER_PATIENCE = 60.0
@@ -70,6 +71,19 @@ class Terms:
     generic: bool = False
     #: At most so many intents in this run; None for no bound.
     first: int | None = None
+    #: Nothing new starts outside of these hours.
+    between: Hours | None = None
+
+
+def outside(hours: Hours | None, now: float) -> Stop | None:
+    """Why nothing may start at this hour, and when it may; None if it may."""
+    if hours is None or hours.open_at(now):
+        return None
+    return Stop(
+        kind=StopKind.ASKED,
+        because=f"outside of the hours --between {hours}",
+        hint=f"The same command goes on from {hours.when(hours.opens_at(now))} ({hours.zone}).",
+    )
 
 
 @dataclass(slots=True)
@@ -93,6 +107,8 @@ class Pool:
     on_throttled: Callable[[float], None] = lambda _seconds: None
     #: Awaited once, when the canary has its coupon and before any other row is begun.
     after_canary: Callable[[], Awaitable[None]] | None = None
+    #: Asked before each request, once its intent is on disk: what keeps it from being sent, None if nothing does.
+    look_first: Callable[[Intent], Awaitable[Outcome | None]] | None = None
     begun: int = 0
     excess: int = 0
     #: Boot seconds of the latest answers, for the rate that people see.
@@ -118,7 +134,7 @@ class Pool:
             return Stop(kind=StopKind.ASKED, because="as asked")
         if self.terms.first is not None and self.begun >= self.terms.first:
             return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first} rows were sent")
-        return None
+        return outside(self.terms.between, self.clock.now().wall)
 
     async def drain(self) -> None:
         """Return when nothing is pending or the run has to stop, and every answer is on record."""
@@ -206,26 +222,27 @@ class Pool:
         return self.health.may_start(idle, busy, self.clock.now().boot, blind=self.blind())
 
     async def _issue(self, intent: Intent) -> None:
-        """One intent, one request, one answer to record."""
-        answer: Answer
-        try:
-            answer = await self.issuer.issue(intent)
-        except JobHalted as halt:  # credentials were refused before anything was sent
-            answer = Fault(kind=FaultKind.AUTH, sent=False, detail=halt.message, at=self.clock.now())
-            self.health.halt(halt.message, halt.hint)
+        """One intent, at most one request, one outcome to record."""
+        answer: Answer | None = None
+        outcome = await self.look_first(intent) if self.look_first is not None else None
+        if outcome is None:
+            answer = await self._request(intent)
+            asked = Asked(
+                series_id=intent.series_id,
+                identifier=intent.identifier,
+                now=self.clock.now().wall,
+                generic=self.terms.generic,
+            )
+            outcome = classify(answer, asked)
         now = self.clock.now()
-        asked = Asked(
-            series_id=intent.series_id, identifier=intent.identifier, now=now.wall, generic=self.terms.generic
-        )
-        outcome = classify(answer, asked)
         decision = decide(answer, outcome, intent, max_attempts=self.terms.max_attempts, draw=self.draw())
-        left = isinstance(answer, Reply) or answer.sent
+        left = isinstance(answer, Reply) or (answer is not None and answer.sent)
         self._answered.append(
             Settlement(
                 intent=intent,
                 event=decision.event,
                 outcome=decision.outcome,
-                at=answer.at,
+                at=answer.at if answer is not None else now,
                 left=left,
                 answered=isinstance(answer, Reply),
                 counts=decision.counts,
@@ -236,16 +253,25 @@ class Pool:
         self._in_flight -= 1
         self._to_record.set()
         self._stir.set()
-        fresh = isinstance(answer, Reply) and answer.fresh_credential
-        self.health.note(intent, outcome, decision.event, now.boot, self.draw(), fresh=fresh)
+        if left or outcome.meaning is not Meaning.HELD:  # who was found to hold one is no canary
+            fresh = isinstance(answer, Reply) and answer.fresh_credential
+            self.health.note(intent, outcome, decision.event, now.boot, self.draw(), fresh=fresh)
         if left:
             self.requests.append(now.boot)
         if outcome.misdirected:
             await self.issuer.reset()
-        if isinstance(answer, Reply) and answer.status == 429:
+        throttled = answer.status == 429 if isinstance(answer, Reply) else outcome.error_code == THROTTLED
+        if throttled:
             await self._throttle(outcome.retry_after)
         elif outcome.meaning is not Meaning.NOT_PROCESSED:
             self._throttled_in_a_row = 0
+
+    async def _request(self, intent: Intent) -> Answer:
+        try:
+            return await self.issuer.issue(intent)
+        except JobHalted as halt:  # credentials were refused before anything was sent
+            self.health.halt(halt.message, halt.hint)
+            return Fault(kind=FaultKind.AUTH, sent=False, detail=halt.message, at=self.clock.now())
 
     async def _throttle(self, retry_after: float | None) -> None:
         """A 429 pauses the account, not one worker."""

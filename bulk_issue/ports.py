@@ -446,7 +446,7 @@ class ResultRow:
     #: Epoch seconds, UTC.
     issued_at: float | None = None
     request_id: str = ""
-    #: For DUPLICATE: the row that has the claim, and how that stands.
+    #: For DUPLICATE: the row that has the claim; for SUPERSEDED: the one that replaced it; and how that stands.
     first: Lineage | None = None
     first_state: RowState | None = None
 
@@ -483,6 +483,14 @@ class Views(Protocol):
 
     def parents(self, job: JobId) -> Sequence[JobId]:
         """The jobs whose rows this job's records are, or replace."""
+        ...
+
+    def reruns(self, job: JobId) -> Sequence[JobId]:
+        """The jobs that ran failures of this job again, in the order in which they did."""
+        ...
+
+    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
         ...
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bulk_issue.model import Answer, Fault, Intent, Meaning, Outcome
+from bulk_issue.model import Answer, Fault, Intent, Meaning, Outcome, Reply
 from bulk_issue.states import Event, RowState
 
+#: The error code of a look-up before a request that drew a 429.
+THROTTLED = "http-429"
 #: Seconds: the first pause, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
@@ -39,8 +41,8 @@ class Decision:
     if_absent: RowState = RowState.PENDING
 
 
-def decide(answer: Answer, outcome: Outcome, intent: Intent, *, max_attempts: int, draw: float) -> Decision:
-    """What becomes of the row. Total over every meaning."""
+def decide(answer: Answer | None, outcome: Outcome, intent: Intent, *, max_attempts: int, draw: float) -> Decision:
+    """What becomes of the row. Total over every meaning. Without an answer: a look before the request kept it back."""
     spent = intent.spent + 1
     match outcome.meaning:
         case Meaning.ISSUED:
@@ -53,7 +55,7 @@ def decide(answer: Answer, outcome: Outcome, intent: Intent, *, max_attempts: in
             # The whole job is refused, not this row: it goes back behind all others.
             return Decision(event=Event.NOT_PROCESSED, outcome=outcome, counts=False)
         case Meaning.NOT_PROCESSED:
-            counts = not _free(answer)
+            counts = not _free(answer, outcome)
             if counts and spent >= max_attempts:
                 busy = replace(outcome, reason=f"Busy: not processed in {spent} attempts. {outcome.reason}".strip())
                 return _final(Event.REJECTED, RowState.REJECTED, busy, intent)
@@ -77,8 +79,12 @@ def _final(event: Event, state: RowState, outcome: Outcome, intent: Intent) -> D
     return Decision(event=event, outcome=outcome, counts=True)
 
 
-def _free(answer: Answer) -> bool:
+def _free(answer: Answer | None, outcome: Outcome) -> bool:
     """Answers that say nothing about the row don't use up its attempts: never left, 429, 401."""
-    if isinstance(answer, Fault):
-        return not answer.sent
-    return answer.status in (401, 429)
+    match answer:
+        case Fault():
+            return not answer.sent
+        case Reply():
+            return answer.status in (401, 429)
+        case None:
+            return outcome.error_code == THROTTLED

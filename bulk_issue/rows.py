@@ -131,6 +131,7 @@ _AS_TEXT = "Format the column as text in the spreadsheet, fill in the value agai
 
 #: Every `Problem.code`, with its reason and remedy. `{column}` is the identifier column, never its content.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
+    "excluded": ("the customer is on the --exclude list", "To send all the same, take the customer off that list."),
     "no-identifier": ("no identifier is filled in: {column}", "Fill one in, or leave the record out."),
     "ragged": (
         "the record has {found} cells where the header has {expected}",

@@ -29,6 +29,10 @@ SHOWN: Mapping[RowState, tuple[str, str | None]] = {
 #: The column of in_doubt.csv that a person fills in, read back by `decisions`.
 DECISION = "_decision"
 
+#: The `_error_code` of invalid rows that are no failures: from a failures file they would find their way back in, past
+#: the list that keeps them out.
+EXCLUDED = "excluded"
+
 NO_COUPON = Coupon(code="")
 Show = Callable[[ResultRow, Coupon], str]
 WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}
@@ -66,6 +70,8 @@ def _reason(row: ResultRow) -> str:
         whose = "" if row.first.job == row.job else f" of job {row.first.job}"
         stands = f": {SHOWN[row.first_state][0]}" if row.first_state is not None else ""
         return f"the same customer as row {row.first.row}{whose}{stands}"
+    if row.state is RowState.SUPERSEDED and row.first is not None and row.first_state is not None:
+        return f"corrected as row {row.first.row} of job {row.first.job}: {SHOWN[row.first_state][0]}"
     if row.state is RowState.IN_FLIGHT:
         return row.reason or "Its request was on the way when this file was written."
     return row.reason

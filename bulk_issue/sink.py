@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -30,7 +31,20 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import ConfigError, LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
-from bulk_issue.shown import DECISION, FAILURES, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, WIDTHS, show, utc
+from bulk_issue.shown import (
+    DECISION,
+    EXCLUDED,
+    FAILURES,
+    IN_DOUBT,
+    NO_COUPON,
+    RESULTS,
+    SHOWN,
+    WIDTHS,
+    remedy,
+    show,
+    utc,
+)
+from bulk_issue.states import RowState
 
 SUMMARY = "summary.json"
 NAMES = (RESULTS, FAILURES, IN_DOUBT)
@@ -134,6 +148,11 @@ def _occupied(out: Path, job: JobId) -> str:
     return "" if facts["job"] == job else f"it holds the files of job {facts['job']}"
 
 
+def format_in(out: Path) -> Format:
+    """Which kind of files a job's folder holds."""
+    return Format.XLSX if (out / f"{RESULTS}.{Format.XLSX}").exists() else Format.CSV
+
+
 def _named_for(job: JobId, out: Path) -> bool:
     """Whether the folder's own name says whose it is, as the default one's does."""
     return out.name.endswith(f"-{job}")
@@ -188,6 +207,8 @@ def write_results(
     spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
     counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
 
+    reasons: Counter[tuple[str, str]] = Counter()
+
     def facts() -> dict[str, Any]:
         return replace(summary, counts=counts).facts()
 
@@ -202,16 +223,18 @@ def write_results(
                 for name in NAMES:
                     header = [*spec.header, *ours, *([DECISION] if name == IN_DOUBT else [])]
                     path = aside / f"{name}.{file_format}"
-                    table = _csv_table(path, header) if file_format is Format.CSV else _xlsx_table(path, header, facts)
+                    csv_file = file_format is Format.CSV
+                    table = _csv_table(path, header) if csv_file else _xlsx_table(path, header, facts, reasons)
                     write[name] = tables.enter_context(table)
-                kept = _fill(views.results(spec.id), job, ours, write, counts)
+                kept = _fill(views.results(spec.id), job, ours, write, counts, reasons)
             (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
+            fresh = {(name, file_format) for name in kept}
             # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
             files = _publish(
                 aside,
                 out,
                 fresh=[SUMMARY, *(f"{name}.{file_format}" for name in NAMES if name in kept)],
-                stale=[f"{name}.{file_format}" for name in NAMES if name not in kept],
+                stale=[f"{name}.{each}" for name in NAMES for each in Format if (name, each) not in fresh],
             )
     except (OSError, XlsxWriterException) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
@@ -221,9 +244,17 @@ def write_results(
 
 
 def _fill(
-    rows: Iterator[ResultRow], job: Job, ours: Sequence[str], write: Mapping[str, _Write], counts: dict[str, int]
+    rows: Iterator[ResultRow],
+    job: Job,
+    ours: Sequence[str],
+    write: Mapping[str, _Write],
+    counts: dict[str, int],
+    reasons: Counter[tuple[str, str]],
 ) -> set[str]:
-    """Write every row to its tables and count it; says which tables are worth keeping, the results always."""
+    """Write every row to its tables and count it, failures by (status, error code) too.
+
+    Says which tables are worth keeping, the results always.
+    """
     width, shows = len(job.spec.header), [show(name) for name in ours]
     last, kept, write_result = 0, {RESULTS}, write[RESULTS]
     for row in rows:
@@ -231,7 +262,11 @@ def _fill(
             raise _bug(f"row {row.number} comes after row {last} as {row.state}", job)
         last = row.number
         status, also = SHOWN[row.state]
+        if row.error_code == EXCLUDED:
+            also = None
         counts[status] += 1
+        if row.state in (RowState.REJECTED, RowState.INVALID):
+            reasons[status, row.error_code] += 1
         cells, surplus = row.cells, row.cells[width:]
         if len(cells) != width:
             cells = (*cells[:width], *("",) * (width - len(cells)))
@@ -269,7 +304,12 @@ def _csv_table(path: Path, header: Sequence[str]) -> Iterator[_Write]:
 
 
 @contextmanager
-def _xlsx_table(path: Path, header: Sequence[str], facts: Callable[[], Mapping[str, Any]]) -> Iterator[_Write]:
+def _xlsx_table(
+    path: Path,
+    header: Sequence[str],
+    facts: Callable[[], Mapping[str, Any]],
+    reasons: Counter[tuple[str, str]],
+) -> Iterator[_Write]:
     """A workbook of text cells. Failures have no second sheet, so that reading them back needs no choice of sheet."""
     book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
     book.use_zip64()
@@ -285,7 +325,8 @@ def _xlsx_table(path: Path, header: Sequence[str], facts: Callable[[], Mapping[s
         def write(cells: Sequence[str]) -> None:
             nonlocal lines
             for column, cell in enumerate(cells):
-                if cell and sheet.write_string(lines, column, _utf8(cell), text if lines else bold) != 0:
+                # Names are written even if they are empty: readers take the first filled column for the first.
+                if (cell or not lines) and sheet.write_string(lines, column, _utf8(cell), text if lines else bold):
                     raise SinkError(
                         f"{path.name}, line {lines + 1}, column {column + 1}: the cell doesn't fit into Excel "
                         "(32 767 characters, 16 384 columns)",
@@ -303,12 +344,25 @@ def _xlsx_table(path: Path, header: Sequence[str], facts: Callable[[], Mapping[s
             for line, (name, value) in enumerate(_flat(facts())):
                 notes.write_string(line, 0, name, bold)
                 notes.write_string(line, 1, _utf8(value), text)
+            _write_reasons(book.add_worksheet("failures by reason"), reasons, bold, text)
         book.close()
     except BaseException:
         for sheet in book.worksheets():
             with suppress(OSError):
                 sheet.row_data_fh.close()
         raise
+
+
+def _write_reasons(sheet: Any, reasons: Counter[tuple[str, str]], bold: Any, text: Any) -> None:
+    """How many rows failed for each reason, and what to do about them."""
+    for column, (name, width) in enumerate((("rows", 10), ("_status", 12), ("_error_code", 18), ("_remedy", 100))):
+        sheet.set_column(column, column, width, text)
+        sheet.write_string(0, column, name, bold)
+    sheet.freeze_panes(1, 0)
+    for line, ((status, code), rows) in enumerate(reasons.most_common(), 1):
+        sheet.write_number(line, 0, rows)
+        for column, cell in enumerate((status, code, remedy(code)), 1):
+            sheet.write_string(line, column, _utf8(cell), text)
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

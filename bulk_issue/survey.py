@@ -5,20 +5,35 @@ Memory stays flat: the keys seen are kept in SQLite's own temporary database, wh
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import product
+from typing import TypeVar
 
-from bulk_issue.model import JobId, Lineage, Row
+from bulk_issue.model import IdentifierKind, JobId, Lineage, Row
 
-#: Rows that are named of each problem, and of the duplicates.
+#: Rows that are named of each problem, of the duplicates, and of the look-alikes.
 NAMED = 5
+#: Keys that are looked up at once.
+AT_ONCE = 5_000
+#: Digits that a country code has at most, and a mobile without one at least.
+LONGEST_COUNTRY_CODE, SHORTEST_MOBILE = 3, 7
+
+Rows = TypeVar("Rows", bound=Sequence[Row])
+#: Says which of some keys are claimed, and by which row.
+Served = Callable[[Sequence[str]], Mapping[str, Lineage]]
 
 
 @dataclass(slots=True, kw_only=True)
 class ProblemCount:
     """One kind of problem: how many rows have it, and the first of them."""
 
+    code: str
     reason: str
     remedy: str
     rows: int = 0
@@ -31,13 +46,17 @@ class Survey:
 
     rows: int = 0
     usable: int = 0
-    #: By problem code.
-    problems: dict[str, ProblemCount] = field(default_factory=dict)
+    #: By their reason, most frequent first.
+    problems: list[ProblemCount] = field(default_factory=list)
     #: Usable rows by the kind of their identifier.
     kinds: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     #: (row, first row of the same customer), the first few.
     duplicate_rows: list[tuple[int, int]] = field(default_factory=list)
+    #: Rows whose identifier is another row's but for a country code, leading zeros or case; they count as others.
+    alike: int = 0
+    #: (row, row that it looks like), the first few.
+    alike_rows: list[tuple[int, int]] = field(default_factory=list)
     #: Rows whose customer has a coupon of this series, by the job that served them.
     served: dict[JobId, int] = field(default_factory=dict)
 
@@ -47,50 +66,142 @@ class Survey:
         return self.usable - self.duplicates - sum(self.served.values())
 
 
-def survey(
-    chunks: Iterable[Sequence[Row]], served: Callable[[Sequence[str]], Mapping[str, Lineage]] | None = None
-) -> Survey:
-    """Count what the rows are; `served` says which keys another job has served."""
+def survey(chunks: Iterable[Sequence[Row]], served: Served | None = None) -> Survey:
+    """Count what the rows are; `served` says which keys have a coupon."""
     counted = Survey()
-    seen = sqlite3.connect("")
-    try:
-        seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-        for chunk in chunks:
-            _add(counted, chunk, seen, served)
-    finally:
-        seen.close()
+    for _ in counting(chunks, counted, served):
+        pass
     return counted
 
 
-def _add(
-    counted: Survey,
-    chunk: Sequence[Row],
-    seen: sqlite3.Connection,
-    served: Callable[[Sequence[str]], Mapping[str, Lineage]] | None,
-) -> None:
-    fresh: list[str] = []
-    for row in chunk:
-        counted.rows += 1
-        if row.problem is not None:
-            line = counted.problems.setdefault(
-                row.problem.code, ProblemCount(reason=row.problem.reason, remedy=row.problem.remedy)
-            )
-            line.rows += 1
-            if len(line.first) < NAMED:
-                line.first.append(row.number)
-            continue
-        assert row.identifier is not None
-        counted.usable += 1
-        counted.kinds[row.identifier.kind] = counted.kinds.get(row.identifier.kind, 0) + 1
-        key = row.identifier.key
-        if seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row.number)).rowcount:
-            fresh.append(key)
-            continue
-        counted.duplicates += 1
-        if len(counted.duplicate_rows) < NAMED:
-            (first,) = seen.execute("SELECT row FROM seen WHERE key = ?", (key,)).fetchone()
-            counted.duplicate_rows.append((row.number, first))
-    if served is not None:
-        for at in range(0, len(fresh), 5_000):
-            for claim in served(fresh[at : at + 5_000]).values():
+def counting(chunks: Iterable[Rows], counted: Survey, served: Served | None = None) -> Iterator[Rows]:
+    """Hand the rows on and count them on their way; `counted` is complete when the last has passed."""
+    with closing(sqlite3.connect("")) as seen:
+        seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
+        seen.execute("CREATE TABLE plain (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
+        seen.execute("CREATE TABLE alike (row INTEGER, other INTEGER, PRIMARY KEY (row, other)) WITHOUT ROWID")
+        counter = _Counter(counted, seen, served)
+        for chunk in chunks:
+            counter.add(chunk)
+            yield chunk
+        counter.finish()
+
+
+class _Counter:
+    """Adds chunks to a survey."""
+
+    def __init__(self, counted: Survey, seen: sqlite3.Connection, served: Served | None) -> None:
+        self._counted, self._seen, self._served = counted, seen, served
+        self._problems: dict[str, ProblemCount] = {}
+        #: Mobiles by their length.
+        self._lengths: Counter[int] = Counter()
+
+    def add(self, chunk: Sequence[Row]) -> None:
+        counted, fresh = self._counted, list[str]()
+        for row in chunk:
+            counted.rows += 1
+            if row.identifier is None:
+                self._problem(row)
+                continue
+            counted.usable += 1
+            counted.kinds[row.identifier.kind] = counted.kinds.get(row.identifier.kind, 0) + 1
+            key = row.identifier.key
+            if self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row.number)).rowcount:
+                fresh.append(key)
+                self._plain(row.identifier.kind, key, row.number)
+                continue
+            counted.duplicates += 1
+            if len(counted.duplicate_rows) < NAMED:
+                (first,) = self._seen.execute("SELECT row FROM seen WHERE key = ?", (key,)).fetchone()
+                counted.duplicate_rows.append((row.number, first))
+        for at in range(0, len(fresh) if self._served else 0, AT_ONCE):
+            assert self._served is not None
+            for claim in self._served(fresh[at : at + AT_ONCE]).values():
                 counted.served[claim.job] = counted.served.get(claim.job, 0) + 1
+
+    def finish(self) -> None:
+        """What only shows when all rows are seen."""
+        self._counted.problems = sorted(self._problems.values(), key=lambda each: -each.rows)
+        self._look_for_alike("seen", "plain", "one.key")
+        lengths = sorted(self._lengths)
+        for long, short in product(lengths, lengths):
+            if SHORTEST_MOBILE <= short < long <= short + LONGEST_COUNTRY_CODE:
+                local = f"'mobile:' || substr(one.key, {len('mobile:') + 1 + long - short})"
+                where = f"one.key GLOB 'mobile:*' AND length(one.key) = {len('mobile:') + long}"
+                for ones, others in product(("seen", "plain"), repeat=2):
+                    self._look_for_alike(ones, others, local, where)
+        (self._counted.alike,) = self._seen.execute("SELECT count(DISTINCT row) FROM alike").fetchone()
+        self._counted.alike_rows = self._seen.execute(f"SELECT row, other FROM alike LIMIT {NAMED}").fetchall()
+
+    def _problem(self, row: Row) -> None:
+        assert row.problem is not None
+        reason = row.problem.reason
+        line = self._problems.setdefault(
+            reason, ProblemCount(code=row.problem.code, reason=reason, remedy=row.problem.remedy)
+        )
+        line.rows += 1
+        if len(line.first) < NAMED:
+            line.first.append(row.number)
+
+    def _plain(self, kind: IdentifierKind, key: str, row: int) -> None:
+        """Keep the key without leading zeros and case, where that is another."""
+        value = key.partition(":")[2]
+        match kind:
+            case IdentifierKind.MOBILE:
+                plain = value.lstrip("0")
+                self._lengths.update({len(value), len(plain)})
+            case IdentifierKind.EXTERNAL_ID:
+                plain = value.casefold().lstrip("0")
+            case _:
+                return
+        if plain in (value, ""):
+            return
+        plain_key = f"{kind}:{plain}"
+        if not self._seen.execute("INSERT OR IGNORE INTO plain VALUES (?, ?)", (plain_key, row)).rowcount:
+            self._seen.execute("INSERT OR IGNORE INTO alike SELECT ?, row FROM plain WHERE key = ?", (row, plain_key))
+
+    def _look_for_alike(self, ones: str, others: str, key: str, where: str = "true") -> None:
+        self._seen.execute(
+            "INSERT OR IGNORE INTO alike SELECT max(one.row, other.row), min(one.row, other.row) "
+            f"FROM {ones} one JOIN {others} other ON other.key = {key} WHERE one.row <> other.row AND {where}"
+        )
+
+
+# --- two contents of one file -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How a file's content differs from an earlier one, in customers (of rows that name nobody: in records)."""
+
+    added: int
+    removed: int
+    #: The same customer with other cells.
+    changed: int
+    same: int
+
+
+def compare(earlier: Iterable[tuple[str | None, Sequence[str]]], chunks: Iterable[Sequence[Row]]) -> Difference:
+    """Compare an earlier content, as (key, cells) of its rows, with the one of now."""
+    with closing(sqlite3.connect("")) as seen:
+        seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, cells BLOB, now INTEGER) WITHOUT ROWID")
+        for key, cells in earlier:
+            seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, 0)", _named(key, cells))
+        counts: Counter[str] = Counter()
+        for row in (row for chunk in chunks for row in chunk):
+            key, digest = _named(row.identifier.key if row.identifier else None, row.cells)
+            found = seen.execute("SELECT cells, now FROM seen WHERE key = ?", (key,)).fetchone()
+            if found is None:
+                counts["added"] += 1
+                seen.execute("INSERT INTO seen VALUES (?, ?, 1)", (key, digest))
+            elif not found[1]:
+                counts["same" if found[0] == digest else "changed"] += 1
+                seen.execute("UPDATE seen SET now = 1 WHERE key = ?", (key,))
+        (removed,) = seen.execute("SELECT count(*) FROM seen WHERE now = 0").fetchone()
+    return Difference(added=counts["added"], removed=removed, changed=counts["changed"], same=counts["same"])
+
+
+def _named(key: str | None, cells: Sequence[str]) -> tuple[str, bytes]:
+    """Under what a row is known again, and a digest of its cells."""
+    digest = hashlib.blake2b(json.dumps(list(cells)).encode(), digest_size=16).digest()
+    return key if key is not None else f"cells:{digest.hex()}", digest

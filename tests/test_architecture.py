@@ -28,7 +28,8 @@ def _words(text: str) -> frozenset[str]:
 # A part is a module or a package directly under bulk_issue; within a package imports are free.
 
 CORE = _words(
-    "errors model states verdicts classify wire retry health ending rows columns shown candidates config ports"
+    "errors model states verdicts classify wire retry health ending rows columns shown candidates config hours outlook "
+    "ports"
 )
 #: Adapters in groups: those of one group know each other, the groups don't.
 ADAPTERS = (
@@ -36,12 +37,13 @@ ADAPTERS = (
     frozenset({"sink"}),
     frozenset({"decisions"}),
     frozenset({"survey"}),
+    frozenset({"exclusion"}),
     frozenset({"client", "auth"}),
     frozenset({"limiter"}),
     frozenset({"ledger"}),
     frozenset({"clock"}),
 )
-SERVICES = frozenset({"pool", "readers", "reconcile", "audit", "job"})
+SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "job"})
 BELOW_APP = CORE.union(SERVICES, *ADAPTERS)
 
 #: Part -> the parts that it may import. The package's own `__init__` (its version) is free to all.
@@ -94,7 +96,7 @@ OWNED: Mapping[str, frozenset[str]] = {
     "os.getenv": frozenset({"cli", "web"}),
     "sys.argv": frozenset({"cli"}),
     "sys.exit": frozenset({"cli"}),
-    "sqlite3": frozenset({"ledger", "survey"}),  # a survey's is temporary, and nobody's record
+    "sqlite3": frozenset({"ledger", "survey", "exclusion"}),  # all but the ledger's are temporary: nobody's record
     "tomllib": frozenset({"cli", "web"}),
 }
 

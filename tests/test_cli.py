@@ -9,14 +9,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 
 from bulk_issue.cli import commands
 from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.faults import fault
+from bulk_issue.sandbox.series import CouponSeries
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import QUICK, Console, mobiles
@@ -226,6 +229,107 @@ async def test_a_reader_that_has_gone_ends_neither_the_run_nor_the_exit_code(con
     console.check_book(file)
 
 
+# --- before the first request ------------------------------------------------------------------------------------
+
+
+async def test_a_series_that_can_not_last_stops_before_the_first_request(tmp_path: Path) -> None:
+    scarce, old = CouponSeries(stock=3, sends_messages=True), CouponSeries(id=2, expired=True)
+    async with Sandbox(Settings(rate=0, series=(scarce, old))) as box:
+        console = Console(tmp_path, box)
+        file = console.customers("c.csv", mobiles(5))
+        short, expired = await console.run(file), await console("run", file, "--series", 2, *QUICK)
+        checked = await console("check", file, "--series", scarce.id)
+        assert box.book.requests() == 0
+        part = await console.run(file, "--first", 3)
+        rest = await console.run(file, "--yes-short")
+
+    assert (short.code, expired.code, checked.code) == (2, 2, 1)
+    assert "coupons that the series has left: 3; rows to send: 5" in short.err
+    assert "--yes-short" in short.err and "--yes-short" in checked.out
+    assert "may send customers a message" in checked.out
+    assert "expired" in expired.err
+    assert "3 issued, 2 pending" in part.out
+    assert rest.code == 3  # Capillary says so itself
+
+
+async def test_check_says_what_a_finished_file_has_left_to_send(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(3), "919800000740"])
+    before = await console("check", file, "--series", console.box.series_id)
+    await console.run(file, "--first", 2)
+    half = await console("check", file, "--series", console.box.series_id)
+    await console.run(file)
+    facts = json.loads((await console("check", file, "--series", console.box.series_id, "--json")).out)
+
+    assert "To send: 4 rows at 300 a minute: at once" in before.out
+    assert "Worth at most 2\N{NO-BREAK SPACE}000" in before.out
+    assert "2 issued, 2 pending" in half.out and "To send: 2 rows" in half.out
+    assert "already served" not in half.out
+    assert (facts["outlook"]["rows"], facts["tally"]) == (0, {"issued": 3, "rejected": 1})
+
+
+async def test_between_starts_nothing_outside_of_its_hours_and_says_when_it_goes_on(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(3))
+    hour = datetime.now(UTC).hour
+    closed = f"{(hour + 2) % 24:02}:00-{(hour + 4) % 24:02}:00"
+    opened = f"{hour:02}:00-{(hour + 2) % 24:02}:00"
+    done = await console.run(file, "--between", closed, "--zone", "UTC")
+
+    assert done.code == 4
+    assert f"from {closed[:5]} on" in done.err  # the forecast
+    assert f"The same command goes on from {closed[:5]}" in done.out
+    assert console.box.book.requests() == 0
+    assert (await console.run(file, "--between", closed)).code == 2
+    assert (await console.run(file, "--between", closed, "--zone", "Mars/Base")).code == 2
+    assert (await console.run(file, "--between", opened, "--zone", "UTC")).code == 0
+
+
+# --- another content under the same path -------------------------------------------------------------------------
+
+
+async def test_an_earlier_contents_job_is_finished_first_and_reported(console: Console) -> None:
+    await console.run(console.customers("c.csv", [*mobiles(3), "919800000740"]), "--first", 1)
+    file = console.customers("c.csv", [mobiles(1)[0], *mobiles(2, 50)])
+    check = await console("check", file, "--series", console.box.series_id)
+    done = await console.run(file)
+    reports = [line for line in done.out.splitlines() if line.startswith("Job ")]
+
+    assert "isn't finished: 1 issued, 3 pending" in check.out
+    assert "2 added, 3 removed, 0 changed, 1 the same" in check.out
+    assert "2 added, 3 removed, 0 changed, 1 the same" in done.err
+    assert len(reports) == 2
+    assert "3 issued, 1 rejected" in done.out and "2 issued, 1 duplicate" in done.out
+    assert done.code == 1  # the earlier job's
+    assert (await console.run(file)).code == 0
+    assert not console.box.book.duplicates(console.box.series_id)
+
+
+async def test_first_counts_over_both_jobs_of_a_run(console: Console) -> None:
+    await console.run(console.customers("c.csv", mobiles(4)), "--first", 1)
+    file = console.customers("c.csv", mobiles(4, 50))
+    before = console.box.book.requests()
+    five = await console.run(file, "--first", 5)
+    sent = console.box.book.requests() - before
+    none = await console.run(console.customers("c.csv", mobiles(9, 90)), "--first", 2, "--json")
+
+    assert (sent, five.code) == (5, 4)
+    assert "2 issued, 2 pending" in five.out
+    assert none.code == 4
+    counts = [json.loads(line)["counts"] for line in none.out.splitlines()]
+    assert [(each["issued"], each["pending"]) for each in counts] == [(4, 0), (0, 9)]
+    assert console.box.book.requests() - before - sent == 2
+
+
+async def test_the_new_content_waits_while_the_earlier_job_can_not_be_finished(console: Console) -> None:
+    await console.run(console.customers("c.csv", mobiles(4)), "--first", 1)
+    file = console.customers("c.csv", mobiles(4, 50))
+    done = await console.run(file, "--first", 1)
+
+    assert done.code == 4
+    assert "2 issued, 2 pending" in done.out
+    assert "waits until that job is finished" in done.err
+    assert len(list(console.folder.glob("c.csv-results/*/summary.json"))) == 1
+
+
 # --- commands ---------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +346,52 @@ async def test_the_failures_file_reruns_just_the_failed_rows(console: Console) -
     assert console.box.book.requests() - before == 2
     assert [row["_status"] for row in console.results(failures)] == ["issued", "rejected"]
     assert [row["_status"] for row in console.results(file)] == ["issued"] * 3 + ["superseded", "rejected"]
+    parent, rerun = str(console.summary(file)["job"]), str(console.summary(failures)["job"])
+    assert console.results(file)[3]["_reason"] == f"corrected as row 1 of job {rerun}: issued"
+    assert f"failures run again as job {rerun}: 1 issued, 1 rejected" in (await console("status", parent)).out
+    assert f"runs failures of job {parent} again" in (await console("status", rerun)).out
+    assert json.loads((await console("status", parent, "--json")).out)["reruns"] == [rerun]
+
+
+async def test_a_failures_workbook_that_a_spreadsheet_saved_again_keeps_its_lineage(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "919800000701", "919800000740"])
+    await console.run(file, "--format", "xlsx")
+    (failures,) = console.folder.glob("c.csv-results/*/failures.xlsx")
+    book = openpyxl.load_workbook(failures)
+    cell = next(cell for cell in book.active["B"] if cell.value == "919800000701")
+    cell.value = "919877770001"
+    book.save(failures)
+    before = console.box.book.requests()
+    done = await console.run(failures, "--format", "csv")
+
+    assert done.code == 1, done.err
+    assert console.box.book.requests() - before == 2
+    assert [row["_status"] for row in console.results(failures)] == ["issued", "rejected"]
+    (out,) = file.with_name("c.csv-results").iterdir()
+    assert sorted(path.name for path in out.glob("results.*")) == ["results.xlsx"]  # the parent's keep their format
+    lines = list(openpyxl.load_workbook(out / "results.xlsx")["results"].values)
+    status = lines[0].index("_status")
+    assert [line[status] for line in lines[1:]] == ["issued", "issued", "superseded", "rejected"]
+    await console("export", str(console.summary(file)["job"]))
+    assert not list(out.glob("*.xlsx"))
+
+
+async def test_a_decision_in_a_workbook_counts_too(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    denied = Settings(rate=0, denied=frozenset({Endpoint.COUPONS, Endpoint.COUPONS_V11}))
+    async with Sandbox(denied) as box:
+        console.box = box
+        box.faults.script(None, fault("drop-before"))
+        assert (await console.run(file, "--format", "xlsx")).code == 5
+        (doubtful,) = console.folder.glob("c.csv-results/*/in_doubt.xlsx")
+        book = openpyxl.load_workbook(doubtful)
+        sheet = book.active
+        sheet.cell(2, next(cell.column for cell in sheet[1] if cell.value == "_decision")).value = "Not issued"
+        book.save(doubtful)
+        settled = await console("reconcile", str(console.summary(file)["job"]), "--decisions", doubtful)
+
+        assert "1 decisions recorded" in settled.err
+        assert (await console.run(file)).code == 0
 
 
 async def test_retry_cancel_status_export(console: Console) -> None:

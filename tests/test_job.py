@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from bulk_issue.config import Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import JobHeld, LedgerUnavailable
+from bulk_issue.hours import Hours
 from bulk_issue.job import Ending
 from bulk_issue.testing import ByCustomer, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
 from bulk_issue.testing import fates as f
@@ -210,3 +212,23 @@ async def test_25_percent_faults_of_every_kind_and_kills_end_with_nothing_in_dou
     assert set(codes) == book
     assert (host.server.book.refused, host.violations, host.resent_unsettled()) == (0, [], [])
     assert host.server.book.worst_window(60.0) <= 60
+
+
+@on_virtual_time
+async def test_nothing_starts_outside_of_the_hours_and_the_same_command_goes_on_within(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, rate=60)
+    opened = datetime.fromtimestamp(host.clock.now().wall, UTC).replace(second=0, microsecond=0)
+    minute = f"{opened:%H:%M}-{opened + timedelta(minutes=2):%H:%M}"
+    between = Hours.parse(minute, UTC)
+    first = await ended(host, 200, rate=60, between=between)
+    sent, stopped_at = len(host.server.book.arrivals), now()
+    again = await ended(host, 200, rate=60, between=between)
+
+    assert first.exit_code is again.exit_code is ExitCode.ASKED
+    assert first.stop is not None and f"--between {minute} UTC" in first.stop.because
+    assert "goes on from" in first.stop.hint
+    assert 60 <= sent < 200 and stopped_at <= 121
+    assert len(host.server.book.arrivals) == sent
+    await asyncio.sleep(86_400 - now())
+    await ended(host, 200, rate=60, between=between)
+    assert len(host.server.book.arrivals) > sent

@@ -306,6 +306,45 @@ def test_failures_and_doubts_have_their_own_files_as_long_as_there_are_any(tmp_p
     assert sorted(snapshot(tmp_path)) == sorted(["summary.json", names[0]])
 
 
+@pytest.mark.parametrize("file_format", Format)
+def test_files_of_the_other_format_are_stale(tmp_path: Path, file_format: Format) -> None:
+    (tmp_path / "notes.csv").write_text("mine")
+    for each in (*Format, file_format):
+        write(tmp_path, EVERY_STATE, file_format=each)
+
+    names = [f"{name}.{file_format}" for name in ("failures", "in_doubt", "results")]
+    assert sorted(snapshot(tmp_path)) == sorted([*names, "notes.csv", "summary.json"])
+
+
+@pytest.mark.parametrize("file_format", Format)
+def test_excluded_rows_are_no_failures(tmp_path: Path, file_format: Format) -> None:
+    rows = [row(1, RowState.INVALID, error_code="excluded"), row(2, RowState.ISSUED, coupon=COUPON)]
+    written = write(tmp_path, rows, file_format=file_format)
+
+    assert written.counts["invalid"] == 1
+    assert not (tmp_path / f"failures.{file_format}").exists()
+
+
+def test_a_superseded_row_names_the_row_that_replaced_it(tmp_path: Path) -> None:
+    first = Lineage(job=JobId("job-b"), row=3)
+    write(tmp_path, [row(1, RowState.SUPERSEDED, first=first, first_state=RowState.ISSUED)])
+
+    assert records(tmp_path / "results.csv")[0]["_reason"] == "corrected as row 3 of job job-b: issued"
+
+
+def test_a_workbook_counts_failures_by_reason(tmp_path: Path) -> None:
+    codes = ["701", "scientific", "701"]
+    rows = [
+        row(n, RowState.REJECTED if code == "701" else RowState.INVALID, error_code=code)
+        for n, code in enumerate(codes, 1)
+    ]
+    write(tmp_path, [*rows, row(4, RowState.ISSUED, coupon=COUPON)], file_format=Format.XLSX)
+
+    header, *lines = openpyxl.load_workbook(tmp_path / "results.xlsx")["failures by reason"].values
+    assert header == ("rows", "_status", "_error_code", "_remedy")
+    assert lines == [(2, "rejected", "701", remedy("701")), (1, "invalid", "scientific", PROBLEMS["scientific"][1])]
+
+
 def test_failures_are_the_rejected_and_invalid_rows_of_the_results(tmp_path: Path) -> None:
     write(tmp_path, EVERY_STATE)
 
@@ -554,13 +593,13 @@ def test_excel_files_hold_every_cell_as_text(tmp_path: Path) -> None:
     states = RowState.ISSUED, RowState.REJECTED, RowState.INVALID, RowState.IN_DOUBT, RowState.PENDING
     rows = [row(n, states[n - 1], *line, coupon=COUPON) for n, line in enumerate(cells, start=1)]
 
-    write(tmp_path, rows)
+    write(tmp_path / "csv", rows)
     write(tmp_path, rows, file_format=Format.XLSX)
 
     for name in ("results", "failures", "in_doubt"):
-        assert sheet(tmp_path / f"{name}.xlsx", name) == table(tmp_path / f"{name}.csv")
+        assert sheet(tmp_path / f"{name}.xlsx", name) == table(tmp_path / "csv" / f"{name}.csv")
     book = openpyxl.load_workbook(tmp_path / "results.xlsx")
-    assert book.sheetnames == ["results", "summary"]
+    assert book.sheetnames == ["results", "summary", "failures by reason"]
     assert book["results"].freeze_panes == "A2"
     assert book["results"].auto_filter.ref == "A1:Q6"
     assert {cell.number_format for line in book["results"].iter_rows() for cell in line if cell.value} == {"@"}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Problem, Row
-from bulk_issue.survey import NAMED, Survey, survey
+from bulk_issue.survey import NAMED, Difference, Survey, compare, survey
 
-MOBILE, EMAIL = IdentifierKind.MOBILE, IdentifierKind.EMAIL
+MOBILE, EMAIL, EXTERNAL = IdentifierKind.MOBILE, IdentifierKind.EMAIL, IdentifierKind.EXTERNAL_ID
 
 
 def row(number: int, customer: str, kind: IdentifierKind = MOBILE) -> Row:
@@ -49,19 +49,18 @@ def test_usable_rows_are_counted_by_how_they_name_their_customer() -> None:
 
     assert (counted.rows, counted.usable, counted.to_send) == (3, 3, 3)
     assert counted.kinds == {"mobile": 2, "email": 1}
-    assert counted.problems == {} and counted.duplicates == 0
+    assert counted.problems == [] and counted.duplicates == 0
 
 
-def test_problems_are_counted_by_code_with_the_first_rows_named() -> None:
+def test_problems_are_counted_by_reason_with_the_first_rows_named() -> None:
     rows = [bad(n) if n % 2 else bad(n, "empty") for n in range(1, 31)]
     counted = survey(in_chunks(rows, 4))
 
     assert counted.rows == 30 and counted.usable == 0 and counted.to_send == 0
-    assert {code: line.rows for code, line in counted.problems.items()} == {"damaged": 15, "empty": 15}
-    assert counted.problems["damaged"].first == [1, 3, 5, 7, 9]
-    assert counted.problems["empty"].first == [2, 4, 6, 8, 10]
-    assert counted.problems["empty"].reason == "It is empty."
-    assert counted.problems["empty"].remedy == "Mend the empty."
+    damaged, empty = counted.problems
+    assert (damaged.code, damaged.rows, damaged.first) == ("damaged", 15, [1, 3, 5, 7, 9])
+    assert (empty.rows, empty.first) == (15, [2, 4, 6, 8, 10])
+    assert (empty.reason, empty.remedy) == ("It is empty.", "Mend the empty.")
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -120,6 +119,61 @@ def test_memory_does_not_grow_with_the_customers() -> None:
     assert peak(20_000) < 1.3 * peak(2_000)
 
 
+# --- look-alikes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("919800000001", "9800000001"),
+        ("09800000001", "9800000001"),
+        ("00919800000001", "919800000001"),
+        ("00919800000001", "9800000001"),
+        ("09800000001", "919800000001"),
+        ("0919800000001", "09800000001"),
+        ("12025550123", "2025550123"),
+        ("3541234567", "1234567"),
+    ],
+)
+def test_mobiles_that_differ_by_country_code_or_zeros_look_alike(one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        counted = survey([[row(1, first), row(2, second), row(3, "447700900123")]])
+
+        assert (counted.alike, counted.alike_rows) == (1, [(2, 1)])
+        assert counted.to_send == 3
+
+
+@pytest.mark.parametrize("names", [("AB01", "ab01"), ("007", "7"), ("00Ab", "aB"), ("00ab", "0AB")])
+def test_external_ids_that_differ_by_zeros_or_case_look_alike(names: tuple[str, str]) -> None:
+    rows = [row(n, name, EXTERNAL) for n, name in enumerate(names, 1)]
+
+    assert survey([rows]).alike_rows == survey([rows[:1], rows[1:]]).alike_rows == [(2, 1)]
+
+
+def test_what_only_ends_alike_does_not_look_alike() -> None:
+    rows = [row(1, "9800000001"), row(2, "8800000001"), row(3, "919800000002"), row(4, "000001"), row(5, "1")]
+    others = [row(6, "0", EXTERNAL), row(7, "00", EXTERNAL), row(8, "9800000001", EXTERNAL)]
+
+    assert survey([[*rows, *others]]).alike_rows == [(5, 4)]  # and those are not mobiles anyway
+
+
+# --- two contents of one file -----------------------------------------------------------------------------------
+
+
+def test_two_contents_differ_in_customers_added_removed_and_changed() -> None:
+    earlier = [("mobile:a", ("a", "Pune")), ("mobile:b", ("b", "Goa")), ("mobile:b", ("b", "twice")), (None, ("x", ""))]
+    now = [
+        row(1, "a"),
+        Row(number=2, cells=("b", "Agra"), identifier=Identifier(MOBILE, "b", "mobile:b")),
+        row(3, "c"),
+        bad(4),
+    ]
+    same_cells = [("mobile:a", ("a",)), ("mobile:c", ("c",)), (None, ("",))]
+
+    assert compare(earlier, [now]) == Difference(added=2, removed=1, changed=2, same=0)
+    assert compare(same_cells, [now]) == Difference(added=1, removed=0, changed=0, same=3)
+
+
 # --- whatever the file ------------------------------------------------------------------------------------------
 
 
@@ -133,7 +187,7 @@ def test_a_survey_counts_what_a_plain_count_counts(data: st.DataObject) -> None:
 
     customers = {name for name in names if name is not None}
     assert counted.rows == len(names)
-    assert counted.usable + sum(line.rows for line in counted.problems.values()) == counted.rows
+    assert counted.usable + sum(line.rows for line in counted.problems) == counted.rows
     assert counted.usable - counted.duplicates == len(customers)
     assert sum(counted.served.values()) == len(customers & claimed)
     assert counted.to_send == len(customers - claimed)

@@ -3,9 +3,23 @@
 The only part that knows every adapter. The faces (command line, web page, library) call it and nothing below it.
 """
 
-from bulk_issue.app.checks import Checked, check
+from bulk_issue.app.checked import Checked, Earlier, Talk
+from bulk_issue.app.checks import check
 from bulk_issue.app.desk import Desk, desk, opened
 from bulk_issue.app.reports import Files, Report, export
 from bulk_issue.audit import Audited, Seen
 
-__all__ = ["Audited", "Checked", "Desk", "Files", "Report", "Seen", "check", "desk", "export", "opened"]
+__all__ = [
+    "Audited",
+    "Checked",
+    "Desk",
+    "Earlier",
+    "Files",
+    "Report",
+    "Seen",
+    "Talk",
+    "check",
+    "desk",
+    "export",
+    "opened",
+]

@@ -5,37 +5,32 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulk_issue import rows
+from bulk_issue.app.checked import Checked, Earlier, Talk
+from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, Reading
-from bulk_issue.decisions import read_decisions
+from bulk_issue.decisions import decided, read_decisions
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
+from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import (
-    IdentifierKind,
-    Job,
-    JobId,
-    JobSpec,
-    JobState,
-    ReadProblem,
-    Row,
-    Series,
-)
+from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import JobSummary, Observer, Progress
-from bulk_issue.sink import claim_folder
-from bulk_issue.source import Source, open_source, valid_email
+from bulk_issue.sink import SUMMARY, claim_folder, format_in
+from bulk_issue.source.workbook import Workbook
 from bulk_issue.states import RowState
+from bulk_issue.survey import Served, Survey, compare, counting
 
 #: Look-ups a minute: documented as 1 000 for v1.1 and unlimited for v2, kept well below.
 LOOKUPS, LOOKUPS_PER = 300, 60.0
@@ -43,10 +38,8 @@ LOOKUPS, LOOKUPS_PER = 300, 60.0
 SERIES_PAUSES = (0.5, 2.0)
 
 
-#: Asked before a job starts, with the job and how many rows it has to send; False: not now.
-Confirm = Callable[[Job, Series | None, int], bool]
-#: Asked what to do about an unfinished job of an earlier content of the same file; True: finish it first.
-FinishFirst = Callable[[JobSummary], bool]
+#: Exit codes of a job that has more to send.
+_UNFINISHED = (ExitCode.STOPPED, ExitCode.ASKED)
 
 
 @asynccontextmanager
@@ -73,35 +66,50 @@ class Desk:
     observer: Observer
     asked: asyncio.Event
     files: Files
+    #: Rows sent by this command so far, by all of its jobs.
+    sent: int = 0
 
-    async def run(self, path: Path, confirm: Confirm, finish_first: FinishFirst) -> Report:
-        """Register the file's job or find it, and issue."""
-        with open_source(path, self.config.reading) as source:
-            places = rows.columns(source.header, self.config.reading.map, self.config.reading.identify_by)
+    async def run(self, path: Path, talk: Talk) -> list[Report]:
+        """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
+        with intake(path, self.config.reading) as file:
             series = await self.series()
-            spec = self.spec(source, path, await self.org(series))
+            spec = self.spec(file, path, await self.org(series))
             out = self._out(spec)
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
+            reports: list[Report] = []
             if job is None or job.state is JobState.REGISTERING:
-                await self._finish_earlier(spec, finish_first)
+                for earlier in await self.earlier(spec):
+                    reports.append(await self._finish(earlier, file, series, talk))
+                    if reports[-1].ending.exit_code in _UNFINISHED:
+                        self._tell(f"The new content of {path.name} waits until that job is finished.")
+                        return reports
             elif dict(job.spec.reading) != dict(spec.reading):
                 await self._register_anew(job.spec, spec)
-            chunks = judged(source, places, self.config.reading)
-            job = await self.ledger.jobs.register(spec, chunks, lambda: source.blank, self.clock.now())
-        return await self._issue(job, series, confirm, out)
+            counted = Survey() if job is None or job.started is None else None
+            chunks: Iterator[list[Row]] = file.chunks()
+            if counted is not None:
+                chunks = counting(chunks, counted, self.served(spec))
+            job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
+            if counted is not None:
+                for _ in chunks:  # registered before, by a run that sent nothing
+                    pass
+            checked = await self.checked(spec, job, series, counted=counted, file=file)
+        reports.append(await self._issue(job, series, checked, talk, out))
+        return reports
 
-    async def resume(self, job: Job, confirm: Confirm) -> Report:
+    async def resume(self, job: Job, talk: Talk) -> list[Report]:
         """Go on with a registered job, without its file."""
         series = await self._same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
-        return await self._issue(job, series, confirm, out)
+        checked = await self.checked(job.spec, job, series)
+        return [await self._issue(job, series, checked, talk, out)]
 
-    async def reconcile(self, job: Job) -> Report:
+    async def reconcile(self, job: Job) -> list[Report]:
         """Settle rows in doubt now; issue nothing."""
         series = await self._same_org(job)
-        return await self._report(await self._run(job, series).reconcile(), self._out(job.spec))
+        return [await self._report(await self._run(job, series).reconcile(), self._out(job.spec))]
 
     async def audit(self, job: Job, sample: int | None) -> Audited:
         """Read the coupons of a job's issued rows back, all or so many of them, and compare."""
@@ -125,7 +133,7 @@ class Desk:
 
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
-        decisions = read_decisions(path)
+        decisions = _decisions(path)
         if not decisions:
             raise ConfigError(
                 f"{path} holds no decision", hint="Fill in its _decision column: `issued CODE` or `not issued`."
@@ -138,14 +146,70 @@ class Desk:
         landed = await self.ledger.doubts.decide(decisions, who, why, self.clock.now())
         return landed, len(decisions) - landed
 
-    async def _issue(self, job: Job, series: Series | None, confirm: Confirm, out: Path) -> Report:
-        pending = await self.ledger.work.pending(job.spec.id)
-        if pending and not confirm(job, series, pending):
-            raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
-        return await self._report(await self._run(job, series).issue(), out)
+    # --- before a start -----------------------------------------------------------------------------------------
 
-    def _run(self, job: Job, series: Series | None) -> Run:
-        config = self.config
+    def served(self, spec: JobSpec) -> Served:
+        """Says which customers have a coupon of the job's series and occasion, and from which row."""
+        return lambda keys: self.ledger.views.served(spec.org, spec.series_id, spec.again, keys)
+
+    async def checked(
+        self,
+        spec: JobSpec,
+        job: Job | None,
+        series: Series | None,
+        *,
+        counted: Survey | None = None,
+        file: Intake | None = None,
+        notes: Sequence[str] = (),
+    ) -> Checked:
+        """What a run of this job would do."""
+        known = job is not None and job.state is not JobState.REGISTERING
+        pending = [await self.ledger.work.pending(spec.id)] if known else []
+        pending += [counted.to_send] if counted is not None else []
+        earlier = []
+        if not known and file is not None:
+            for each in await self.earlier(spec):
+                difference = compare(self.ledger.views.customers(each.job.spec.id), file.chunks())
+                earlier.append(Earlier(job=each.job.spec.id, tally=each.tally, difference=difference))
+        return Checked(
+            outlook=outlook(min(pending), series, Plan.of(self.config), self.clock.now().wall),
+            columns=file.columns if file else {},
+            blank=file.source.blank if file else 0,
+            survey=counted,
+            series=series,
+            job=spec.id if known else None,
+            tally=await self.ledger.work.tally(spec.id) if known else None,
+            earlier=earlier,
+            notes=list(notes),
+        )
+
+    async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
+        ahead = checked.outlook
+        if ahead.pending:
+            talk.show(checked)
+            if ahead.short and not self.config.yes_short:
+                raise ConfigError(
+                    f"this can't last: {'; '.join(ahead.short)}",
+                    hint="Nothing was sent. Mend the series, send a part (--first N), or start all the same with "
+                    "--yes-short.",
+                )
+            if not talk.confirm(checked):
+                raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
+        return await self._report(await self._sent(job, series), out)
+
+    async def _sent(self, job: Job, series: Series | None) -> Ending:
+        """Issue what `--first` leaves of this run; it counts over all jobs of the run."""
+        first = self.config.first
+        if first is not None and self.sent >= first:
+            stop = Stop(kind=StopKind.ASKED, because=f"--first {first} rows were sent")
+            return await standing(self.ledger, job, self.clock.now(), stop)
+        left = replace(self.config, first=None if first is None else first - self.sent)
+        ending = await self._run(job, series, left).issue()
+        self.sent += ending.sent
+        return ending
+
+    def _run(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
+        config = config or self.config
         return Run(
             job=job,
             config=config,
@@ -161,44 +225,45 @@ class Desk:
             asked=self.asked,
         )
 
-    async def _finish_earlier(self, spec: JobSpec, finish_first: FinishFirst) -> None:
-        """Another content of the same file may have an unfinished job: that one comes first."""
-        for earlier in await self.ledger.jobs.all():
-            theirs = earlier.job.spec
-            same = (theirs.path, theirs.org, theirs.series_id, theirs.again) == (
-                spec.path,
-                spec.org,
-                spec.series_id,
-                spec.again,
+    async def earlier(self, spec: JobSpec) -> list[JobSummary]:
+        """Unfinished jobs of other contents of the same file."""
+
+        def same_file(each: JobSpec) -> bool:
+            mine, theirs = ((s.path, s.org, s.series_id, s.again) for s in (spec, each))
+            return mine == theirs and spec.id != each.id
+
+        return [
+            each
+            for each in await self.ledger.jobs.all()
+            if same_file(each.job.spec)
+            and each.job.state not in (JobState.CANCELLED, JobState.REGISTERING)
+            # rows that wait in a rerun of this job's failures are the rerun's
+            and (each.tally.get(RowState.IN_FLIGHT, 0) or await self.ledger.work.pending(each.job.spec.id))
+        ]
+
+    async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
+        """Finish the job of an earlier content, as it was registered, if the person agrees."""
+        job = earlier.job
+        difference = compare(self.ledger.views.customers(job.spec.id), file.chunks())
+        if not talk.finish_first(earlier, difference):
+            raise ConfigError(
+                f"job {job.spec.id}, of an earlier content of this file, isn't finished",
+                hint=f"Finish it (bulk-issue resume {job.spec.id}) or put it aside (bulk-issue cancel {job.spec.id}).",
             )
-            unfinished = any(earlier.tally.get(state, 0) for state in (RowState.PENDING, RowState.IN_FLIGHT))
-            idle = earlier.job.state in (JobState.CANCELLED, JobState.REGISTERING)
-            if not same or not unfinished or theirs.id == spec.id or idle:
-                continue
-            if not finish_first(earlier):
-                raise ConfigError(
-                    f"job {theirs.id}, of an earlier content of this file, isn't finished",
-                    hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
-                )
-            out = default_out(theirs)
-            claim_folder(out, theirs.id)
-            report = await self._issue(earlier.job, await self.series(), lambda *_: True, out)
-            if report.ending.exit_code in (ExitCode.STOPPED, ExitCode.ASKED):
-                raise JobHalted(
-                    f"job {theirs.id}, of an earlier content of this file, stopped again: "
-                    f"{report.ending.stop.because if report.ending.stop else 'not all rows are done'}",
-                    hint=f"Finish it (bulk-issue resume {theirs.id}) or put it aside (bulk-issue cancel {theirs.id}).",
-                )
+        out = default_out(job.spec)
+        claim_folder(out, job.spec.id)
+        checked = await self.checked(job.spec, job, series)
+        return await self._issue(job, series, checked, replace(talk, confirm=lambda _checked: True), out)
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""
+        apart = {name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)}
+        if apart == {"exclude"} and not await self.ledger.work.pending(old.id):
+            return  # another suppression list has nobody left to keep out
         if not await self.ledger.jobs.unregister(old.id):
-            names = sorted(
-                name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)
-            )
             said = ", ".join(
                 f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
-                for name in names
+                for name in sorted(apart)
             )
             raise ConfigError(
                 f"job {old.id} has sent rows of this file as it was read then: {said}",
@@ -207,10 +272,10 @@ class Desk:
 
     # --- whose job it is ----------------------------------------------------------------------------------------
 
-    def spec(self, source: Source, path: Path, org: str) -> JobSpec:
+    def spec(self, file: Intake, path: Path, org: str) -> JobSpec:
         """The job that this content is, for this series, org and `--again` name."""
         config = self.config
-        identity = "\n".join((org, str(config.series_id), config.again, source.sha256))
+        identity = "\n".join((org, str(config.series_id), config.again, file.source.sha256))
         return JobSpec(
             # begins with a letter: a spreadsheet would make a number of `1234e56` and the lineage would be lost
             id=JobId("j" + hashlib.sha256(identity.encode()).hexdigest()[:9]),
@@ -219,9 +284,9 @@ class Desk:
             again=config.again,
             account=config.account.name,
             path=str(path.absolute()),
-            sha256=source.sha256,
-            header=source.header,
-            reading=config.reading.as_text(),
+            sha256=file.source.sha256,
+            header=file.source.header,
+            reading=file.as_text(),
         )
 
     async def series(self) -> Series | None:
@@ -282,13 +347,23 @@ class Desk:
         report = await write(self.ledger, ending, out, self.files, self.config)
         for name in self.ledger.views.parents(ending.job.spec.id):
             parent = await self.ledger.jobs.find(name)
-            if parent is not None and (default_out(parent.spec) / "summary.json").exists():
+            if parent is not None and (default_out(parent.spec) / SUMMARY).exists():
                 stands = await standing(self.ledger, parent, self.clock.now())
-                await write(self.ledger, stands, default_out(parent.spec), self.files, self.config)
+                its = replace(self.files, format=format_in(default_out(parent.spec)))
+                await write(self.ledger, stands, default_out(parent.spec), its, self.config)
         return report
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def _decisions(path: Path) -> list[Decision]:
+    """A person's decisions, as CSV or as a workbook."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(2) == b"PK":
+            header, *records = Workbook(path, Reading()).records()
+            return decided(path, header, ((f"row {at}", record) for at, record in enumerate(records, 2)))
+    return read_decisions(path)
 
 
 @asynccontextmanager
@@ -308,9 +383,3 @@ async def desk(config: Config, observer: Observer, asked: asyncio.Event, files: 
         yield Desk(
             config=config, ledger=ledger, client=client, clock=clock, observer=observer, asked=asked, files=files
         )
-
-
-def judged(source: Source, places: Mapping[IdentifierKind, int], reading: Reading) -> Iterator[list[Row]]:
-    """The source's records with what they name, chunk by chunk."""
-    for chunk in source.chunks():
-        yield [rows.judge(record, places, reading.identify_by, valid_email) for record in chunk]

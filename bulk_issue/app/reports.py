@@ -11,6 +11,7 @@ from bulk_issue import __version__
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ending import conclude
+from bulk_issue.health import Stop
 from bulk_issue.job import Ending
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Job, JobSpec, Moment
@@ -40,16 +41,16 @@ class Report:
     reasons: Sequence[tuple[str, str, int]]
 
 
-async def standing(ledger: SqliteLedger, job: Job, now: Moment) -> Ending:
-    """How a job stands, as an ending, without running it."""
+async def standing(ledger: SqliteLedger, job: Job, now: Moment, stop: Stop | None = None) -> Ending:
+    """How a job stands, as an ending, without running it; `stop` says why it isn't run."""
     name = job.spec.id
     tally, firsts = await ledger.work.tally(name), await ledger.work.firsts(name)
     excess = await ledger.work.excess(name)
     return Ending(
         job=job,
         tally=tally,
-        exit_code=conclude(tally, firsts, excess, None),
-        stop=None,
+        exit_code=conclude(tally, firsts, excess, stop),
+        stop=stop,
         excess=excess,
         began=now,
         ended=now,

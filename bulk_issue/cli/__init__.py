@@ -11,7 +11,6 @@ import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,14 +20,16 @@ from bulk_issue import __version__
 from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
 from bulk_issue.config import Config
-from bulk_issue.ending import ExitCode
+from bulk_issue.ending import ExitCode, heaviest
 from bulk_issue.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bulk_issue.app import Desk, Files, Report
+    from bulk_issue.app import Checked, Desk, Files, Report, Talk
+    from bulk_issue.config import Config
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job, Series
+    from bulk_issue.model import Job
     from bulk_issue.ports import JobSummary
+    from bulk_issue.survey import Difference
 
 
 def main() -> NoReturn:
@@ -65,7 +66,7 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
     return _session(
         options,
         config,
-        lambda desk: desk.run(file, _confirm(options, config.rate, config.per), _finish_first(options)),
+        lambda desk: desk.run(file, _talk(options, config)),
         ["bulk-issue", *sys.argv[1:]],
     )
 
@@ -83,16 +84,19 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     """Show what FILE holds and what a run would do. Issues nothing."""
     from bulk_issue import app
-    from bulk_issue.cli import words
+    from bulk_issue.cli import before
+    from bulk_issue.outlook import Plan
 
     reading = opt.reading(options)
     config = opt.config(options, series, again, reading=reading) if series is not None else None
-    checked = frame.in_loop(lambda _asked: app.check(file, reading, config))
+    plan = Plan.of(config) if config else opt.plan(options)
+    checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan))
     if options["as_json"]:
-        frame.say(json.dumps(asdict(checked), indent=2, default=str))
+        frame.say(json.dumps(before.check_facts(checked), indent=2))
     else:
-        _say(words.check_words(checked, options["rate"], options["per"]))
-    return ExitCode.FAILURES if checked.survey.problems else ExitCode.DONE
+        _say(before.check_words(checked, plan, heading=str(file)))
+    assert checked.survey is not None
+    return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
 
 
 # --- go on with a job -------------------------------------------------------------------------------------------
@@ -148,7 +152,7 @@ retry = _job_command("retry", required=True)(_retry)
 def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
     """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
 
-    async def settle(desk: Desk, found: Job) -> Report:
+    async def settle(desk: Desk, found: Job) -> list[Report]:
         if decisions is not None:
             landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
             frame.say(
@@ -199,14 +203,14 @@ def audit(job: str, sample: int | None, **options: Any) -> int:
 
 
 def _resume(job: str | None, options: dict[str, Any]) -> int:
-    async def go_on(desk: Desk, found: Job) -> Report:
-        return await desk.resume(found, _confirm(options, desk.config.rate, desk.config.per))
+    async def go_on(desk: Desk, found: Job) -> list[Report]:
+        return await desk.resume(found, _talk(options, desk.config))
 
     return _on_job(job, options, go_on, ["bulk-issue", "resume", *([job] if job else [])])
 
 
 def _on_job(
-    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[Report]], again: list[str]
+    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]], again: list[str]
 ) -> int:
     """Find the job, take its series and name, and work on it."""
     found, config = _job_and_config(job, options)
@@ -242,11 +246,14 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
             jobs = await opened.jobs.all()
             if job is not None:
                 one = _matching(jobs, job)
+                name, views = one.job.spec.id, opened.views
+                by_name = {each.job.spec.id: each for each in jobs}
+                story = [[by_name[other] for other in others] for others in (views.parents(name), views.reruns(name))]
                 if as_json:
-                    return [json.dumps(words.as_facts(one), indent=2)]
-                name = one.job.spec.id
+                    return [json.dumps(words.as_facts(one, *story), indent=2)]
                 running = opened.jobs.running_elsewhere(name)
-                return list(words.job_words(one, opened.views.reasons(name), running=running))
+                parents, reruns = story
+                return list(words.job_words(one, views.reasons(name), running=running, parents=parents, reruns=reruns))
             if as_json:
                 return [json.dumps(words.as_facts(each)) for each in jobs]
             return list(words.jobs_table(jobs)) or [f"No jobs yet in {ledger}."]
@@ -332,7 +339,9 @@ def sandbox(**options: Any) -> int:
 # --- shared -----------------------------------------------------------------------------------------------------
 
 
-def _session(options: dict[str, Any], config: Any, work: Callable[[Desk], Awaitable[Report]], again: list[str]) -> int:
+def _session(
+    options: dict[str, Any], config: Config, work: Callable[[Desk], Awaitable[list[Report]]], again: list[str]
+) -> int:
     """Run what talks to Capillary, show how it goes, say how it ended."""
     from bulk_issue import app
     from bulk_issue.cli import words
@@ -341,17 +350,18 @@ def _session(options: dict[str, Any], config: Any, work: Callable[[Desk], Awaita
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
 
-        async def session(asked: asyncio.Event) -> Report:
+        async def session(asked: asyncio.Event) -> list[Report]:
             async with app.desk(config, reporter, asked, _files(options)) as desk:
                 return await work(desk)
 
-        report = frame.in_loop(session)
-    if options["as_json"]:
-        facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
-        frame.say(json.dumps(facts))
-    else:
-        _say(words.report_words(report, again))
-    return report.ending.exit_code
+        reports = frame.in_loop(session)
+    for report in reports:
+        if options["as_json"]:
+            facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
+            frame.say(json.dumps(facts))
+        else:
+            _say(words.report_words(report, again))
+    return heaviest(report.ending.exit_code for report in reports)
 
 
 def _files(options: dict[str, Any]) -> Files:
@@ -361,34 +371,34 @@ def _files(options: dict[str, Any]) -> Files:
     return Files(out=options["out"], columns=Columns(options["columns"]), format=Format(options["format_"]))
 
 
-def _confirm(options: dict[str, Any], rate: int, per: float) -> Callable[[Job, Series | None, int], bool]:
-    def confirm(job: Job, series: Series | None, pending: int) -> bool:
-        from bulk_issue.cli import words
+def _talk(options: dict[str, Any], config: Config) -> Talk:
+    """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
+    from bulk_issue.app import Talk
+    from bulk_issue.cli import before, words
+    from bulk_issue.outlook import Plan
 
-        if options["as_json"]:
+    asks = not (options["yes"] or options["as_json"]) and sys.stdin.isatty()
+
+    def show(checked: Checked) -> None:
+        if not options["quiet"] and not options["as_json"]:
+            _say(before.check_words(checked, Plan.of(config)), err=True)
+
+    def confirm(checked: Checked) -> bool:
+        rows = checked.outlook.rows
+        if rows <= options["confirm_above"] or not asks:
             return True
-        if not options["quiet"]:
-            _say(words.series_words(series), err=True)
-            frame.say(f"Job {job.spec.id}: {words.forecast(pending, rate, per)}", err=True)
-        if pending <= options["confirm_above"] or options["yes"] or not sys.stdin.isatty():
-            return True
-        return frame.ask(f"Issue {words.count(pending, 'coupon')} now?")
+        return frame.ask(f"Issue {words.count(rows, 'coupon')} now?")
 
-    return confirm
+    def finish_first(earlier: JobSummary, difference: Difference) -> bool:
+        if not options["as_json"]:
+            _say(before.earlier_words(earlier.job.spec.id, earlier.tally, difference), err=True)
+        if asks:
+            return frame.ask("Finish it first?", default=True)
+        if not options["as_json"]:
+            frame.say("  It is finished first.", err=True)
+        return True
 
-
-def _finish_first(options: dict[str, Any]) -> Callable[[JobSummary], bool]:
-    def finish_first(earlier: JobSummary) -> bool:
-        from bulk_issue.cli import words
-
-        what = f"Job {earlier.job.spec.id}, of an earlier content of this file, isn't finished"
-        frame.say(f"{what}: {words.tally_words(earlier.tally)}.", err=True)
-        if options["yes"] or options["as_json"] or not sys.stdin.isatty():
-            frame.say("It is finished first.", err=True)
-            return True
-        return frame.ask("Finish it first?", default=True)
-
-    return finish_first
+    return Talk(show=show, confirm=confirm, finish_first=finish_first)
 
 
 async def _find(ledger: SqliteLedger, name: str | None) -> Job:

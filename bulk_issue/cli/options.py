@@ -13,13 +13,16 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 import platformdirs
 
 from bulk_issue.config import Account, Config, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
+from bulk_issue.hours import Hours
 from bulk_issue.model import IdentifierKind
+from bulk_issue.outlook import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -178,6 +181,11 @@ reading_options: Callable[[F], F] = stacked(
     option("--delimiter", default="", help="What separates the CSV's cells. Found by itself unless given."),
     option("--encoding", default="", help="The CSV's encoding, if it isn't UTF-8."),
     option("--sheet", default="", help="Which sheet of a workbook."),
+    option(
+        "--exclude",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file of customers who must not be sent to, named by any identifier that FILE has too.",
+    ),
 )
 
 limit_options: Callable[[F], F] = stacked(
@@ -203,6 +211,13 @@ limit_options: Callable[[F], F] = stacked(
     option("--max-failures", default="5%", help="Stop when more rows are rejected: a count or a percentage."),
     option("--canary", type=int, default=Config.canary, help="Rows that go one at a time until so many have a coupon."),
     option("--first", type=int, help="Send at most so many rows in this run."),
+    option("--between", default="", metavar="HH:MM-HH:MM", help="Start nothing outside of these hours; see --zone."),
+    option("--zone", default="", metavar="ZONE", help="The time zone of --between, e.g. Asia/Kolkata."),
+    option(
+        "--look-first",
+        is_flag=True,
+        help="Read a customer's coupons before each send: who has one of the series is held, and nothing is sent.",
+    ),
 )
 
 files_options: Callable[[F], F] = stacked(
@@ -219,6 +234,7 @@ talk_options: Callable[[F], F] = stacked(
     json_option("For machines: one JSON object a line."),
     option("--quiet", is_flag=True, help="Say only how it ended."),
     option("--yes", is_flag=True, help="Don't ask before a large job starts."),
+    option("--yes-short", is_flag=True, help="Start although the series' stock or validity can't last."),
     option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),
 )
 
@@ -243,6 +259,7 @@ def reading(options: Mapping[str, Any]) -> Reading:
         delimiter=options["delimiter"].replace("\\t", "\t"),
         encoding=options["encoding"],
         sheet=options["sheet"],
+        exclude=options["exclude"],
     )
 
 
@@ -265,6 +282,9 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
             "pace": Pace(options["pace"]),
             "max_doubt": Share.parse(options["max_doubt"], "--max-doubt"),
             "max_failures": Share.parse(options["max_failures"], "--max-failures"),
+            "between": hours(options),
+            "look_first": options["look_first"],
+            "yes_short": options.get("yes_short", False),
         }
     return Config(
         account=account,
@@ -275,6 +295,28 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
         **limits,
         **changes,
     )
+
+
+def plan(options: Mapping[str, Any]) -> Plan:
+    """How fast a run would go and when, where there is no account yet to run with."""
+    even = options["pace"] == Pace.EVEN or options["look_first"]
+    return Plan(rate=options["rate"], per=options["per"], even=even, first=options["first"], between=hours(options))
+
+
+def hours(options: Mapping[str, Any]) -> Hours | None:
+    """The hours of --between in --zone, which it needs: the machine's own zone is nobody's choice."""
+    if not options["between"]:
+        return None
+    if not options["zone"]:
+        raise ConfigError("--between needs a --zone", hint="Name the customers' time zone, e.g. --zone Asia/Kolkata.")
+    try:
+        zone = ZoneInfo(options["zone"])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"--zone {options['zone']!r} is no time zone that this machine knows",
+            hint="E.g. Asia/Kolkata, Asia/Singapore, Europe/London. A machine without any needs the package tzdata.",
+        ) from None
+    return Hours.parse(options["between"], zone)
 
 
 def _secret(name: str, path: Path | None) -> str:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulk_issue.audit import Audited, Seen
 from bulk_issue.ending import ExitCode
-from bulk_issue.job import AT_ONCE
-from bulk_issue.model import JobId, Lineage, Series, Tally
+from bulk_issue.model import JobId, Lineage, Tally
 from bulk_issue.ports import JobSummary
 from bulk_issue.progress import duration, number
 from bulk_issue.shown import remedy
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
-    from bulk_issue.app import Checked, Report
+    from bulk_issue.app import Report
 
 #: In the order in which people want to know.
 _ORDER = (
@@ -48,41 +47,6 @@ def tally_words(tally: Tally) -> str:
         shown[RowState.IN_DOUBT] = doubtful
     words = [f"{number(shown[state])} {state.replace('_', ' ')}" for state in _ORDER if shown.get(state)]
     return ", ".join(words) or "no rows"
-
-
-def series_words(series: Series | None) -> Iterator[str]:
-    """What the server says of the series, as far as it matters before a start."""
-    if series is None:
-        return
-    yield f"Series {series.id}: {series.description or 'without a description'}"
-    if series.expired:
-        yield f"  It has expired ({series.valid_till}): Capillary will refuse."
-    elif series.valid_till:
-        yield f"  Valid till {series.valid_till}."
-    stock = "no bound" if series.stock_left is None else number(series.stock_left)
-    yield f"  Coupons left: {stock}. At most for a customer: {series.max_per_customer or 'no bound'}."
-    if series.resends:
-        yield "  A customer who has one gets the same coupon again."
-    elif series.multiple_allowed:
-        yield "  A customer who has one would get another: every request counts."
-    else:
-        yield "  A customer who has one is refused (held)."
-    if series.generic:
-        yield "  GENERIC: everybody gets the same code."
-    if series.third_party_codes:
-        yield "  Its codes come from a third party; Capillary may not be able to issue them here."
-    if series.sends_messages:
-        yield "  Issuing may send customers a message."
-
-
-def forecast(rows: int, rate: int, per: float) -> str:
-    """How long it will take at the limit."""
-    pace = f"{count(rows, 'row')} at {number(rate)} per {per:g} s"
-    if rows <= min(AT_ONCE, rate):
-        return f"{pace}: at once"
-    seconds = rows * per / rate
-    until = datetime.now().astimezone() + timedelta(seconds=seconds)
-    return f"{pace}: about {duration(seconds)}, until {until:%H:%M}"
 
 
 def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
@@ -118,8 +82,7 @@ def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
         yield f"Next: bulk-issue reconcile {job.id}   (asks Capillary again about the rows in doubt)"
         yield f"  or decide by hand: fill in its _decision column, then the same with --decisions {_in_doubt(report)}"
-    elif tally.get(RowState.REJECTED, 0) or tally.get(RowState.INVALID, 0):
-        failures = next((path for path in report.written.files if path.stem == "failures"), report.out)
+    elif failures := next((path for path in report.written.files if path.stem == "failures"), None):
         name = shlex.quote(str(failures))
         yield "Next: correct the failures where needed, and run them with the settings of this run:"
         yield f"  bulk-issue run {name} --series {job.series_id}"
@@ -129,30 +92,6 @@ def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
 
 def _in_doubt(report: Report) -> Path:
     return next((path for path in report.written.files if path.stem == "in_doubt"), report.out / "in_doubt.csv")
-
-
-def check_words(checked: Checked, rate: int, per: float) -> Iterator[str]:
-    """What `check` found, on one screen."""
-    found = checked.survey
-    used = ", ".join(f"{kind} from {column!r}" for kind, column in checked.columns.items())
-    yield f"Customers are named by: {used}"
-    blank = f", {count(checked.blank, 'blank record')} left out" if checked.blank else ""
-    invalid = number(found.rows - found.usable)
-    yield f"{count(found.rows, 'row')}: {number(found.usable)} usable, {invalid} invalid{blank}"
-    for problem in found.problems.values():
-        first = ", ".join(str(row) for row in problem.first)
-        more = " …" if problem.rows > len(problem.first) else ""
-        yield f"  {number(problem.rows)} × {problem.reason} (row {first}{more})"
-        yield f"      {problem.remedy}"
-    if found.duplicates:
-        pairs = ", ".join(f"row {row} = row {one}" for row, one in found.duplicate_rows)
-        more = " …" if found.duplicates > len(found.duplicate_rows) else ""
-        yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs}{more})"
-    for job, rows in sorted(found.served.items(), key=lambda each: -each[1])[:5]:
-        yield f"  {count(rows, 'customer')} already served by job {job}"
-    yield from series_words(checked.series)
-    yield from checked.notes
-    yield f"To send: {forecast(found.to_send, rate, per)}" if found.to_send else "To send: nothing."
 
 
 def audit_words(job: JobId, audited: Audited, *, stopped: bool) -> Iterator[str]:
@@ -194,13 +133,24 @@ def jobs_table(jobs: Sequence[JobSummary]) -> Iterator[str]:
         yield f"            {tally_words(each.tally)}"
 
 
-def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, running: bool) -> Iterator[str]:
-    """One job."""
+def job_words(
+    each: JobSummary,
+    reasons: Sequence[tuple[str, str, int]],
+    *,
+    running: bool,
+    parents: Sequence[JobSummary] = (),
+    reruns: Sequence[JobSummary] = (),
+) -> Iterator[str]:
+    """One job, with the jobs whose failures it ran again and those that ran its own."""
     job = each.job
     yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if running else ''}"
     yield f"  file {job.spec.path}"
     yield f"  series {job.spec.series_id}, org {job.spec.org}" + (f", again {job.spec.again}" if job.spec.again else "")
     yield f"  {count(job.rows, 'row')}: {tally_words(each.tally)}"
+    for other in parents:
+        yield f"  runs failures of job {other.job.spec.id} again ({Path(other.job.spec.path).name})"
+    for other in reruns:
+        yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
     if job.stopped_because:
         yield f"  stopped: {job.stopped_because}"
     for code, reason, rows in reasons:
@@ -215,7 +165,9 @@ def job_words(each: JobSummary, reasons: Sequence[tuple[str, str, int]], *, runn
         yield f"Next: bulk-issue reconcile {job.spec.id}"
 
 
-def as_facts(each: JobSummary) -> Mapping[str, object]:
+def as_facts(
+    each: JobSummary, parents: Sequence[JobSummary] = (), reruns: Sequence[JobSummary] = ()
+) -> Mapping[str, object]:
     """One job for machines."""
     job = each.job
     return {
@@ -231,4 +183,6 @@ def as_facts(each: JobSummary) -> Mapping[str, object]:
         "started": job.started,
         "ended": job.ended,
         "stopped_because": job.stopped_because,
+        "parents": [other.job.spec.id for other in parents],
+        "reruns": [other.job.spec.id for other in reruns],
     }

@@ -74,12 +74,16 @@ class LedgerViews(Face):
                 .where(rows.c.job == seq)
                 .order_by(rows.c.number)
             )
-            too_many = self._excess(connection)
+            too_many, corrected = self._excess(connection), self._corrected(connection, seq)
             for row in stream:
                 linked = row.state == "linked"
                 state = RowState(row.their_state if linked else row.state)
                 if states is not None and state not in states:
                     continue
+                first, first_state = corrected.get(row.number, (None, None))
+                if row.first_state:
+                    first = Lineage(job=JobId(row.first_job), row=row.first_row)
+                    first_state = RowState(row.first_state)
                 yield ResultRow(
                     job=job,
                     number=row.number,
@@ -95,8 +99,8 @@ class LedgerViews(Face):
                     attempts=row.their_attempt if linked else row.attempt,
                     issued_at=row.their_issued_at if linked else row.issued_at,
                     request_id=(row.their_request_id if linked else row.request_id) or "",
-                    first=Lineage(job=JobId(row.first_job), row=row.first_row) if row.first_state else None,
-                    first_state=RowState(row.first_state) if row.first_state else None,
+                    first=first,
+                    first_state=first_state,
                 )
 
     def _excess(self, connection: Connection) -> dict[tuple[int, int], list[str]]:
@@ -105,6 +109,21 @@ class LedgerViews(Face):
         for one in connection.execute(select(excess).order_by(excess.c.id)):
             said.setdefault((one.job, one.row), []).append(f"excess: coupon {one.code} too: {one.because}")
         return said
+
+    def _corrected(self, connection: Connection, seq: int) -> dict[int, tuple[Lineage, RowState]]:
+        """By which row each SUPERSEDED row of a job was replaced, and how that stands."""
+        its = and_(rows.c.job == seq, rows.c.state == "superseded")
+        if connection.scalar(select(rows.c.number).where(its).limit(1)) is None:
+            return {}
+        found = connection.execute(
+            select(rows.c.of_row, jobs.c.id, rows.c.number, rows.c.state)
+            .join(jobs, jobs.c.seq == rows.c.job)
+            .where(rows.c.of_job == seq, rows.c.state.not_in(("duplicate", "linked")))
+            .order_by(jobs.c.seq)
+        )
+        return {
+            replaced: (Lineage(job=JobId(job), row=number), RowState(state)) for replaced, job, number, state in found
+        }
 
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:
@@ -156,6 +175,25 @@ class LedgerViews(Face):
                 .order_by(jobs.c.seq)
             )
             return [JobId(name) for (name,) in found if name != job]
+
+    def reruns(self, job: JobId) -> Sequence[JobId]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            found = connection.execute(
+                select(jobs.c.id)
+                .where(jobs.c.seq.in_(select(rows.c.job).where(rows.c.of_job == seq, rows.c.state != "duplicate")))
+                .order_by(jobs.c.seq)
+            )
+            return [JobId(name) for (name,) in found if name != job]
+
+    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            stream = connection.execution_options(yield_per=STREAMED).execute(
+                select(rows.c.key, rows.c.cells).where(rows.c.job == seq).order_by(rows.c.number)
+            )
+            for key, cells in stream:
+                yield key, tuple(json.loads(cells))
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as connection:

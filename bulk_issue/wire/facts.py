@@ -72,6 +72,8 @@ def _series(facts: dict[str, Any], series_id: int, now: float) -> Series:
         min_days_between=bound("minDaysBetweenVouchers"),
         discount_type=text(facts.get("discountType")),
         discount_value=text(facts.get("discountValue")),
+        discount_upto=text(facts.get("discountUpto")),
+        ends=ends,
     )
 
 

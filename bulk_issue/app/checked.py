@@ -1,0 +1,52 @@
+"""What is known before the first request, and how the faces are asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bulk_issue.model import JobId, Series, Tally
+from bulk_issue.outlook import Outlook
+from bulk_issue.ports import JobSummary
+from bulk_issue.survey import Difference, Survey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An unfinished job of another content of the same file: a run finishes it first."""
+
+    job: JobId
+    tally: Tally
+    difference: Difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a file holds and what a run would do."""
+
+    #: What lies ahead: rows to send, time, cost, and what can't last.
+    outlook: Outlook
+    #: The kinds of identifier with the columns that they are taken from; empty where a job goes on without its file.
+    columns: dict[str, str] = field(default_factory=dict)
+    blank: int = 0
+    #: None where the job is under way: its own counts say more.
+    survey: Survey | None = None
+    series: Series | None = None
+    #: The job that this content is, and how it stands; None while nothing of it is registered.
+    job: JobId | None = None
+    tally: Tally | None = None
+    earlier: Sequence[Earlier] = ()
+    #: What couldn't be checked, and why.
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """How a face shows and asks. Without a person everything is agreed to."""
+
+    #: Told what is known, before anything is sent.
+    show: Callable[[Checked], None] = lambda _checked: None
+    #: Asked before a job starts; False: not now.
+    confirm: Callable[[Checked], bool] = lambda _checked: True
+    #: Asked what to do about an earlier content's unfinished job; True: finish it first.
+    finish_first: Callable[[JobSummary, Difference], bool] = lambda _earlier, _difference: True

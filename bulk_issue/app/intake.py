@@ -1,0 +1,78 @@
+"""An input file as judged rows: its reader, the columns that name customers, and whom to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bulk_issue import rows
+from bulk_issue.config import Reading
+from bulk_issue.errors import SourceError
+from bulk_issue.exclusion import Exclusion
+from bulk_issue.model import IdentifierKind, Record, Row
+from bulk_issue.source import Source, open_source, valid_email
+
+Places = Mapping[IdentifierKind, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """A file that is open to be read, any number of times."""
+
+    source: Source
+    reading: Reading
+    #: Where the identifiers stand, in order of priority.
+    places: Places
+    exclusion: Exclusion | None = None
+    #: By which columns the exclusion names customers.
+    excluded_by: Places
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The column that each kind of identifier is taken from."""
+        return {str(kind): self.source.header[at] for kind, at in self.places.items()}
+
+    def as_text(self) -> dict[str, str]:
+        """How the records are read and judged, for the job's record."""
+        return self.reading.as_text() | ({"exclude": self.exclusion.sha256[:16]} if self.exclusion else {})
+
+    def chunks(self) -> Iterator[list[Row]]:
+        """The records with what they name, chunk by chunk."""
+        for chunk in self.source.chunks():
+            judged = [_judge(record, self.places, self.reading.identify_by) for record in chunk]
+            yield self.exclusion.apply(chunk, judged, self.excluded_by) if self.exclusion else judged
+
+
+@contextmanager
+def intake(path: Path, reading: Reading) -> Iterator[Intake]:
+    """Open a file, and the list of whom to leave out; raises `SourceError` if one of them can't be read exactly."""
+    with ExitStack() as opened:
+        source = opened.enter_context(open_source(path, reading))
+        places = rows.columns(source.header, reading.map, reading.identify_by)
+        exclusion, excluded_by = None, places
+        if reading.exclude is not None:
+            exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
+            # also by identifiers that aren't sent: a list of e-mail addresses means the customer, not the column
+            excluded_by = exclusion.match(rows.columns(source.header, reading.map))
+        yield Intake(source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by)
+
+
+@contextmanager
+def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
+    """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
+    its_own = replace(reading, map={}, identify_by=None, delimiter="", encoding="", sheet="", exclude=None)
+    with open_source(path, its_own) as source, Exclusion(source.sha256, _judge) as exclusion:
+        try:
+            places = rows.columns(source.header, {})
+        except SourceError as error:
+            raise SourceError(
+                f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
+            ) from error
+        exclusion.fill(str(path), source.chunks(), places)
+        yield exclusion
+
+
+def _judge(record: Record, places: Places, by: IdentifierKind | None) -> Row:
+    return rows.judge(record, places, by, valid_email)

@@ -1,0 +1,161 @@
+"""What is said before the first request: the file, the series, and what a run would do, on one screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from bulk_issue.cli.words import count, tally_words
+from bulk_issue.model import Series, Tally
+from bulk_issue.outlook import Outlook, Plan
+from bulk_issue.progress import duration, number
+from bulk_issue.states import RowState
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Checked
+    from bulk_issue.survey import Difference, Survey
+
+#: Reasons of problems, and jobs that served customers, that fit on one screen.
+MOST_REASONS, MOST_JOBS = 6, 5
+#: States of rows that no run has touched.
+_UNTOUCHED = {RowState.PENDING, RowState.INVALID}
+
+
+def check_words(checked: Checked, plan: Plan, *, heading: str = "") -> Iterator[str]:
+    """What is known before the first request, on one screen."""
+    if heading:
+        yield heading
+    if checked.survey is not None:
+        yield from _survey_words(checked, checked.survey)
+    if checked.job is not None and checked.tally is not None and set(checked.tally) - _UNTOUCHED:
+        yield f"This is job {checked.job}: {tally_words(checked.tally)}"
+    for each in checked.earlier:
+        yield from earlier_words(each.job, each.tally, each.difference)
+        yield "  A run finishes that job first."
+    yield from series_words(checked.series)
+    yield from checked.notes
+    yield from outlook_words(checked, plan)
+
+
+def check_facts(checked: Checked) -> dict[str, object]:
+    """What `check` found, for machines."""
+    found = checked.survey
+    facts = asdict(checked)
+    facts["survey"] = asdict(found) | {"to_send": found.to_send} if found is not None else None
+    facts["outlook"]["liability"] = None if checked.outlook.liability is None else str(checked.outlook.liability)
+    return facts
+
+
+def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
+    blank = f" ({count(checked.blank, 'blank record')} left out)" if checked.blank else ""
+    used = ", ".join(f"{kind} from {column!r}" for kind, column in checked.columns.items())
+    yield f"{count(found.rows, 'row')}{blank}, customers named by {used}"
+    yield f"  {number(found.usable)} usable, {number(found.rows - found.usable)} invalid"
+    for problem in found.problems[:MOST_REASONS]:
+        yield f"  {number(problem.rows)} × {problem.reason} ({_first(problem.first, problem.rows)})"
+        yield f"      {problem.remedy}"
+    if len(found.problems) > MOST_REASONS:
+        yield f"  … and {len(found.problems) - MOST_REASONS} more reasons: --json lists them."
+    if found.duplicates:
+        pairs = _pairs(found.duplicate_rows, found.duplicates)
+        yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs})"
+    if found.alike:
+        pairs = _pairs(found.alike_rows, found.alike)
+        yield f"  {count(found.alike, 'look-alike')}: the same but for a country code, zeros or case ({pairs})"
+        yield "      Both are sent. Write a customer's identifier in one way if they are the same."
+    others = Counter({job: rows for job, rows in found.served.items() if job != checked.job}).most_common()
+    for job, rows in others[:MOST_JOBS]:
+        yield f"  {count(rows, 'customer')} already served by job {job}"
+    if rest := others[MOST_JOBS:]:
+        yield f"  {count(sum(rows for _, rows in rest), 'customer')} already served by {len(rest)} more jobs"
+
+
+def _first(rows: Sequence[int], of: int) -> str:
+    return f"row{'' if of == 1 else 's'} {', '.join(map(str, rows))}{', …' if of > len(rows) else ''}"
+
+
+def _pairs(rows: Sequence[tuple[int, int]], of: int) -> str:
+    return ", ".join(f"row {row} = row {one}" for row, one in rows) + (", …" if of > len(rows) else "")
+
+
+def earlier_words(job: str, tally: Tally, difference: Difference) -> Iterator[str]:
+    """An unfinished job of another content of the same file."""
+    yield f"Job {job}, of an earlier content of this file, isn't finished: {tally_words(tally)}."
+    yield (
+        f"  Since then: {number(difference.added)} added, {number(difference.removed)} removed, "
+        f"{number(difference.changed)} changed, {number(difference.same)} the same."
+    )
+
+
+def series_words(series: Series | None) -> Iterator[str]:
+    """What the server says of the series, as far as it matters before a start."""
+    if series is None:
+        return
+    worth = {"PERC": f"{series.discount_value} %", "ABS": series.discount_value}.get(series.discount_type, "")
+    yield f"Series {series.id}: {series.description or 'without a description'}" + (f", {worth} off" if worth else "")
+    stock = "no bound" if series.stock_left is None else number(series.stock_left)
+    cap = "no bound" if series.max_per_customer is None else number(series.max_per_customer)
+    ends = f"{'Expired' if series.expired else 'Valid till'} {series.valid_till}. " if series.valid_till else ""
+    yield f"  {ends}Coupons left: {stock}. At most for a customer: {cap}."
+    yield f"  {_repeat_words(series)}"
+    if series.min_days_between:
+        yield f"  A customer who got one in the last {count(series.min_days_between, 'day')} is refused."
+    if series.generic:
+        yield "  GENERIC: everybody gets the same code."
+    if series.third_party_codes:
+        yield "  Its codes come from a third party; Capillary may not be able to issue them here."
+    if series.sends_messages:
+        yield "  Issuing may send customers a message."
+
+
+def _repeat_words(series: Series) -> str:
+    if series.resends:
+        return "A customer who has one gets the same coupon again."
+    if series.generic or (series.multiple_allowed is False and series.resends is False):
+        return "A customer who has one is refused (held)."
+    if series.multiple_allowed and series.resends is False:
+        return "A customer who has one from elsewhere gets another: see --look-first."
+    return "What happens to a customer who has one isn't known."
+
+
+def forecast(ahead: Outlook, plan: Plan) -> str:
+    """How long it will take at the limit, and until when."""
+    of = f" of {number(ahead.pending)}" if ahead.rows < ahead.pending else ""
+    limit = f"{number(plan.rate)} a minute" if plan.per == 60 else f"{number(plan.rate)} per {plan.per:g} s"
+    zone = plan.between.zone if plan.between else None
+    begins = datetime.fromtimestamp(ahead.begins, zone).astimezone(zone)
+    took = duration(ahead.seconds) if ahead.seconds else "at once"
+    if ahead.ends is None:
+        until = ", done in more than a year"
+    else:
+        ends = datetime.fromtimestamp(ahead.ends, zone).astimezone(zone)
+        until = f", until {ends:%H:%M}" + (f" on {ends:%a %d %b}" if ends.date() != begins.date() else "")
+    if plan.between is not None:
+        until = f", from {begins:%H:%M on %a %d %b}{until} ({plan.between})"
+    elif not ahead.seconds:
+        until = ""
+    return f"{number(ahead.rows)}{of} row{'' if ahead.rows == 1 else 's'} at {limit}: {took}{until}"
+
+
+def outlook_words(checked: Checked, plan: Plan) -> Iterator[str]:
+    """What lies ahead of a run."""
+    ahead, series = checked.outlook, checked.series
+    if not ahead.rows:
+        yield "To send: nothing."
+        return
+    yield f"To send: {forecast(ahead, plan)}"
+    if ahead.liability is not None:
+        each = ahead.liability / ahead.rows
+        yield f"  Worth at most {_amount(ahead.liability)}, in the org's currency: {_amount(each)} for each row."
+    elif series is not None:
+        yield "  What the coupons may cost has no bound that Capillary tells."
+    for short in ahead.short:
+        yield f"  CAN'T LAST: {short}. A run stops before its first request; --yes-short overrides."
+
+
+def _amount(value: Decimal) -> str:
+    return f"{value:,.2f}".replace(",", "\N{NO-BREAK SPACE}").removesuffix(".00")
