@@ -29,10 +29,13 @@ class Moment:
     boot_id: str
 
     def since(self, earlier: Moment) -> float:
-        """Seconds from `earlier` to here: by the boot clock where both are of one boot, otherwise by the wall."""
+        """Seconds from `earlier` to here: by the boot clock where both are of one boot, otherwise by the wall.
+
+        Somebody may have set the wall clock back, but what was before this boot is at least as long ago as the boot.
+        """
         if self.boot_id == earlier.boot_id:
             return self.boot - earlier.boot
-        return self.wall - earlier.wall
+        return max(self.wall - earlier.wall, self.boot)
 
 
 @unique

@@ -499,6 +499,24 @@ async def test_a_coupon_that_came_long_after_the_grace_is_excess(tmp_path: Path)
 
 
 @on_virtual_time
+async def test_a_late_coupon_is_excess_after_a_reboot_and_with_the_clock_set_back(tmp_path: Path) -> None:
+    """Only the wall clock tells how long ago the first request was, and by that it was never sent."""
+    host = with_doubt(tmp_path, processed_after(5.0 + 2 * GRACE + 50.0, breaks=0.5))
+    first = host.process(A, people(3))
+    asyncio.get_running_loop().call_later(5.0, first.kill)
+    await first.run()
+    host.clock.reboot()
+    await ended(host)
+    host.clock.step(-3300.0)
+    await asyncio.sleep(100.0)
+    again = await ended(host)
+    _, late = host.server.book.ours(host.server.customer(WHO.key))
+
+    assert again.exit_code is ExitCode.DOUBT
+    assert host.ask("SELECT row, code FROM excess") == [(2, late.code)]
+
+
+@on_virtual_time
 async def test_a_second_coupon_that_shows_at_last_is_excess(tmp_path: Path) -> None:
     """The request was delivered twice, and the record showed the first of the two only."""
     host = with_doubt(tmp_path, replace(f.UNANSWERED, repeated=1.0))
