@@ -364,6 +364,23 @@ MISTAKES = (
     ),
     # --- 7: again is safe ---------------------------------------------------------------------------------------
     Mistake(
+        name="what is pending is read before what is in doubt",
+        promise=7,
+        file="job.py",
+        old=(
+            "            doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None\n"
+            "            if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:\n"
+            "                return True\n"
+        ),
+        new=(
+            "            again = sending and await insist(lambda: self.ledger.work.pending(job)) > 0\n"
+            "            doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None\n"
+            "            if again:\n"
+            "                return True\n"
+        ),
+        test="test_job.py::test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run",
+    ),
+    Mistake(
         name="a claim ends when its coupon is there",
         promise=7,
         file="ledger/claims.py",

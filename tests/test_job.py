@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from bulk_issue.config import Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import JobHeld, LedgerUnavailable
 from bulk_issue.hours import Hours
-from bulk_issue.job import Ending
+from bulk_issue.job import Ending, Run
+from bulk_issue.model import JobId
 from bulk_issue.testing import ByCustomer, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
 from bulk_issue.testing import fates as f
 from tests.hosts import Host, Killed, few_polls, rows_of, spec
@@ -136,6 +137,36 @@ async def test_what_the_record_puts_back_is_issued_in_the_same_run(tmp_path: Pat
 
     assert ending.exit_code is ExitCode.DONE
     assert len(host.server.book.coupons) == 10
+
+
+@on_virtual_time
+async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(tmp_path: Path) -> None:
+    """Whatever the run reads first about its row in doubt is old when it comes: by then the row is pending."""
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [f.LOST]}))
+    process = host.process(A, people(2))
+    ready = process._ready
+
+    async def with_slow_reads() -> Run:
+        run = await ready()
+        for face, name in ((run.ledger.work, "pending"), (run.ledger.doubts, "next_due")):
+            setattr(face, name, slow(getattr(face, name)))
+        return run
+
+    def slow(read: Callable[[JobId], Awaitable[Any]]) -> Callable[[JobId], Awaitable[Any]]:
+        async def read_slowly(job: JobId) -> Any:
+            seen = await read(job)
+            while asyncio.current_task() is process._task and "in_doubt" in host.states():
+                await asyncio.sleep(1.0)
+            return seen
+
+        return read_slowly
+
+    process._ready = with_slow_reads  # type: ignore[method-assign]
+    ending = await process.run()
+
+    assert isinstance(ending, Ending)
+    assert ending.exit_code is ExitCode.DONE
+    assert host.states() == ["issued", "issued"]
 
 
 @on_virtual_time
