@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from bulk_issue.audit import Audit, Audited
@@ -18,7 +18,7 @@ from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Limits, Stop, StopKind
 from bulk_issue.look import LookFirst
-from bulk_issue.model import IdentifierKind, Job, JobState, Moment, Series, Tally
+from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Series, Tally
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
 from bulk_issue.readers import Readers
@@ -46,6 +46,8 @@ class Ending:
     ended: Moment
     #: Intents that this run wrote.
     sent: int = 0
+    #: Reruns of the job's failures that work rows of it which may still change.
+    waiting_in: Sequence[JobId] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +117,7 @@ class Run:
             began=began,
             ended=self.clock.now(),
             sent=self._sent,
+            waiting_in=await self.ledger.work.waiting_in(job),
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int]:

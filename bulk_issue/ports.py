@@ -139,6 +139,8 @@ class JobSummary:
 
     job: Job
     tally: Tally
+    #: Reruns of its failures that work rows of it which may still change: going on is theirs.
+    waiting_in: Sequence[JobId] = ()
 
 
 class Jobs(Protocol):
@@ -185,10 +187,6 @@ class Jobs(Protocol):
 
     async def cancel(self, job: JobId) -> int:
         """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so."""
-        ...
-
-    async def reruns(self, job: JobId) -> Sequence[JobId]:
-        """The jobs of failures files that work rows of this job which may still change."""
         ...
 
     async def account(self, account: str, org: str | None = None) -> str | None:
@@ -293,6 +291,10 @@ class Work(Protocol):
 
     async def unfinished(self, job: JobId) -> int:
         """How many of the rows that this job works may still change without a person's doing."""
+        ...
+
+    async def waiting_in(self, job: JobId) -> Sequence[JobId]:
+        """The reruns of this job's failures that work rows of it which may still change."""
         ...
 
     async def tally(self, job: JobId) -> Tally:

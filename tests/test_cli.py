@@ -394,6 +394,20 @@ async def test_a_decision_in_a_workbook_counts_too(console: Console) -> None:
         assert (await console.run(file)).code == 0
 
 
+async def test_rows_that_wait_in_an_unfinished_rerun_are_told_to_go_on_there(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "919800000701", "919800000740"])
+    await console.run(file)
+    (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
+    await console.run(failures, "--first", 1)
+    rerun = str(console.summary(failures)["job"])
+    again = await console.run(file)
+    status = await console("status", str(console.summary(file)["job"]))
+
+    assert again.code == 4
+    for said in (again.out, status.out):
+        assert re.findall(r"^Next: (.*?)   ", said, re.MULTILINE) == [f"bulk-issue resume {rerun}"]
+
+
 async def test_retry_cancel_status_export(console: Console) -> None:
     file = console.customers("c.csv", [*mobiles(4), "919800000740"])
     await console.run(file, "--first", 2)

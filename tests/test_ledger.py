@@ -883,11 +883,15 @@ async def test_a_cancelled_rerun_puts_aside_what_comes_back_to_it(desk: Desk) ->
 
 async def test_rows_that_wait_in_a_rerun_leave_nothing_to_do_in_their_first_job(desk: Desk) -> None:
     await rerun_of_a_rejected_row(desk)
-    work, reruns = desk.ledger.work, desk.ledger.jobs.reruns
+    work = desk.ledger.work
 
     assert await desk.states() == await desk.states("job-f") == [S.PENDING]
     assert (await work.unfinished(JOB), await work.unfinished(JobId("job-f"))) == (0, 1)
-    assert (await reruns(JOB), await reruns(JobId("job-f"))) == (["job-f"], [])
+    assert (await work.waiting_in(JOB), await work.waiting_in(JobId("job-f"))) == (["job-f"], [])
+    assert [(each.job.spec.id, each.waiting_in) for each in await desk.ledger.jobs.all()] == [
+        ("job-f", []),
+        (JOB, ["job-f"]),
+    ]
 
 
 async def test_a_rerun_names_the_row_that_served_the_customer_meanwhile(desk: Desk) -> None:

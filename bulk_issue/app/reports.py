@@ -54,6 +54,7 @@ async def standing(ledger: SqliteLedger, job: Job, now: Moment, stop: Stop | Non
         excess=excess,
         began=now,
         ended=now,
+        waiting_in=await ledger.work.waiting_in(name),
     )
 
 

@@ -77,6 +77,10 @@ def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
     """The next command, if there is something to do."""
     job, tally = report.job.spec, report.ending.tally
     command = shlex.join(again)
+    for rerun in report.ending.waiting_in:
+        yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
+    if report.ending.waiting_in and report.ending.stop is None:
+        return
     if tally.get(RowState.PENDING, 0):
         yield f"Next: {command}   (goes on where this stopped; nothing is sent twice)"
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
@@ -158,6 +162,10 @@ def job_words(
         if advice := remedy(code):
             yield f"      {advice}"
     if running:
+        return
+    for rerun in each.waiting_in:
+        yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
+    if each.waiting_in:
         return
     if each.tally.get(RowState.PENDING, 0):
         yield f"Next: bulk-issue resume {job.spec.id}"

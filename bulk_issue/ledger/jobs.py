@@ -19,10 +19,10 @@ from bulk_issue.ledger import permits
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
-from bulk_issue.ledger.work import in_doubt, tally
+from bulk_issue.ledger.work import in_doubt, tally, waiting_in
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
-from bulk_issue.states import OPEN, Event, RowState, after, sources
+from bulk_issue.states import Event, RowState, after, sources
 
 
 class LedgerJobs(Face):
@@ -42,19 +42,13 @@ class LedgerJobs(Face):
     @transaction
     def all(self, tx: Connection) -> Sequence[JobSummary]:
         found = tx.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
-        return [JobSummary(job=_job(row), tally=tally(tx, row.seq)) for row in found]
+        return [
+            JobSummary(job=_job(row), tally=tally(tx, row.seq), waiting_in=waiting_in(tx, row.seq)) for row in found
+        ]
 
     def running_elsewhere(self, job: JobId) -> bool:
         """Whether a living process of this host runs the job."""
         return self._locks.held_by_others(job)
-
-    @transaction
-    def reruns(self, tx: Connection, job: JobId) -> Sequence[JobId]:
-        seq = self._db.number(tx, job)
-        theirs = select(rows.c.queue).where(rows.c.job == seq, rows.c.state.in_(OPEN), rows.c.queue != seq)
-        return [
-            JobId(name) for name in tx.scalars(select(jobs.c.id).where(jobs.c.seq.in_(theirs)).order_by(jobs.c.seq))
-        ]
 
     @transaction
     def account(self, tx: Connection, account: str, org: str | None = None) -> str | None:

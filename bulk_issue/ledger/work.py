@@ -21,7 +21,7 @@ from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.schema import PENDING, STILL_OPEN, WORKED_BY, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
-from bulk_issue.states import Event, RowState, after
+from bulk_issue.states import OPEN, Event, RowState, after
 
 #: A `due` further ahead than any backoff is the work of a stepped clock: such rows become due.
 FAR_AHEAD = 120.0
@@ -333,6 +333,10 @@ class LedgerWork(Face):
         return sum(tx.scalar(count) or 0 for count in counted)
 
     @transaction
+    def waiting_in(self, tx: Connection, job: JobId) -> Sequence[JobId]:
+        return waiting_in(tx, self._db.number(tx, job))
+
+    @transaction
     def tally(self, tx: Connection, job: JobId) -> Tally:
         return tally(tx, self._db.number(tx, job))
 
@@ -390,6 +394,12 @@ def tally(tx: Connection, seq: int) -> Tally:
         ):
             counts[RowState(state)] += count
     return dict(counts)
+
+
+def waiting_in(tx: Connection, seq: int) -> Sequence[JobId]:
+    """The other jobs that work rows of this one which may still change."""
+    theirs = select(rows.c.queue).where(rows.c.job == seq, rows.c.state.in_(OPEN), rows.c.queue != seq)
+    return [JobId(name) for name in tx.scalars(select(jobs.c.id).where(jobs.c.seq.in_(theirs)).order_by(jobs.c.seq))]
 
 
 def in_doubt(if_absent: RowState, given_up: Moment) -> dict[str, Any]:
