@@ -90,7 +90,7 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
         if created < oldest:
             continue
         if None not in (coupon.issued_at, facts.issued_at) and coupon.issued_at != facts.issued_at:
-            elsewhere = elsewhere or created <= last
+            elsewhere = True
         elif created > last:
             return Unsure(because="a coupon of the series was created after the request can have taken effect")
         elif created < sent - RESOLUTION:
@@ -98,8 +98,9 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
         else:
             inside.append(coupon)
     if not inside:
-        # Ours if the account's till was changed between the request and the coupon that the reader was proven with.
-        other = Unsure(because="a coupon of the series was created meanwhile, for another store")
+        # Ours if the account's till was changed between the request and the coupon that the reader was proven with; or
+        # if that one was an older coupon that the series gave again, of another store: then its time is off, too.
+        other = Unsure(because="a coupon of the series was created since, for another store")
         return other if elsewhere else Nothing()
     if len(inside) > 1:
         return Unsure(because=f"{len(inside)} coupons of the series were created while the request was open")

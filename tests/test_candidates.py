@@ -241,9 +241,15 @@ def test_another_stores_coupon_in_the_window_is_not_ours_but_not_nothing_either(
     assert code_of(WORLD.look(elsewhere, WORLD.coupon(SENT + 1.0))) == "OURS1"
 
 
-@pytest.mark.parametrize("at", [-2 * MINUTE, TIMEOUT + GRACE + 3.0])
-def test_another_stores_coupon_outside_the_window_is_ignored(at: float) -> None:
-    assert WORLD.look(WORLD.coupon(SENT + at, "ELSE", issued_at="store02"), at=SENT + 500) == Nothing()
+def test_another_stores_coupon_of_before_the_request_is_ignored() -> None:
+    assert WORLD.look(WORLD.coupon(SENT - 2 * MINUTE, "ELSE", issued_at="store02"), at=SENT + 500) == Nothing()
+
+
+def test_another_stores_coupon_of_after_the_window_leaves_the_row_in_doubt() -> None:
+    """A series that gives old coupons again may have measured the reader by one: its store and its time are off."""
+    later = WORLD.coupon(SENT + TIMEOUT + GRACE + 3.0, "ELSE", issued_at="store02")
+
+    assert isinstance(WORLD.look(later, at=SENT + 500), Unsure)
 
 
 def test_a_coupon_without_a_store_is_taken_by_its_date() -> None:
