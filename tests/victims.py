@@ -308,7 +308,7 @@ async def crash_scene(folder: Path, *crashes: int | str) -> Crashed:
         verdict = scene.judge(done)
         verdict.without_intent += unannounced
         verdict.exits += exits
-        words = f"{crashes} at {died_at}: {verdict}\n{done.out}{done.err}"
+        words = f"{crashes} at {died_at}, then exit {done.code}: {verdict}\n{done.out}{done.err}"
         return Crashed(died_at=died_at, verdict=verdict, words=words)
 
 
