@@ -128,6 +128,11 @@ class Reading:
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""
+    #: The record (from 1, blank ones too) that holds the columns' names; None: found by itself.
+    header_row: int | None = None
+    no_header: bool = False
+    #: Whose code is added to mobiles that have none: two letters, or CODE/LENGTH.
+    country: str = ""
     #: A file of customers who must not be sent to. Its content, not its path, is part of the job's record.
     exclude: Path | None = None
 
@@ -139,6 +144,9 @@ class Reading:
             "delimiter": self.delimiter,
             "encoding": self.encoding,
             "sheet": self.sheet,
+            "header_row": self.header_row or "",
+            "no_header": "yes" if self.no_header else "",
+            "country": self.country.upper(),
         }
         return {name: str(value) for name, value in given.items() if value}
 

@@ -98,8 +98,13 @@ class Record:
     #: Every cell as text, without the columns that we added to a failures file.
     cells: tuple[str, ...] = field(repr=False)
     lineage: Lineage | None = None
-    #: Set where the reader itself found the record unusable (ragged, damaged).
+    #: Set where the reader itself found the record unusable (ragged, hidden).
     problem: Problem | None = None
+    #: Where it stands in a sheet: the row's number, and how many columns are left of its first cell. 0: in no sheet.
+    line: int = 0
+    left: int = 0
+    #: Cells that the file itself shows to be damaged: column (from 0) -> code of the problem.
+    damage: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,8 @@ class Row:
     identifier: Identifier | None
     problem: Problem | None = None
     lineage: Lineage | None = None
+    #: The address of the cell that has the problem, as a spreadsheet names it (`B17`); empty where there is none.
+    cell: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

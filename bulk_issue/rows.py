@@ -8,9 +8,11 @@ the next kind of identifier. No reason quotes a cell; it names the column.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bulk_issue.columns import ALL_COLUMNS
+from bulk_issue.countries import Country
 from bulk_issue.errors import SourceError
 from bulk_issue.model import Identifier, IdentifierKind, Problem, Record, Row
 
@@ -31,6 +33,8 @@ SPELLINGS: Mapping[IdentifierKind, re.Pattern[str]] = {
     ),
     K.EMAIL: re.compile(r"(cust|customer|user)?e?mail(id|addr|address)?"),
 }
+#: The share of a column's values that make a length the usual one.
+USUAL = 0.9
 #: Often a running number, which is somebody else's customer id: taken only where nothing else names customers.
 BARE_ID = "id"
 
@@ -75,6 +79,20 @@ def columns(
     return {kind: claims[kind][0] for kind in PRIORITY if kind in claims}
 
 
+def names_customers(
+    names: Sequence[str], wanted: Mapping[IdentifierKind, str], identify_by: IdentifierKind | None = None
+) -> bool:
+    """Whether these names could be a header: one of them names customers. A bare `id` alone is no proof."""
+    if wanted:
+        return all(any(_same(name, column) for name in names) for column in wanted.values())
+    spellings = [SPELLINGS[identify_by]] if identify_by is not None else SPELLINGS.values()
+    return any(spelling.fullmatch(_loose(name)) for name in names for spelling in spellings)
+
+
+def _same(name: str, wanted: str) -> bool:
+    return name.strip().casefold() == wanted.strip().casefold()
+
+
 def _loose(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
@@ -96,7 +114,7 @@ def _usual(header: Sequence[str], *, bare_id: bool) -> dict[IdentifierKind, list
 def _named(header: Sequence[str], kind: IdentifierKind, wanted: str) -> list[int]:
     """The columns of that name: written just so, otherwise case and blanks aside."""
     exact = [at for at, name in enumerate(header) if name == wanted]
-    near = [at for at, name in enumerate(header) if name.strip().casefold() == wanted.strip().casefold()]
+    near = [at for at, name in enumerate(header) if _same(name, wanted)]
     if not (exact or near):
         raise SourceError(
             f"there is no column {wanted!r} to take the {kind.value} from; {_listing(header)}",
@@ -132,6 +150,27 @@ _AS_TEXT = "Format the column as text in the spreadsheet, fill in the value agai
 #: Every `Problem.code`, with its reason and remedy. `{column}` is the identifier column, never its content.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
     "excluded": ("the customer is on the --exclude list", "To send all the same, take the customer off that list."),
+    "hidden": (
+        "the row is hidden or filtered out in the sheet",
+        "If it is meant, show it (clear the filter) and save; else delete it. In failures files empty _error_code.",
+    ),
+    "uncached": (
+        "{column} is a formula without a saved value",
+        "Open the file in the spreadsheet program and save it, or paste the values.",
+    ),
+    "padded": (
+        "{column} is a number that only its format shows with leading zeros",
+        "Format the column as text, fill in the zeros again, and save; in a failures file empty _error_code too.",
+    ),
+    "short": (
+        "{column} is shorter than the column's other values: a program may have cut its leading zeros",
+        "Fill in the whole value from its origin; if it is whole, empty _error_code in the failures file and run that.",
+    ),
+    "total": ("{column} holds the word of a totals row", "Delete that row: it is no customer."),
+    "country": (
+        "{column} is no mobile number of the --country, with or without its code",
+        "Write the whole number with its country code, or leave out --country.",
+    ),
     "no-identifier": ("no identifier is filled in: {column}", "Fill one in, or leave the record out."),
     "ragged": (
         "the record has {found} cells where the header has {expected}",
@@ -174,11 +213,12 @@ _NOT_DIGITS = re.compile(r"[^0-9]+")
 _MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
 _DAMAGE_PATTERNS: Mapping[str, str] = {
+    "total": r"(grand[ -]?|sub[ -]?)?totals?:?|sum:?",
     "placeholder": r"null|\(null\)|\\n|none|nil|nan|<na>|n/?a|true|false|undefined|-+|\?+",
     "excel-error": r"#(n/a|getting_data|name\?|(ref|div/0|null|num|value|spill|calc|field|blocked|connect|busy)!)"
     r"|##+|err:\d+",
     "scientific": r"[+-]?\d+([.,]\d*)?e[+-]\d+",
-    "decimal": r"[+-]?\d+[.,]0+",
+    "decimal": r"[+-]?\d+[.,]0+|[+-]?\d{6,}[.,]\d{1,3}",
     "date": rf"(19|20)\d\d[-/.]{_DAY}[-/.]{_DAY}([ t].*)?|{_DAY}[-/.]{_DAY}[-/.](19|20)\d\d( .*)?"
     rf"|{_DAY}[- ]({_MONTH})[a-z]*[- ](\d\d)?\d\d",
 }
@@ -218,33 +258,76 @@ def key(kind: IdentifierKind, value: str) -> str:
     return f"{kind.value}:{normal}"
 
 
+def usual_length(texts: Iterable[str]) -> int | None:
+    """The length of a column's values if nearly all are digits of that length and some begin with a zero."""
+    lengths: Counter[int] = Counter()
+    zeros = total = 0
+    for text in texts:
+        total += 1
+        if text.isascii() and text.isdigit():
+            lengths[len(text)] += 1
+            zeros += text.startswith("0")
+    if not zeros:
+        return None
+    ((length, times),) = lengths.most_common(1)
+    return length if times >= USUAL * total and length > 1 else None
+
+
 def judge(
     record: Record,
     columns: Mapping[IdentifierKind, int],
     identify_by: IdentifierKind | None = None,
     valid_email: Callable[[str], bool] = looks_like_email,
+    *,
+    country: Country | None = None,
+    usual: int | None = None,
 ) -> Row:
-    """The record's identifier, or why it has none. Exactly one of the two is set; nothing is raised for any record."""
+    """The record's identifier, or why it has none. Exactly one of the two is set; nothing is raised for any record.
+
+    `country` is whose code is added to mobiles without one, `usual` how long an external id of digits usually is.
+    """
     if record.problem is not None:
         return _row(record, record.problem)
     for kind in PRIORITY if identify_by is None else (identify_by,):
         at = columns.get(kind)
-        text = record.cells[at].strip() if at is not None else ""
+        if at is None:
+            continue
+        text = record.cells[at].strip()
+        if at in record.damage:
+            return _row(record, problem(record.damage[at], column=_column(kind, at)), at)
         if text:
             found = _identifier(kind, text, valid_email)
-            return _row(record, problem(found, column=_column(kind, at)) if isinstance(found, str) else found)
+            if kind is K.MOBILE and country is not None and not isinstance(found, str):
+                found = _of_country(found.value, country)
+            if kind is K.EXTERNAL_ID and usual is not None and text.isdecimal() and len(text) < usual:
+                found = "short"
+            if isinstance(found, str):
+                return _row(record, problem(found, column=_column(kind, at)), at)
+            return _row(record, found)
     places = [_column(kind, at) for kind, at in columns.items() if identify_by in (None, kind)]
     return _row(record, problem("no-identifier", column=", ".join(places) or _column(identify_by or K.ID, None)))
 
 
-def _row(record: Record, verdict: Identifier | Problem) -> Row:
+def _row(record: Record, verdict: Identifier | Problem, at: int = 0) -> Row:
+    wrong = isinstance(verdict, Problem)
     return Row(
         number=record.number,
         cells=record.cells,
-        identifier=verdict if isinstance(verdict, Identifier) else None,
+        identifier=None if isinstance(verdict, Problem) else verdict,
         problem=verdict if isinstance(verdict, Problem) else None,
         lineage=record.lineage,
+        cell=f"{letters(record.left + at)}{record.line}" if wrong and record.line else "",
     )
+
+
+def letters(column: int) -> str:
+    """A column as a spreadsheet names it: 0 is A, 26 is AA."""
+    name = ""
+    while column >= 0:
+        column, letter = divmod(column, 26)
+        name = chr(65 + letter) + name
+        column -= 1
+    return name
 
 
 def _column(kind: IdentifierKind, at: int | None) -> str:
@@ -295,6 +378,12 @@ def _mobile(text: str) -> Identifier | str:
     if len(digits) > 15 and not digits[15:].strip("0"):
         return "cut"
     return Identifier(K.MOBILE, digits, f"mobile:{digits}") if 6 <= len(digits) <= 15 else "mobile-length"
+
+
+def _of_country(digits: str, country: Country) -> Identifier | str:
+    """A mobile with its country code; what is no mobile of that country isn't guessed at."""
+    whole = country.whole(digits)
+    return "country" if whole is None else Identifier(K.MOBILE, whole, f"mobile:{whole}")
 
 
 def _odd_digits(text: str) -> str:

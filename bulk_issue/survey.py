@@ -38,6 +38,8 @@ class ProblemCount:
     remedy: str
     rows: int = 0
     first: list[int] = field(default_factory=list)
+    #: Their cells, as a spreadsheet names them; empty texts where there is no sheet.
+    cells: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +144,7 @@ class _Counter:
         line.rows += 1
         if len(line.first) < NAMED:
             line.first.append(row.number)
+            line.cells.append(row.cell)
 
     def _plain(self, kind: IdentifierKind, key: str, row: int) -> None:
         """Keep the key without leading zeros and case, where that is another."""

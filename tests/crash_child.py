@@ -40,7 +40,7 @@ from bulk_issue.ledger.database import Database
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.model import Answer, Identifier, Intent, JobId, Reading, Unreadable
 from bulk_issue.ports import Begun, ResultRow
-from bulk_issue.source import delimited
+from bulk_issue.source import tables
 from bulk_issue.states import RowState
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ def hurry() -> None:
     pool.LEDGER_PAUSE /= times
     vars(pool)["backoff"] = lambda *given: retry.backoff(*given) / times
     pool.LEDGER_PATIENCE = float(os.environ.get("PATIENCE", pool.LEDGER_PATIENCE))
-    delimited.CHUNK = _setting("CHUNK") or delimited.CHUNK
+    tables.CHUNK = _setting("CHUNK") or tables.CHUNK
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str], points: SupportsFileno, out: str, err: str) -> None:

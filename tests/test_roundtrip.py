@@ -21,6 +21,7 @@ from bulk_issue.model import Coupon, IdentifierKind, Job, JobId, JobSpec, Meanin
 from bulk_issue.ports import Budget, Settlement
 from bulk_issue.sink import Format
 from bulk_issue.source import Source, open_source
+from bulk_issue.source.kinds import Kind
 from bulk_issue.source.workbook import Workbook
 from bulk_issue.states import Event, RowState
 from tests.hosts import _empty_ledger, _keep_statements, memory_folder
@@ -130,7 +131,8 @@ async def answered(ledger: SqliteLedger, job: Job, events: Sequence[Event]) -> N
 def raw(path: Path) -> list[list[str]]:
     """A result file's records, read by nothing of ours where that can be."""
     if path.suffix == ".xlsx":
-        return list(Workbook(path, Reading(sheet=path.stem)).records())
+        with path.open("rb") as file:
+            return list(Workbook(path, file, Kind.XLSX, Reading(sheet=path.stem)).records())
     with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.reader(file))
 

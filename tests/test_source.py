@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,11 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.config import Reading
 from bulk_issue.errors import BulkIssueError, ConfigError, SourceError
 from bulk_issue.model import JobId, Lineage, Record
-from bulk_issue.source import delimited, open_source, valid_email, workbook
+from bulk_issue.rows import columns, judge
+from bulk_issue.source import delimited, open_source, opening, sheet, tables, valid_email, workbook
 
 PLAIN = Reading()
+FILES = Path(__file__).parent / "awkward"
 JOB = "5a3e91c07d"
 
 
@@ -100,7 +103,7 @@ def test_every_cell_of_any_table_comes_back(
     filled = [tuple(row) for row in table if "".join(row).strip()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "BLOCK", block)
-        patch.setattr(delimited, "CHUNK", chunk)
+        patch.setattr(tables, "CHUNK", chunk)
 
         if not filled:
             assert "no records below it" in refusal(path, reading).message
@@ -126,7 +129,7 @@ def test_pandas_and_the_csv_module_read_any_text_alike(
     path = written(tmp_path_factory.mktemp("in"), f"x,y\n{text}\nlast,one")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "BLOCK", block)
-        patch.setattr(delimited, "CHUNK", chunk)
+        patch.setattr(tables, "CHUNK", chunk)
         try:
             mixed = records(path)
         except SourceError:
@@ -209,7 +212,7 @@ def test_chunks_are_bounded_and_follow_one_another(tmp_path: Path) -> None:
             assert all(record.cells[0] == str(record.number) for record in chunk)
             sizes.append(len(chunk))
 
-    assert sum(sizes) == 45_000 and max(sizes) <= delimited.CHUNK
+    assert sum(sizes) == 45_000 and max(sizes) <= tables.CHUNK
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_records_that_do_not_fit_the_header_keep_their_cells_and_say_so(tmp_path
 def test_what_pandas_can_not_be_trusted_with_costs_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, kept: tuple[str, ...], at: int
 ) -> None:
-    monkeypatch.setattr(delimited, "CHUNK", 50)
+    monkeypatch.setattr(tables, "CHUNK", 50)
     lines = [f"{number},é" for number in range(100)]
     lines[at] = line
 
@@ -419,11 +422,15 @@ def zipped(*names: str) -> bytes:
         (b"%PDF-1.7\n%\xe2\xe3", "is a PDF", "CSV UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", "is an image", "CSV UTF-8"),
         (b"\xff\xd8\xff\xe0\0", "is an image", "CSV UTF-8"),
-        (gzip.compress(b"a\n1\n"), "packed with gzip", "gunzip"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel workbook (.xls), or one with a password", "save it as .xlsx"),
-        (zipped("mimetype", "content.xml"), "OpenDocument file (.ods)", "save it as .xlsx or as CSV"),
-        (zipped("xl/workbook.bin"), "binary Excel workbook (.xlsb)", "save it as .xlsx or as CSV"),
-        (zipped("customers.csv"), "is a zip archive", "Unpack"),
+        (gzip.compress(gzip.compress(b"a\n1\n")), "is packed more than once", "Unpack"),
+        (gzip.compress(b"a\n1\n" * 100)[:-9], "is cut short or damaged", "Get it again"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "can't be read as a workbook", "save it again as .xlsx"),
+        (b"\xd0\xcf\x11\xe0" + "EncryptedPackage".encode("utf-16-le"), "has a password", "Take the password off"),
+        (zipped("mimetype", "content.xml"), "can't be read as a workbook", "save it again as .xlsx"),
+        (zipped("xl/workbook.bin"), "can't be read as a workbook", "save it again as .xlsx"),
+        (zipped("Index/Document.iwa"), "is an Apple Numbers document", "save it as .xlsx"),
+        (zipped("one.csv", "two.csv", "__MACOSX/._one.csv"), "holds 2 files: one.csv, two.csv", "give one of them"),
+        (zipped("__MACOSX/._one.csv"), "holds 0 files", "give one of them"),
         (b"<!DOCTYPE html>\n<title>Sign in</title>", "is a web page or XML", "CSV UTF-8"),
         (b"  <HTML><table>", "is a web page or XML", "CSV UTF-8"),
         (bytes(range(256)) * 8, "is not text", "--encoding utf-16-le"),
@@ -439,10 +446,9 @@ def test_what_is_not_a_table_of_customers_is_refused_by_what_it_is(
     assert hint in error.hint
 
 
-def test_a_missing_file_a_folder_and_standard_input_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "none.csv").message
     assert "is a folder" in refusal(tmp_path).message
-    assert "standard input" in refusal(Path("-")).message
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in refusal(tmp_path / "pipe").message
 
@@ -532,17 +538,17 @@ def test_errors_are_seen_wherever_the_table_begins(tmp_path: Path, monkeypatch: 
     path = book(tmp_path, {"Other": [], "S": rows}, change)
 
     for size in (1 << 20, 1000, 100):
-        monkeypatch.setattr(workbook, "_BLOCK", size)
+        monkeypatch.setattr(sheet, "_BLOCK", size)
         assert cells(path) == [("#N/A", "1"), ("2", "#REF!"), ("3", "#DIV/0!")]
 
 
-def test_an_error_without_a_place_is_refused(tmp_path: Path) -> None:
+def test_a_cell_without_a_place_stands_behind_the_one_before(tmp_path: Path) -> None:
     def change(made: Any) -> None:
         made["S"]["A2"].data_type = "e"
 
     path = rewritten(book(tmp_path, {"S": [["mobile"], ["#N/A"], [1]]}, change), b' r="A2" t="e"', b' t="e"')
 
-    assert "holds a spreadsheet's errors" in refusal(path).message
+    assert cells(path) == [("#N/A",), ("1",)]
 
 
 def rewritten(path: Path, old: bytes, new: bytes) -> Path:
@@ -587,10 +593,146 @@ def test_several_sheets_must_be_chosen_from(tmp_path: Path) -> None:
     path = book(tmp_path, {"North": [["mobile"], [1]], "South": [["mobile"], [2]], "Empty": []})
 
     error = refusal(path)
-    assert "has 2 sheets with content: 'North', 'South'" in error.message
+    assert "has 2 sheets with content ('North', 'South'), and 2 of its sheets look like a list" in error.message
     assert '--sheet "North"' in error.hint
-    assert cells(path, Reading(sheet="South")) == [("2",)]
+    assert cells(path, Reading(sheet="South")) == cells(path, Reading(sheet="2")) == [("2",)]
     assert "no sheet 'West'; its sheets are 'North', 'South', 'Empty'" in refusal(path, Reading(sheet="West")).message
+
+
+def test_the_only_sheet_that_names_customers_is_taken_and_told(tmp_path: Path) -> None:
+    path = book(tmp_path, {"Notes": [["About this file"], ["Campaign", "Diwali"]], "List": [["Phone No."], [2]]})
+
+    with open_source(path, PLAIN) as source:
+        assert source.reading == {"sheet": "List"}
+        assert "only 'List' names customers" in source.notes[0]
+
+
+# --- what a sheet shows beside its cells ------------------------------------------------------------------------
+
+
+def judged(path: Path) -> list[tuple[str, str]]:
+    """(code of the problem, cell) of every record; two empty texts for a sound one."""
+    with open_source(path, PLAIN) as source:
+        places = columns(source.header, {})
+        rows = [judge(record, places) for chunk in source.chunks() for record in chunk]
+    return [(row.problem.code if row.problem else "", row.cell) for row in rows]
+
+
+def test_hidden_rows_lost_zeros_and_formulas_without_a_value_are_told_by_their_cell(tmp_path: Path) -> None:
+    def change(made: Any) -> None:
+        sheet = made["S"]
+        sheet["C3"].number_format = "0000000000"
+        sheet["C4"].number_format = "0000000000"
+        sheet["C5"] = "=C4&1"
+        sheet.row_dimensions[6].hidden = True
+
+    ids: list[Any] = ["External ID", "0000000001", 123, 1234567890, None, "0000000002"]
+    path = book(tmp_path, {"S": [["", "x", each] for each in ids]}, change)
+
+    assert judged(path) == [("", ""), ("padded", "C3"), ("", ""), ("uncached", "C5"), ("hidden", "B6")]
+
+
+def test_what_the_file_showed_stays_wrong_in_a_failures_file_until_somebody_says_otherwise(tmp_path: Path) -> None:
+    line = f"9198,rejected,,{JOB},1\n"
+    head = "External ID,_status,_error_code,_job,_row\n"
+    path = written(tmp_path, head + line.replace("rejected,", "invalid,padded") + line)
+
+    assert [code for code, _ in judged(path)] == ["padded", ""]
+
+
+def test_of_other_workbooks_it_is_said_what_can_not_be_seen(tmp_path: Path) -> None:
+    with open_source(FILES / "excel97.xls", PLAIN) as source:
+        assert "Of .xls files hidden rows" in source.notes[0]
+
+
+# --- packed files and standard input ----------------------------------------------------------------------------
+
+
+def packed(name: str, content: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr(name, content)
+        parts.writestr("__MACOSX/._" + name, b"x")
+    return made.getvalue()
+
+
+def test_a_packed_file_is_the_same_content(tmp_path: Path) -> None:
+    plain = b"mobile\n919800000001\n"
+    contents = {"a.csv": plain, "a.csv.gz": gzip.compress(plain), "a.zip": packed("a.csv", plain)}
+    hashes = set()
+    for name, content in contents.items():
+        with open_source(written(tmp_path, content, name), PLAIN) as source:
+            hashes.add(source.sha256)
+            assert [record.cells for chunk in source.chunks() for record in chunk] == [("919800000001",)]
+
+    assert hashes == {hashlib.sha256(plain).hexdigest()}
+
+
+def test_a_packed_workbook_is_read_too(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+
+    assert cells(written(tmp_path, packed("in.xlsx", path.read_bytes()), "in.zip")) == [("1",)]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda content: packed("a.csv", content)])
+def test_what_unpacks_to_no_list_of_customers_is_refused_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(opening, "UNSUSPICIOUS", 1 << 20)
+    bomb = written(tmp_path, pack(b"0" * (64 << 20)))
+
+    assert "unpacks to more than any list of customers (" in refusal(bomb).message
+
+
+def test_standard_input_is_read_like_a_file(tmp_path: Path) -> None:
+    read = (
+        "from pathlib import Path; from bulk_issue.config import Reading; from bulk_issue.source import open_source\n"
+        "with open_source(Path('-'), Reading()) as source:\n"
+        "    print(source.path, [record.cells for chunk in source.chunks() for record in chunk])"
+    )
+    done = subprocess.run([sys.executable, "-c", read], input=b"mobile\n1\n", capture_output=True, check=True)
+
+    assert done.stdout.decode().strip() == "stdin [('1',)]"
+
+
+# --- the header -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", ["Diwali campaign\n\n", "Diwali campaign,,\nmade by,Asha,\n", "\n"])
+def test_titles_above_the_header_are_passed_over(tmp_path: Path, above: str) -> None:
+    assert cells(written(tmp_path, above + "name,mobile,city,note,vip\nAsha,1,x,y,z\n")) == [
+        ("Asha", "1", "x", "y", "z")
+    ]
+
+
+def test_what_may_be_a_record_is_not_taken_for_a_title(tmp_path: Path) -> None:
+    """A first record of as many cells is a header, however odd: a record above the real one must not vanish."""
+    path = written(tmp_path, "Kunde,Telefonnummer,Kanal\nAsha,1,mobile\nRavi,2,post\n")
+
+    with open_source(path, PLAIN) as source:
+        assert source.header == ("Kunde", "Telefonnummer", "Kanal")
+
+
+def test_the_header_is_where_somebody_says(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,b\nmobile,x\n1,2\n")
+
+    assert cells(path, Reading(header_row=2)) == [("1", "2")]
+    assert "that record is blank" in refusal(written(tmp_path, "\na\n1\n"), Reading(header_row=1)).message
+    assert "has no such record" in refusal(path, Reading(header_row=9)).message
+
+
+def test_without_a_header_the_first_record_is_a_customer(tmp_path: Path) -> None:
+    path = written(tmp_path, "Asha;919800000001\nRavi;919800000002\n")
+
+    with open_source(path, Reading(no_header=True)) as source:
+        assert source.header == ("column 1", "column 2")
+        assert sum(len(chunk) for chunk in source.chunks()) == 2
+
+
+def test_a_wrong_byte_comes_with_the_encodings_that_fit(tmp_path: Path) -> None:
+    error = refusal(written(tmp_path, "mobile,name\n1,José\n".encode("cp1252")))
+
+    assert "--encoding cp1252" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -609,13 +751,13 @@ def test_a_workbook_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = book(tmp_path, {"S": [["mobile"], [1]]})
     path.write_bytes(path.read_bytes()[:-200])
 
-    assert "can't be read as an Excel workbook" in refusal(path).message
+    assert "is cut short or damaged" in refusal(path).message
 
 
 def test_a_workbook_with_a_broken_sheet_is_refused(tmp_path: Path) -> None:
     path = rewritten(book(tmp_path, {"S": [["mobile"], [1]]}), b"</sheetData>", b"<row")
 
-    assert "can't be read as an Excel workbook" in refusal(path).message
+    assert "can't be read as a workbook" in refusal(path).message
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(

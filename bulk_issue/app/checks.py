@@ -27,7 +27,7 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan)
         asked, told = asyncio.Event(), notes.append
         async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
             series = await at.series()
-            spec = at.spec(file, path, await at.org(series))
+            spec = at.spec(file, await at.org(series))
             counted = survey(file.chunks(), at.served(spec))
             job = await at.ledger.jobs.find(spec.id)
             return await at.checked(spec, job, series, counted=counted, file=file, notes=notes)

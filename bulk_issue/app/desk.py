@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config, Reading
+from bulk_issue.config import Config
 from bulk_issue.decisions import decided, read_decisions
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
@@ -28,7 +28,7 @@ from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProble
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.sink import SUMMARY, claim_folder, format_in
-from bulk_issue.source.workbook import Workbook
+from bulk_issue.source import sheet_records
 from bulk_issue.states import RowState
 from bulk_issue.survey import Served, Survey, compare, counting
 
@@ -73,7 +73,7 @@ class Desk:
         """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
         with intake(path, self.config.reading) as file:
             series = await self.series()
-            spec = self.spec(file, path, await self.org(series))
+            spec = self.spec(file, await self.org(series))
             out = self._out(spec)
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
@@ -180,7 +180,7 @@ class Desk:
             job=spec.id if known else None,
             tally=await self.ledger.work.tally(spec.id) if known else None,
             earlier=earlier,
-            notes=list(notes),
+            notes=[*(file.source.notes if file else ()), *notes],
         )
 
     async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
@@ -272,7 +272,7 @@ class Desk:
 
     # --- whose job it is ----------------------------------------------------------------------------------------
 
-    def spec(self, file: Intake, path: Path, org: str) -> JobSpec:
+    def spec(self, file: Intake, org: str) -> JobSpec:
         """The job that this content is, for this series, org and `--again` name."""
         config = self.config
         identity = "\n".join((org, str(config.series_id), config.again, file.source.sha256))
@@ -283,7 +283,7 @@ class Desk:
             series_id=config.series_id,
             again=config.again,
             account=config.account.name,
-            path=str(path.absolute()),
+            path=str(file.source.path.absolute()),
             sha256=file.source.sha256,
             header=file.source.header,
             reading=file.as_text(),
@@ -359,11 +359,11 @@ class Desk:
 
 def _decisions(path: Path) -> list[Decision]:
     """A person's decisions, as CSV or as a workbook."""
-    with suppress(OSError), path.open("rb") as file:
-        if file.read(2) == b"PK":
-            header, *records = Workbook(path, Reading()).records()
-            return decided(path, header, ((f"row {at}", record) for at, record in enumerate(records, 2)))
-    return read_decisions(path)
+    sheet = sheet_records(path)
+    if sheet is None:
+        return read_decisions(path)
+    header, *records = sheet or [[]]
+    return decided(path, header, ((f"row {at}", record) for at, record in enumerate(records, 2)))
 
 
 @asynccontextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bulk_issue import rows
+from bulk_issue import countries, rows
 from bulk_issue.config import Reading
 from bulk_issue.errors import SourceError
-from bulk_issue.exclusion import Exclusion
+from bulk_issue.exclusion import Exclusion, Judge
 from bulk_issue.model import IdentifierKind, Record, Row
 from bulk_issue.source import Source, open_source, valid_email
 
@@ -28,6 +29,7 @@ class Intake:
     exclusion: Exclusion | None = None
     #: By which columns the exclusion names customers.
     excluded_by: Places
+    judge: Judge
 
     @property
     def columns(self) -> dict[str, str]:
@@ -41,7 +43,7 @@ class Intake:
     def chunks(self) -> Iterator[list[Row]]:
         """The records with what they name, chunk by chunk."""
         for chunk in self.source.chunks():
-            judged = [_judge(record, self.places, self.reading.identify_by) for record in chunk]
+            judged = [self.judge(record, self.places, self.reading.identify_by) for record in chunk]
             yield self.exclusion.apply(chunk, judged, self.excluded_by) if self.exclusion else judged
 
 
@@ -51,19 +53,23 @@ def intake(path: Path, reading: Reading) -> Iterator[Intake]:
     with ExitStack() as opened:
         source = opened.enter_context(open_source(path, reading))
         places = rows.columns(source.header, reading.map, reading.identify_by)
+        country = countries.country(reading.country)
+        judge = partial(_judge, country=country, usual=_usual(source, places))
         exclusion, excluded_by = None, places
         if reading.exclude is not None:
             exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
             # also by identifiers that aren't sent: a list of e-mail addresses means the customer, not the column
             excluded_by = exclusion.match(rows.columns(source.header, reading.map))
-        yield Intake(source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by)
+        yield Intake(
+            source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by, judge=judge
+        )
 
 
 @contextmanager
 def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
     """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
-    its_own = replace(reading, map={}, identify_by=None, delimiter="", encoding="", sheet="", exclude=None)
-    with open_source(path, its_own) as source, Exclusion(source.sha256, _judge) as exclusion:
+    judge = partial(_judge, country=countries.country(reading.country))
+    with open_source(path, Reading()) as source, Exclusion(source.sha256, judge) as exclusion:
         try:
             places = rows.columns(source.header, {})
         except SourceError as error:
@@ -74,5 +80,19 @@ def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
         yield exclusion
 
 
-def _judge(record: Record, places: Places, by: IdentifierKind | None) -> Row:
-    return rows.judge(record, places, by, valid_email)
+def _judge(
+    record: Record,
+    places: Places,
+    by: IdentifierKind | None,
+    *,
+    country: countries.Country | None = None,
+    usual: int | None = None,
+) -> Row:
+    return rows.judge(record, places, by, valid_email, country=country, usual=usual)
+
+
+def _usual(source: Source, places: Places) -> int | None:
+    """How long an external id usually is, by the first records."""
+    at = places.get(IdentifierKind.EXTERNAL_ID)
+    first = next(source.chunks(), []) if at is not None else []
+    return rows.usual_length(text for record in first if at is not None and (text := record.cells[at].strip()))

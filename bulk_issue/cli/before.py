@@ -17,7 +17,7 @@ from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.app import Checked
-    from bulk_issue.survey import Difference, Survey
+    from bulk_issue.survey import Difference, ProblemCount, Survey
 
 #: Reasons of problems, and jobs that served customers, that fit on one screen.
 MOST_REASONS, MOST_JOBS = 6, 5
@@ -56,7 +56,7 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
     yield f"{count(found.rows, 'row')}{blank}, customers named by {used}"
     yield f"  {number(found.usable)} usable, {number(found.rows - found.usable)} invalid"
     for problem in found.problems[:MOST_REASONS]:
-        yield f"  {number(problem.rows)} × {problem.reason} ({_first(problem.first, problem.rows)})"
+        yield f"  {number(problem.rows)} × {problem.reason} ({_first(problem)})"
         yield f"      {problem.remedy}"
     if len(found.problems) > MOST_REASONS:
         yield f"  … and {len(found.problems) - MOST_REASONS} more reasons: --json lists them."
@@ -74,8 +74,13 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
         yield f"  {count(sum(rows for _, rows in rest), 'customer')} already served by {len(rest)} more jobs"
 
 
-def _first(rows: Sequence[int], of: int) -> str:
-    return f"row{'' if of == 1 else 's'} {', '.join(map(str, rows))}{', …' if of > len(rows) else ''}"
+def _first(problem: ProblemCount) -> str:
+    """The first rows of a problem, in a sheet their cells."""
+    sheet = all(problem.cells) and bool(problem.cells)
+    what = "cell" if sheet else "row"
+    named = problem.cells if sheet else map(str, problem.first)
+    more = ", …" if problem.rows > len(problem.first) else ""
+    return f"{what}{'' if problem.rows == 1 else 's'} {', '.join(named)}{more}"
 
 
 def _pairs(rows: Sequence[tuple[int, int]], of: int) -> str:

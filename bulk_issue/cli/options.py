@@ -180,7 +180,14 @@ reading_options: Callable[[F], F] = stacked(
     ),
     option("--delimiter", default="", help="What separates the CSV's cells. Found by itself unless given."),
     option("--encoding", default="", help="The CSV's encoding, if it isn't UTF-8."),
-    option("--sheet", default="", help="Which sheet of a workbook."),
+    option("--sheet", default="", help="Which sheet of a workbook, by name or number."),
+    option("--header-row", type=click.IntRange(min=1), help="The record that holds the columns' names, if not found."),
+    option("--no-header", is_flag=True, help="The first record is a customer; columns are called `column 1`, …"),
+    option(
+        "--country",
+        default="",
+        help="Add this country's code to mobiles without one: two letters like IN, or CODE/LENGTH like 91/10.",
+    ),
     option(
         "--exclude",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -259,6 +266,9 @@ def reading(options: Mapping[str, Any]) -> Reading:
         delimiter=options["delimiter"].replace("\\t", "\t"),
         encoding=options["encoding"],
         sheet=options["sheet"],
+        header_row=options["header_row"],
+        no_header=options["no_header"],
+        country=options["country"],
         exclude=options["exclude"],
     )
 

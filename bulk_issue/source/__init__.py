@@ -5,6 +5,6 @@ what, where and what next; a record that doesn't fit the header is handed on wit
 """
 
 from bulk_issue.source.emails import valid_email
-from bulk_issue.source.records import Source, open_source
+from bulk_issue.source.records import Source, open_source, sheet_records
 
-__all__ = ["Source", "open_source", "valid_email"]
+__all__ = ["Source", "open_source", "sheet_records", "valid_email"]

@@ -14,21 +14,25 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
-from io import BufferedReader, TextIOBase
+from io import TextIOBase
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from bulk_issue.config import Reading
 from bulk_issue.errors import ConfigError, SourceError
+from bulk_issue.source import tables
+from bulk_issue.source.tables import Chunk
 
-#: Records in a chunk; characters in a block of text (larger blocks fray the heap: +90 MB at 10 M records, measured).
-CHUNK, BLOCK = 20_000, 1 << 16
+#: Characters in a block of text (larger blocks fray the heap: +90 MB at 10 M records, measured).
+BLOCK = 1 << 16
 #: Characters that the delimiter is guessed from.
 SAMPLE = 16_384
 #: ASCII's own record separator.
 MARK = "\x1e"
 DELIMITERS = ",;\t|"
+#: Encodings that a file may be in, those of the widest use first.
+USUAL = ("cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "big5", "euc_kr", "cp1256", "cp1253", "cp437")
 #: A last line of our own.
 _END = "(end of file)"
 
@@ -49,7 +53,7 @@ class _Misfit(Exception):
 class Delimited:
     """One CSV file; `SourceError` on opening if it isn't text of its encoding from end to end."""
 
-    def __init__(self, path: Path, file: BufferedReader, reading: Reading) -> None:
+    def __init__(self, path: Path, file: BinaryIO, reading: Reading) -> None:
         self._path = path
         self._file = file
         self._encoding = _encoding(file, reading.encoding)
@@ -82,16 +86,19 @@ class Delimited:
                     hint='Close the quote, or write a quote that belongs to the text twice ("").',
                 ) from error
 
-    def chunks(self, above: int) -> Iterator[list[list[str]] | list[tuple[str, ...]]]:
-        """The records below the header, which is the `above`th record; each with exactly the cells it has."""
-        width = len(next(islice(self.records(), above - 1, None)))
+    notes: tuple[str, ...] = ()
+    left = 0
+
+    def chunks(self, above: int, width: int) -> Iterator[Chunk]:
+        """The records below the first `above` ones; each with exactly the cells it has."""
         done = 0
         try:
             for chunk in self._by_pandas(width):
-                yield chunk[max(above - done, 0) :]
+                yield Chunk(chunk[max(above - done, 0) :])
                 done += len(chunk)
         except _Misfit:
-            yield from self._by_csv(max(above, done))
+            for rest in self._by_csv(max(above, done)):
+                yield Chunk(rest)
 
     def _by_pandas(self, width: int) -> Iterator[list[tuple[str, ...]]]:
         if not self._plain:
@@ -109,7 +116,7 @@ class Delimited:
                     keep_default_na=False,
                     na_filter=False,
                     skip_blank_lines=False,
-                    chunksize=CHUNK,
+                    chunksize=tables.CHUNK,
                 ) as frames:
                     for frame in frames:
                         *cells, ends = (frame[column].tolist() for column in frame)
@@ -121,7 +128,7 @@ class Delimited:
 
     def _by_csv(self, done: int) -> Iterator[list[list[str]]]:
         rest = islice(self.records(), done, None)
-        while some := list(islice(rest, CHUNK)):
+        while some := list(islice(rest, tables.CHUNK)):
             yield some
 
     def _text(self) -> TextIO:
@@ -139,18 +146,36 @@ class Delimited:
             done += len(block)
             try:
                 text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
+                if not isinstance(error, UnicodeDecodeError):  # a stream of UTF-16 or -32 that doesn't say its order
+                    raise SourceError(
+                        f"{self._path} is not {self._encoding.upper()} text: {error}",
+                        hint="Name its byte order too: --encoding utf-16-le or utf-16-be.",
+                    ) from None
                 line = lines + error.object[: error.start].count(b"\n") + 1
                 raise SourceError(
                     f"{self._path} is not {self._encoding.removesuffix('-sig').upper()} text: byte "
                     f"{done - len(error.object) + error.start + 1} (line {line}) fits no character",
-                    hint="Save it as UTF-8, or name its encoding, e.g. --encoding cp1252 (Windows, Western Europe).",
+                    hint=f"Save it as CSV UTF-8, or name its encoding{self._fitting()}",
                 ) from None
             if not block:
                 return plain and quotes % 2 == 0
             lines += text.count("\n")
             quotes += text.count('"')
             plain = plain and "\0" not in text  # pandas 2.2 cuts a cell there (measured)
+
+    def _fitting(self) -> str:
+        """Usual encodings in which the file's beginning is text: a proposal, only a person sees if names are right."""
+        self._file.seek(0)
+        sample = self._file.read(1 << 20)
+        fitting = []
+        for encoding in USUAL:
+            try:
+                codecs.getincrementaldecoder(encoding)().decode(sample)
+            except UnicodeDecodeError:
+                continue
+            fitting.append(f"--encoding {encoding}")
+        return f". These fit: {', '.join(fitting[:4])}. Look at names with accents to tell which." if fitting else "."
 
     def _sniff(self) -> str:
         with self._text() as text:
@@ -193,7 +218,7 @@ class _Marked(TextIOBase):
         return re.sub(r"\r\n?|\n", lambda found: self._mark + found[0], block)
 
 
-def _encoding(file: BufferedReader, wanted: str) -> str:
+def _encoding(file: BinaryIO, wanted: str) -> str:
     """A byte order mark is certain; otherwise what was asked for, otherwise UTF-8."""
     file.seek(0)
     head = file.read(4)

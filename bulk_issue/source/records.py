@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from io import BufferedReader
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Self
 
 from bulk_issue.columns import ALL_COLUMNS
 from bulk_issue.config import Reading
 from bulk_issue.errors import SourceError
 from bulk_issue.model import JobId, Lineage, Problem, Record
-from bulk_issue.rows import PROBLEMS, problem
+from bulk_issue.rows import PROBLEMS, names_customers, problem
 from bulk_issue.source.delimited import Delimited
-from bulk_issue.source.kinds import is_workbook
+from bulk_issue.source.kinds import Kind
+from bulk_issue.source.opening import STDIN, STDIN_NAME, opened
+from bulk_issue.source.tables import Marks, Table
 from bulk_issue.source.workbook import Workbook
 from bulk_issue.states import RowState
 
 #: What may be run again.
 FAILED = frozenset({RowState.REJECTED.value, RowState.INVALID.value})
+
+#: Records in which a header is looked for.
+LOOKED_AT = 20
+#: What a person must mend or accept: it can't be seen in the result file any more.
+STAYING = frozenset({"ragged", "hidden", "uncached", "padded", "short"})
+PROBLEMS_BEFORE = "what was wrong with this record before can't be seen here"
+_NOTHING: Mapping[int, str] = {}
 
 _ROW_NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 
@@ -34,41 +42,26 @@ _INSTEAD = {
 }
 
 
-class _Table(Protocol):
-    """What a reader of one kind of file offers. Each call starts again from the top."""
-
-    @property
-    def used(self) -> dict[str, str]:
-        """What the reading went by."""
-        ...
-
-    def records(self) -> Iterator[list[str]]:
-        """Every record, one by one: for a look."""
-        ...
-
-    def chunks(self, above: int) -> Iterator[Sequence[Sequence[str]]]:
-        """The records below the header, which is the `above`th record; each with exactly the cells it has."""
-        ...
-
-
 class Source:
     """An input file. Iterated any number of times, but once at a time; close it or use it in a `with`."""
 
-    def __init__(self, path: Path, file: BufferedReader, reading: Reading) -> None:
-        self._path = path
+    def __init__(self, path: Path, file: BinaryIO, kind: Kind, reading: Reading) -> None:
+        self.path = STDIN_NAME if path == STDIN else path
         self._file = file
+        self._reading = reading
         self._stamp = _stamp(file)
-        #: Of the file's bytes.
-        self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        self._table: _Table = (
-            Workbook(path, reading)
-            if is_workbook(path, file, encoded=bool(reading.encoding))
-            else Delimited(path, file, reading)
+        file.seek(0)
+        #: Of what is read: of a packed file's content.
+        self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # what it needs is there
+        self._table: Table = (
+            Delimited(path, file, reading) if kind is Kind.TEXT else Workbook(path, file, kind, reading)
         )
         #: What the reading went by: delimiter and encoding, or sheet.
         self.reading = self._table.used
         #: Wholly blank records below the header, which are not rows; complete after an iteration.
         self.blank = 0
+        #: What people should know: what was chosen by itself, and what can't be seen.
+        self.notes = list(self._table.notes)
         self._above, names = self._find_header()
         self._width = len(names)
         #: True if this is one of our own result files.
@@ -87,18 +80,18 @@ class Source:
         Raises `SourceError` if the file was changed meanwhile: its records would not be those of `sha256`.
         """
         self.blank = number = 0
-        for chunk in self._table.chunks(self._above):
+        for chunk in self._table.chunks(self._above, self._width):
             records = []
-            for cells in chunk:
+            for at, cells in enumerate(chunk.lines):
                 if not "".join(cells).strip():
                     self.blank += 1
                     continue
                 number += 1
-                records.append(self._record(number, cells))
+                records.append(self._record(number, cells, chunk.first and chunk.first + at, chunk.marks.get(at)))
             if records:
                 yield records
         if _stamp(self._file) != self._stamp:
-            raise SourceError(f"{self._path} was changed while it was read", hint="Run it again when it is complete.")
+            raise SourceError(f"{self.path} was changed while it was read", hint="Run it again when it is complete.")
 
     def close(self) -> None:
         self._file.close()
@@ -111,17 +104,26 @@ class Source:
     ) -> None:
         self.close()
 
-    def _record(self, number: int, cells: Sequence[str]) -> Record:
+    def _record(self, number: int, cells: Sequence[str], line: int, marks: Marks | None) -> Record:
         trouble: Problem | None = None
         if len(cells) != self._width:
             trouble = problem("ragged", found=len(cells), expected=self._width)
             cells = self._filled(cells)
+        elif marks is not None and marks.hidden:
+            trouble = problem("hidden")
         if not self.lineage:
-            return Record(number=number, cells=tuple(cells), problem=trouble)
+            return Record(
+                number=number,
+                cells=tuple(cells),
+                problem=trouble,
+                line=line,
+                left=self._table.left,
+                damage=marks.cells if marks is not None else _NOTHING,
+            )
         job, row, _ = self._origin(cells)
-        if trouble is None and self._ours_in(cells, "_error_code") == "ragged":
-            # Filled up for the result file, it looks sound now; yet its cells may stand under the wrong names.
-            trouble = Problem(code="ragged", reason="the record was ragged before", remedy=PROBLEMS["ragged"][1])
+        if trouble is None and (code := self._ours_in(cells, "_error_code")) in STAYING:
+            # In the result file it looks sound now; yet what was wrong with it is still so.
+            trouble = Problem(code=code, reason=PROBLEMS_BEFORE, remedy=PROBLEMS[code][1])
         return Record(
             number=number,
             cells=(*(cells[at] for at in self._theirs), *cells[self._width :]),
@@ -134,17 +136,49 @@ class Source:
         return [*cells, *[""] * (self._width - len(cells))]
 
     def _find_header(self) -> tuple[int, tuple[str, ...]]:
-        """The first record that isn't blank, and which one it is."""
+        """How many records stand above the first of the data, and the columns' names."""
+        reading = self._reading
         records = self._table.records()
-        for above, cells in enumerate(records, 1):
-            if "".join(cells).strip():
-                if not any("".join(rest).strip() for rest in records):
-                    raise SourceError(
-                        f"{self._path} has a header and no records below it",
-                        hint="Is it the right file? The first record must hold the columns' names.",
-                    )
-                return above, tuple(cells)
-        raise SourceError(f"{self._path} holds nothing but blanks", hint="Is it the right file?")
+        top = [(at, cells) for at, cells in enumerate(islice(records, LOOKED_AT), 1) if _count(cells)]
+        if not top:
+            top = [(at, cells) for at, cells in enumerate(records, LOOKED_AT + 1) if _count(cells)][:1]
+        if not top:
+            raise SourceError(f"{self.path} holds nothing but blanks", hint="Is it the right file?")
+        if reading.no_header:
+            return 0, tuple(f"column {at}" for at in range(1, len(top[0][1]) + 1))
+        above, names = self._asked_for(reading.header_row) if reading.header_row else self._by_itself(top)
+        below = islice(self._table.records(), above, None)
+        if not any(map(_count, below)):
+            raise SourceError(
+                f"{self.path} has a header and no records below it",
+                hint="Is it the right file? The first record must hold the columns' names (otherwise: --no-header).",
+            )
+        return above, tuple(names)
+
+    def _asked_for(self, number: int) -> tuple[int, Sequence[str]]:
+        names = next(islice(self._table.records(), number - 1, None), None)
+        if names is None or not _count(names):
+            what = "has no such record" if names is None else "that record is blank"
+            raise SourceError(f"--header-row {number}: {self.path} {what}", hint="Count from 1, blank records too.")
+        return number, names
+
+    def _by_itself(self, top: Sequence[tuple[int, Sequence[str]]]) -> tuple[int, Sequence[str]]:
+        """The first record that isn't blank; below titles, the only one that names customers."""
+        first = top[0]
+        if self._names_customers(first[1]):
+            return first
+        found = [(at, cells) for at, cells in top if self._names_customers(cells)]
+        if len(found) != 1:
+            return first
+        ((at, names),) = found
+        titles = [cells for before, cells in top if before < at]
+        if any(_count(cells) > 1 and 2 * _count(cells) >= _count(names) for cells in titles):
+            return first
+        self.notes.append(f"The columns' names are taken from record {at}: what is above it looks like titles.")
+        return at, names
+
+    def _names_customers(self, names: Sequence[str]) -> bool:
+        return names_customers(names, self._reading.map, self._reading.identify_by)
 
     def _ours_in(self, cells: Sequence[str], name: str) -> str:
         return cells[self._ours[name]].strip() if name in self._ours else ""
@@ -156,8 +190,8 @@ class Source:
     def _check_lineage(self) -> None:
         """Refuse a result file that holds anything but failures, before anything is registered."""
         number = 0
-        for chunk in self._table.chunks(self._above):
-            for cells in chunk:
+        for chunk in self._table.chunks(self._above, self._width):
+            for cells in chunk.lines:
                 if not "".join(cells).strip():
                     continue
                 number += 1
@@ -168,39 +202,39 @@ class Source:
                     # A cell is quoted only if it surely is one of our words.
                     found = status if status in set(RowState) else "no status of ours"
                     raise SourceError(
-                        f"{self._path} is a result file of bulk-issue, and its record {number} is {found}: "
+                        f"{self.path} is a result file of bulk-issue, and its record {number} is {found}: "
                         "only rejected and invalid rows can be run again",
                         hint=f"{_INSTEAD.get(status, '').format(job=job)}To run the failures again, give failures.csv.",
                     )
                 if not job or not _ROW_NUMBER(row):
                     raise SourceError(
-                        f"{self._path}, record {number}: its _job and _row don't say which row it was",
+                        f"{self.path}, record {number}: its _job and _row don't say which row it was",
                         hint="Copy them from the failures.csv that it came from, or empty _job, _row and _status.",
                     )
 
 
 def open_source(path: Path, reading: Reading) -> Source:
     """The file, looked at once from end to end. Raises `SourceError` if it can't be read exactly."""
-    if str(path) == "-":
-        raise SourceError("standard input can't be read", hint="Save it to a file and give its path.")
+    file, kind = opened(path, encoded=bool(reading.encoding))
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise SourceError(f"{path} is a folder", hint="Give the path of one file in it.")
-        if not stat.S_ISREG(mode):
-            raise SourceError(f"{path} is not a regular file", hint="Save it to a file and give its path.")
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise SourceError(f"{path}: there is no such file", hint="Check the path and its spelling.") from None
-    except OSError as error:
-        raise SourceError(f"{path} can't be opened: {error.strerror}", hint="Check who may read it.") from error
-    try:
-        return Source(path, file, reading)
+        return Source(path, file, kind, reading)
     except BaseException:
         file.close()
         raise
 
 
-def _stamp(file: BufferedReader) -> tuple[int, int]:
+def sheet_records(path: Path) -> list[list[str]] | None:
+    """Every record of a workbook's one sheet; None if the file is none. Raises `SourceError` if it can't be read."""
+    file, kind = opened(path, encoded=False)
+    with file:
+        return None if kind is Kind.TEXT else list(Workbook(path, file, kind, Reading()).records())
+
+
+def _count(cells: Sequence[str]) -> int:
+    """How many cells aren't blank."""
+    return sum(1 for cell in cells if cell.strip())
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
     state = os.fstat(file.fileno())
     return state.st_size, state.st_mtime_ns

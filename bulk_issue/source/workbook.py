@@ -1,100 +1,185 @@
-"""Excel workbooks (.xlsx), read by calamine, as the text that a person would expect in a CSV.
+"""Excel and OpenDocument workbooks, read by calamine, as the text that a person would expect in a CSV.
 
 A sheet is read whole. What a number can't say is left visible instead of mended: beyond 15 digits Excel itself has lost
-some, so such a number comes out with its `.0` or exponent, and whoever judges the cell refuses it. calamine shows error
-cells (#N/A …) as empty (measured, 0.9.1); an identifier that is an error must not look blank, so they are read from the
-sheet's XML.
+some, so such a number comes out with its `.0` or exponent, and whoever judges the cell refuses it. What calamine
+doesn't show of an .xlsx is read from its XML (`sheet`); of the other kinds it can't be seen, and a note says so.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import posixpath
-import re
+import struct
 import zipfile
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree as ET
 
 import python_calamine as calamine
 
 from bulk_issue.config import Reading
 from bulk_issue.errors import SourceError
+from bulk_issue.rows import names_customers
+from bulk_issue.source import tables
+from bulk_issue.source.binary import stated_width
+from bulk_issue.source.kinds import Kind
+from bulk_issue.source.opening import MOST_BYTES
+from bulk_issue.source.sheet import RowDetails, SheetXml
+from bulk_issue.source.tables import Chunk, Marks
 
-CHUNK = 20_000
-#: What a sheet of a million customers unpacks to is a tenth of this; a bomb is a thousand times as much.
-MOST_BYTES = 4 << 30
-
-#: Bytes of XML at a time, and at most for an error cell (a formula has up to 8 192 characters).
-_BLOCK, _LONGEST_ERROR = 1 << 20, 1 << 16
-_ERROR_CELL = re.compile(rb'<(?:\w+:)?c\s([^>]*\bt=["\']e["\'][^>]*)(?<!/)>(.*?)</(?:\w+:)?c>', re.DOTALL)
-_VALUE = re.compile(rb"<(?:\w+:)?v>([^<]*)<")
-_PLACE = re.compile(rb'\br=["\']([A-Z]+)(\d+)["\']')
+#: Rows in which a header is looked for.
+LOOKED_AT = 20
+_UNSEEN = (
+    "Of {kind} files hidden rows, error cells, formulas without a value and zeros that only a number's format shows "
+    "can't be seen. Where that matters, save the sheet as .xlsx."
+)
 
 
 class Workbook:
     """One sheet of a workbook; `SourceError` on opening if it can't be read or isn't clear which sheet is meant."""
 
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self._path = path
-        try:
-            with zipfile.ZipFile(path) as parts:
+    def __init__(self, path: Path, file: BinaryIO, kind: Kind, reading: Reading) -> None:
+        self._path, self._reading = path, reading
+        self._xml: SheetXml | None = None
+        notes: list[str] = []
+        with _translated(path):
+            if kind is not Kind.XLS:
+                parts = zipfile.ZipFile(file)
                 if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
                     raise SourceError(
                         f"{path} unpacks to more than {MOST_BYTES >> 30} GiB",
                         hint="That is no list of customers; save the sheet as CSV.",
                     )
-                self._sheet = self._choose(calamine.load_workbook(path), reading.sheet)
-                self._errors = _errors(parts, self._sheet.name)
-        except (zipfile.BadZipFile, calamine.CalamineError, ET.ParseError, LookupError, EOFError) as error:
-            raise SourceError(
-                f"{path} can't be read as an Excel workbook: {error}",
-                hint="Open it in the spreadsheet program and save it again as .xlsx or as CSV UTF-8.",
-            ) from error
+            file.seek(0)
+            self._sheet = self._choose(calamine.load_workbook(file), reading.sheet, notes)
+            if kind is Kind.XLSX:
+                self._xml = SheetXml(parts, self._sheet.name)
+            elif kind is Kind.XLSB and stated_width(parts, self._sheet.name) > _width(self._sheet):
+                raise SourceError(
+                    f"{path}: not all columns of the sheet {self._sheet.name!r} can be read",
+                    hint="Open it in the spreadsheet program and save it as .xlsx.",
+                )
+        if self._xml is None:
+            notes.append(_UNSEEN.format(kind=kind))
+        self.notes = tuple(notes)
 
     @property
     def used(self) -> dict[str, str]:
         return {"sheet": self._sheet.name}
 
+    @property
+    def left(self) -> int:
+        return self._sheet.start[1] if self._sheet.start else 0
+
     def records(self) -> Iterator[list[str]]:
         """Every row of the sheet from the top."""
-        left = self._sheet.start[1] if self._sheet.start else 0
+        return (cells for cells, _ in self._rows())
+
+    def chunks(self, above: int, width: int) -> Iterator[Chunk]:  # noqa: ARG002 - all rows have as many cells
+        """The rows below the first `above` ones."""
+        rest = islice(self._rows(), above, None)
+        first = above + 1
+        while some := list(islice(rest, tables.CHUNK)):
+            marks = {at: _marks(details, self.left) for at, (_, details) in enumerate(some) if details is not None}
+            yield Chunk([cells for cells, _ in some], first, marks)
+            first += len(some)
+
+    def _rows(self) -> Iterator[tuple[list[str], RowDetails | None]]:
+        with _translated(self._path):
+            yield from self._rows_with_details()
+
+    def _rows_with_details(self) -> Iterator[tuple[list[str], RowDetails | None]]:
+        details = self._xml.details() if self._xml is not None else iter(())
+        following = next(details, None)
         for at, values in enumerate(self._sheet.iter_rows()):
+            while following is not None and following[0] < at:
+                following = next(details, None)
             cells = [_text(value) for value in values]
-            for column, text in self._errors.get(at, {}).items():
-                cells[column - left] = text
-            yield cells
+            found = following[1] if following is not None and following[0] == at else None
+            if found is not None:
+                for column, text in found.errors.items():
+                    if 0 <= column - self.left < len(cells):
+                        cells[column - self.left] = text
+            yield cells, found
 
-    def chunks(self, above: int) -> Iterator[list[list[str]]]:
-        """The rows below the header, which is the `above`th; all of them have as many cells."""
-        rest = islice(self.records(), above, None)
-        while some := list(islice(rest, CHUNK)):
-            yield some
-
-    def _choose(self, book: calamine.CalamineWorkbook, wanted: str) -> calamine.CalamineSheet:
-        """The sheet that was asked for, otherwise the only one among the visible that isn't empty."""
+    def _choose(self, book: calamine.CalamineWorkbook, wanted: str, notes: list[str]) -> calamine.CalamineSheet:
+        """The sheet that was asked for; otherwise the only visible one with content, or with a header of customers."""
         known = [sheet for sheet in book.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
-        names = ", ".join(repr(sheet.name) for sheet in known)
+        names = [sheet.name for sheet in known]
         if wanted:
-            if wanted not in (sheet.name for sheet in known):
+            if wanted not in names and wanted.isascii() and wanted.isdigit() and 0 < int(wanted) <= len(names):
+                wanted = names[int(wanted) - 1]
+            if wanted not in names:
                 raise SourceError(
-                    f"{self._path} has no sheet {wanted!r}; its sheets are {names}", hint="Name one with --sheet."
+                    f"{self._path} has no sheet {wanted!r}; its sheets are {_listed(names)}",
+                    hint="Name one with --sheet, or give its number.",
                 )
             return book.get_sheet_by_name(wanted)
         visible = [sheet.name for sheet in known if sheet.visible == calamine.SheetVisibleEnum.Visible]
         sheets = [sheet for name in visible if (sheet := book.get_sheet_by_name(name)).height]
         if not sheets:
-            raise SourceError(f"{self._path} has nothing in its visible sheets ({names})", hint="Is it the right file?")
-        if len(sheets) > 1:
-            filled = ", ".join(repr(sheet.name) for sheet in sheets)
             raise SourceError(
-                f"{self._path} has {len(sheets)} sheets with content: {filled}",
-                hint=f'Say which one, e.g. --sheet "{sheets[0].name}".',
+                f"{self._path} has nothing in its visible sheets ({_listed(names)})", hint="Is it the right file?"
             )
-        return sheets[0]
+        if len(sheets) == 1:
+            return sheets[0]
+        lists = [sheet for sheet in sheets if self._is_list(sheet)]
+        if len(lists) != 1:
+            what = f"{len(lists)} of its sheets look" if lists else "none of its sheets looks"
+            raise SourceError(
+                f"{self._path} has {len(sheets)} sheets with content "
+                f"({_listed([sheet.name for sheet in sheets])}), and {what} like a list of customers",
+                hint=f'Say which one, e.g. --sheet "{(lists or sheets)[0].name}".',
+            )
+        notes.append(f"Of {len(sheets)} sheets with content only {lists[0].name!r} names customers: that one is read.")
+        return lists[0]
+
+    def _is_list(self, sheet: calamine.CalamineSheet) -> bool:
+        tops = ([_text(value) for value in values] for values in islice(sheet.iter_rows(), LOOKED_AT))
+        return any(names_customers(names, self._reading.map, self._reading.identify_by) for names in tops)
+
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    calamine.CalamineError,
+    ET.ParseError,
+    LookupError,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """What a broken workbook makes its readers raise, as an error that says what to do."""
+    try:
+        yield
+    except BaseException as error:
+        # calamine's Rust panics where a part is shorter than it says: an exception of a class that can't be imported
+        if not isinstance(error, _BROKEN) and type(error).__name__ != "PanicException":
+            raise
+        raise SourceError(
+            f"{path} can't be read as a workbook: {error}",
+            hint="Open it in the spreadsheet program and save it again as .xlsx or as CSV UTF-8.",
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def _width(sheet: calamine.CalamineSheet) -> int:
+    return sheet.end[1] + 1 if sheet.end else 0
+
+
+def _marks(details: RowDetails, left: int) -> Marks:
+    return Marks(details.hidden, {column - left: code for column, code in details.damage.items()})
 
 
 def _text(value: Any) -> str:
@@ -112,36 +197,3 @@ def _text(value: Any) -> str:
             return value.isoformat()
         case _:
             return str(value)
-
-
-def _errors(parts: zipfile.ZipFile, sheet: str) -> Mapping[int, Mapping[int, str]]:
-    """The sheet's error cells: row -> column -> what Excel shows, counted from 0."""
-    found: defaultdict[int, dict[int, str]] = defaultdict(dict)
-    with parts.open(_part(parts, sheet)) as xml:
-        rest = b""
-        while block := xml.read(_BLOCK):
-            text = rest + block
-            end = text.rfind(b"c>") + 2  # the end of a cell, with any prefix
-            rest = text[max(end, len(text) - _LONGEST_ERROR) :]
-            if b'="e"' not in text and b"='e'" not in text:
-                continue
-            for cell in _ERROR_CELL.finditer(text, 0, end):
-                place, value = _PLACE.search(cell[1]), _VALUE.search(cell[2])
-                if place is None:
-                    raise SourceError(
-                        f"the sheet {sheet!r} holds a spreadsheet's errors (#N/A …)",
-                        hint="Mend the formulas, or save the sheet as CSV UTF-8.",
-                    )
-                column = sum((letter - 64) * 26**power for power, letter in enumerate(reversed(place[1])))
-                found[int(place[2]) - 1][column - 1] = value[1].decode() if value else "#N/A"
-    return dict(found)
-
-
-def _part(parts: zipfile.ZipFile, sheet: str) -> str:
-    """The name of the sheet's part in the archive."""
-    book = ET.fromstring(parts.read("xl/workbook.xml"))  # noqa: S314 - expat bounds entities itself
-    links = ET.fromstring(parts.read("xl/_rels/workbook.xml.rels"))  # noqa: S314 - expat bounds entities itself
-    entry = {entry.get("name"): entry for entry in book.iterfind(".//{*}sheet")}[sheet]
-    link = {name.rpartition("}")[2]: value for name, value in entry.attrib.items()}["id"]
-    target = {found.get("Id"): found.get("Target", "") for found in links}[link]
-    return posixpath.normpath(posixpath.join("xl", target)).lstrip("/")
