@@ -99,7 +99,12 @@ class Victim:
         except TimeoutError:
             self.process.kill()
             await self._silent.wait()
-        await asyncio.to_thread(self.process.join)
+        # Not in a thread: whoever starts another process polls this one too, and the exit code can be read only once.
+        gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self.process.sentinel, gone.set)
+        await gone.wait()
+        loop.remove_reader(self.process.sentinel)
+        self.process.join()
         assert self.process.exitcode is not None
         return Done(self.process.exitcode, _text(self.out), _text(self.err))
 
