@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+from bulk_issue.app.ahead import served
 from bulk_issue.app.checked import Checked
 from bulk_issue.app.desk import desk
 from bulk_issue.app.intake import intake
@@ -28,6 +30,6 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan)
         async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
             series = await at.series()
             spec = at.spec(file, path, await at.org(series))
-            counted = survey(file.chunks(), at.served(spec))
+            counted = survey(file.chunks(), served(at.ledger, spec))
             job = await at.ledger.jobs.find(spec.id)
-            return await at.checked(spec, job, series, counted=counted, file=file, notes=notes)
+            return replace(await at.checked(spec, job, series, counted, file), notes=notes)
