@@ -1,10 +1,11 @@
 """Issue what is pending: intent, request, record, in this order and no other.
 
 The safety argument is `Pool._issue` with the two ports that it stands between. `Work.begin` returns an intent only
-after intent, claim and permit are on disk in one transaction; `_issue` is the only caller of `Issuer.issue` and takes
-nothing but such an intent; whatever ends it, the row is IN_FLIGHT on disk until `Work.finish` has committed what the
-answer means. A crash or a cancelled task at any point between leaves a row that the next holder finds in flight and
-takes for doubtful. Nothing here ever sends a row twice, because nothing here sends: it begins, and lets `begin` decide.
+after intent, claim and permit are on disk in one transaction; `_issue` is the only one that requests (`_request`, at
+most once) and takes nothing but such an intent; whatever ends it, the row is IN_FLIGHT on disk until `Work.finish` has
+committed what the answer means. A crash or a cancelled task at any point between leaves a row that the next holder
+finds in flight and takes for doubtful. Nothing here ever sends a row twice, because nothing here sends: it begins, and
+lets `begin` decide.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Reporter:
         if self._task is None:
             bar.start()
             self._task = bar.add_task(progress.phase, total=progress.rows, facts=facts)
-        bar.update(self._task, completed=done, description=progress.phase, facts=facts)
+        bar.update(self._task, total=progress.rows, completed=done, description=progress.phase, facts=facts)
 
     def _as_json(self, progress: Progress) -> None:
         if time.monotonic() - self._last < 1.0:

@@ -95,8 +95,8 @@ class _Counter:
     def __init__(self, counted: Survey, seen: sqlite3.Connection, served: Served | None) -> None:
         self._counted, self._seen, self._served = counted, seen, served
         self._problems: dict[str, ProblemCount] = {}
-        #: Mobiles by their length.
-        self._lengths: Counter[int] = Counter()
+        #: Of mobiles without leading zeros.
+        self._lengths: set[int] = set()
 
     def add(self, chunk: Sequence[Row]) -> None:
         counted, fresh = self._counted, list[str]()
@@ -148,16 +148,16 @@ class _Counter:
 
     def _plain(self, kind: IdentifierKind, key: str, row: int) -> None:
         """Keep the key without leading zeros and case, where that is another."""
-        value = key.partition(":")[2]
+        value = key[len(kind) + 1 :]
         match kind:
             case IdentifierKind.MOBILE:
                 plain = value.lstrip("0")
-                self._lengths.update({len(value), len(plain)})
+                self._lengths.add(len(plain))
             case IdentifierKind.EXTERNAL_ID:
                 plain = value.casefold().lstrip("0")
             case _:
                 return
-        if plain in (value, ""):
+        if not plain or plain == value:
             return
         plain_key = f"{kind}:{plain}"
         if not self._seen.execute("INSERT OR IGNORE INTO plain VALUES (?, ?)", (plain_key, row)).rowcount:

@@ -168,6 +168,10 @@ max_doubt = "10%"
 max_failures = "5%"
 canary = 1
 
+# Start nothing at night, in the customers' time zone.
+# between = "09:00-21:00"
+# zone = "Asia/Kolkata"
+
 [production]
 base_url = "https://eu.api.capillarytech.com"
 client_key = "your-client-key"

@@ -103,13 +103,29 @@ MISTAKES = (
         name="another attempt on a time-out",
         promise=2,
         file="pool.py",
-        old="            answer = await self.issuer.issue(intent)\n",
+        old="            answer = await self._request(intent)\n",
         new=(
-            "            answer = await self.issuer.issue(intent)\n"
+            "            answer = await self._request(intent)\n"
             "            if isinstance(answer, Fault) and answer.kind is FaultKind.TIMEOUT:\n"
-            "                answer = await self.issuer.issue(intent)\n"
+            "                answer = await self._request(intent)\n"
         ),
         test=STORY + "a_request_without_an_answer_is_looked_up_and_never_sent_again",
+    ),
+    Mistake(
+        name="--look-first looks and sends all the same",
+        promise=2,
+        file="look.py",
+        old="            if intent.series_id in series:\n",
+        new="            if intent.series_id in ():\n",
+        test="test_look.py::test_who_holds_a_coupon_of_the_series_is_held_and_gets_no_request",
+    ),
+    Mistake(
+        name="an excluded row is pending",
+        promise=2,
+        file="exclusion.py",
+        old="            replace(row, identifier=None, problem=EXCLUDED)\n",
+        new="            row\n",
+        test="test_exclusion.py::test_excluded_rows_are_never_sent_and_no_failures",
     ),
     Mistake(
         name="a redirect is followed",
@@ -276,7 +292,7 @@ MISTAKES = (
     Mistake(
         name="the guard against formulas alters the input's cells",
         promise=3,
-        file="sink.py",
+        file="sink/__init__.py",
         old="        line = (*cells, *[shown(row, coupon) for shown in shows])\n",
         new=(
             "        guarded = [f\"'{cell}\" if cell.startswith(('=', '+', '-', '@')) else cell for cell in cells]\n"
@@ -332,7 +348,7 @@ MISTAKES = (
     Mistake(
         name="all rows are read before the first is written",
         promise=5,
-        file="sink.py",
+        file="sink/__init__.py",
         old="    for row in rows:\n",
         new="    for row in list(rows):\n",
         test="test_sink.py::test_memory_does_not_grow_with_the_rows",
@@ -357,7 +373,7 @@ MISTAKES = (
     Mistake(
         name="everybody may read the results",
         promise=6,
-        file="sink.py",
+        file="sink/folder.py",
         old="os.fchmod(file.fileno(), 0o600)",
         new="os.fchmod(file.fileno(), 0o644)",
         test="test_sink.py::test_customer_data_is_readable_for_its_owner_only",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+from bulk_issue.app.ahead import served
 from bulk_issue.app.checked import Checked
 from bulk_issue.app.desk import desk
 from bulk_issue.app.intake import intake
@@ -23,11 +25,13 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan)
             notes.append("Without --series and credentials, served customers and the series' facts aren't checked.")
             counted = survey(file.chunks())
             ahead = outlook(counted.to_send, None, plan, SystemClock().now().wall)
+            notes = [*file.source.notes, *notes]
             return Checked(outlook=ahead, columns=file.columns, survey=counted, blank=file.source.blank, notes=notes)
         asked, told = asyncio.Event(), notes.append
         async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
             series = await at.series()
             spec = at.spec(file, await at.org(series))
-            counted = survey(file.chunks(), at.served(spec))
+            counted = survey(file.chunks(), served(at.ledger, spec))
             job = await at.ledger.jobs.find(spec.id)
-            return await at.checked(spec, job, series, counted=counted, file=file, notes=notes)
+            checked = await at.checked(spec, job, series, counted, file)
+            return replace(checked, notes=[*checked.notes, *notes])

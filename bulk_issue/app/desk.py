@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bulk_issue.app.checked import Checked, Earlier, Talk
+from bulk_issue.app.ahead import look_ahead, served, unfinished
+from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.audit import Audited
@@ -25,12 +26,12 @@ from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
 from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
-from bulk_issue.outlook import Plan, outlook
+from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.sink import SUMMARY, claim_folder, format_in
 from bulk_issue.source import sheet_records
 from bulk_issue.states import RowState
-from bulk_issue.survey import Served, Survey, compare, counting
+from bulk_issue.survey import Survey, compare, counting
 
 #: Look-ups a minute: documented as 1 000 for v1.1 and unlimited for v2, kept well below.
 LOOKUPS, LOOKUPS_PER = 300, 60.0
@@ -79,7 +80,7 @@ class Desk:
             job = await self.ledger.jobs.find(spec.id)
             reports: list[Report] = []
             if job is None or job.state is JobState.REGISTERING:
-                for earlier in await self.earlier(spec):
+                for earlier in await unfinished(self.ledger, spec):
                     reports.append(await self._finish(earlier, file, series, talk))
                     if reports[-1].ending.exit_code in _UNFINISHED:
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
@@ -89,12 +90,12 @@ class Desk:
             counted = Survey() if job is None or job.started is None else None
             chunks: Iterator[list[Row]] = file.chunks()
             if counted is not None:
-                chunks = counting(chunks, counted, self.served(spec))
+                chunks = counting(chunks, counted, served(self.ledger, spec))
             job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
             if counted is not None:
                 for _ in chunks:  # registered before, by a run that sent nothing
                     pass
-            checked = await self.checked(spec, job, series, counted=counted, file=file)
+            checked = await self.checked(spec, job, series, counted, file)
         reports.append(await self._issue(job, series, checked, talk, out))
         return reports
 
@@ -148,40 +149,17 @@ class Desk:
 
     # --- before a start -----------------------------------------------------------------------------------------
 
-    def served(self, spec: JobSpec) -> Served:
-        """Says which customers have a coupon of the job's series and occasion, and from which row."""
-        return lambda keys: self.ledger.views.served(spec.org, spec.series_id, spec.again, keys)
-
     async def checked(
         self,
         spec: JobSpec,
         job: Job | None,
         series: Series | None,
-        *,
         counted: Survey | None = None,
         file: Intake | None = None,
-        notes: Sequence[str] = (),
     ) -> Checked:
         """What a run of this job would do."""
-        known = job is not None and job.state is not JobState.REGISTERING
-        pending = [await self.ledger.work.pending(spec.id)] if known else []
-        pending += [counted.to_send] if counted is not None else []
-        earlier = []
-        if not known and file is not None:
-            for each in await self.earlier(spec):
-                difference = compare(self.ledger.views.customers(each.job.spec.id), file.chunks())
-                earlier.append(Earlier(job=each.job.spec.id, tally=each.tally, difference=difference))
-        return Checked(
-            outlook=outlook(min(pending), series, Plan.of(self.config), self.clock.now().wall),
-            columns=file.columns if file else {},
-            blank=file.source.blank if file else 0,
-            survey=counted,
-            series=series,
-            job=spec.id if known else None,
-            tally=await self.ledger.work.tally(spec.id) if known else None,
-            earlier=earlier,
-            notes=[*(file.source.notes if file else ()), *notes],
-        )
+        plan, now = Plan.of(self.config), self.clock.now().wall
+        return await look_ahead(self.ledger, spec, job, series, plan, now, counted=counted, file=file)
 
     async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
         ahead = checked.outlook
@@ -224,22 +202,6 @@ class Desk:
             observer=self.observer,
             asked=self.asked,
         )
-
-    async def earlier(self, spec: JobSpec) -> list[JobSummary]:
-        """Unfinished jobs of other contents of the same file."""
-
-        def same_file(each: JobSpec) -> bool:
-            mine, theirs = ((s.path, s.org, s.series_id, s.again) for s in (spec, each))
-            return mine == theirs and spec.id != each.id
-
-        return [
-            each
-            for each in await self.ledger.jobs.all()
-            if same_file(each.job.spec)
-            and each.job.state not in (JobState.CANCELLED, JobState.REGISTERING)
-            # rows that wait in a rerun of this job's failures are the rerun's
-            and (each.tally.get(RowState.IN_FLIGHT, 0) or await self.ledger.work.pending(each.job.spec.id))
-        ]
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, if the person agrees."""

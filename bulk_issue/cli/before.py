@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bulk_issue.cli.words import count, tally_words
@@ -55,11 +56,13 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
     used = ", ".join(f"{kind} from {column!r}" for kind, column in checked.columns.items())
     yield f"{count(found.rows, 'row')}{blank}, customers named by {used}"
     yield f"  {number(found.usable)} usable, {number(found.rows - found.usable)} invalid"
-    for problem in found.problems[:MOST_REASONS]:
+    shown, more = found.problems[:MOST_REASONS], len(found.problems) - MOST_REASONS
+    for problem, after in zip_longest(shown, shown[1:]):
         yield f"  {number(problem.rows)} × {problem.reason} ({_first(problem)})"
-        yield f"      {problem.remedy}"
-    if len(found.problems) > MOST_REASONS:
-        yield f"  … and {len(found.problems) - MOST_REASONS} more reasons: --json lists them."
+        if after is None or after.remedy != problem.remedy:
+            yield f"      {problem.remedy}"
+    if more > 0:
+        yield f"  … and {count(more, 'more reason')}: --json lists them."
     if found.duplicates:
         pairs = _pairs(found.duplicate_rows, found.duplicates)
         yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs})"

@@ -1,0 +1,188 @@
+"""Files for people: results, failures, rows in doubt and a summary, as views of the ledger.
+
+The rule: nobody ever finds a half-written file in the folder, and no cell of the input is lost or altered. Files are
+written in a private folder beside their places, synced, and renamed. They are never the record: deleting them loses
+nothing, writing them again is always right.
+
+A record with more cells than the header keeps the surplus behind our columns, without a header: ours stay in their
+places, and what is left without them is the record as it was. One with fewer is filled up with empty cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Any
+
+from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
+
+from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
+from bulk_issue.errors import LedgerError, SinkError
+from bulk_issue.model import Job, JobId
+from bulk_issue.ports import ResultRow, Views
+from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, show, utc
+from bulk_issue.sink.folder import NAMES, SUMMARY, Format, aside_in, claim_folder, format_in, occupied, publish
+from bulk_issue.sink.tables import SHEET_LINES, Write, as_csv, csv_table, xlsx_table
+from bulk_issue.states import RowState
+
+__all__ = [
+    "SHEET_LINES",
+    "SUMMARY",
+    "Columns",
+    "Format",
+    "Summary",
+    "Written",
+    "claim_folder",
+    "format_in",
+    "write_results",
+]
+
+
+@unique
+class Columns(StrEnum):
+    """Which of our columns are written."""
+
+    STANDARD = "standard"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One run in numbers. Times are epoch seconds, written as ISO 8601 UTC; the sink fills in `counts`."""
+
+    job: JobId
+    file: str
+    file_sha256: str
+    series_id: int
+    org: str
+    started_at: float | None
+    ended_at: float | None
+    duration_s: float
+    rows: int
+    #: Rows by `_status`.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    requests: int
+    responses_429: int
+    lookups: int
+    #: What was used of the limit, 1.0 for all of it; None where nothing was sent.
+    utilisation: float | None
+    worst_window: int
+    excess: int
+    exit_code: int
+    version: str
+
+    def facts(self) -> dict[str, Any]:
+        """The summary as it is written."""
+        return asdict(self) | {"started_at": utc(self.started_at), "ended_at": utc(self.ended_at)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What one write left in the folder."""
+
+    #: Rows by `_status`, every status named.
+    counts: Mapping[str, int]
+    files: Sequence[Path]
+
+
+def write_results(
+    views: Views,
+    job: Job,
+    out: Path,
+    summary: Summary,
+    *,
+    columns: Columns = Columns.STANDARD,
+    file_format: Format = Format.CSV,
+) -> Written:
+    """Write every file of the job in one pass over its rows; on return they are on disk and stale ones are gone.
+
+    Raises `SinkError` if they can't be written (also if the folder isn't this job's), and `LedgerError` if the rows
+    are not those that were registered; either way the files from before stand untouched.
+    """
+    spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
+    counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
+
+    reasons: Counter[tuple[str, str]] = Counter()
+
+    def facts() -> dict[str, Any]:
+        return replace(summary, counts=counts).facts()
+
+    if file_format is Format.XLSX and job.rows >= SHEET_LINES:
+        raise SinkError(f"{job.rows} rows don't fit: an Excel sheet ends at {SHEET_LINES} lines", hint=as_csv(spec.id))
+    try:
+        if whose := occupied(out, spec.id):
+            raise SinkError(f"{out}: {whose}", hint=f"Write to another one: bulk-issue export {spec.id} --out …")
+        with aside_in(out) as aside:
+            with ExitStack() as tables:
+                write: dict[str, Write] = {}
+                for name in NAMES:
+                    header = [*spec.header, *ours, *([DECISION] if name == IN_DOUBT else [])]
+                    path = aside / f"{name}.{file_format}"
+                    csv_file = file_format is Format.CSV
+                    table = csv_table(path, header) if csv_file else xlsx_table(path, header, facts, reasons)
+                    write[name] = tables.enter_context(table)
+                kept = _fill(views.results(spec.id), job, ours, write, counts, reasons)
+            (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
+            fresh = {(name, file_format) for name in kept}
+            # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
+            files = publish(
+                aside,
+                out,
+                fresh=[SUMMARY, *(f"{name}.{file_format}" for name in NAMES if name in kept)],
+                stale=[f"{name}.{each}" for name in NAMES for each in Format if (name, each) not in fresh],
+            )
+    except (OSError, XlsxWriterException) as exc:
+        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+        hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
+        raise SinkError(f"can't write the result files to {out}: {why}", hint=hint) from exc
+    return Written(counts=counts, files=files)
+
+
+def _fill(
+    rows: Iterator[ResultRow],
+    job: Job,
+    ours: Sequence[str],
+    write: Mapping[str, Write],
+    counts: dict[str, int],
+    reasons: Counter[tuple[str, str]],
+) -> set[str]:
+    """Write every row to its tables and count it, failures by (status, error code) too.
+
+    Says which tables are worth keeping, the results always.
+    """
+    width, shows = len(job.spec.header), [show(name) for name in ours]
+    last, kept, write_result = 0, {RESULTS}, write[RESULTS]
+    for row in rows:
+        if row.state not in SHOWN or row.number <= last:
+            raise _bug(f"row {row.number} comes after row {last} as {row.state}", job)
+        last = row.number
+        status, also = SHOWN[row.state]
+        if row.error_code == EXCLUDED:
+            also = None
+        counts[status] += 1
+        if row.state in (RowState.REJECTED, RowState.INVALID):
+            reasons[status, row.error_code] += 1
+        cells, surplus = row.cells, row.cells[width:]
+        if len(cells) != width:
+            cells = (*cells[:width], *("",) * (width - len(cells)))
+        coupon = row.coupon or NO_COUPON
+        line = (*cells, *[shown(row, coupon) for shown in shows])
+        write_result((*line, *surplus))
+        if also:
+            kept.add(also)
+            write[also]((*line, "", *surplus) if also == IN_DOUBT else (*line, *surplus))
+    if sum(counts.values()) != job.rows:
+        raise _bug(f"{sum(counts.values())} rows, and {job.rows} were registered", job)
+    return kept
+
+
+def _bug(what: str, job: Job) -> LedgerError:
+    return LedgerError(
+        f"the ledger's view of job {job.spec.id} is wrong: {what}",
+        hint="No file was changed. Run `bulk-issue ledger check`; if that finds nothing, please report this bug.",
+    )

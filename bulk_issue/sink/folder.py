@@ -1,0 +1,108 @@
+"""The folder that result files go to: whose it is, and how finished files get to their places.
+
+The rule: a folder with another job's files, or a person's under our names, is never written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from enum import StrEnum, unique
+from pathlib import Path
+
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import JobId
+from bulk_issue.shown import FAILURES, IN_DOUBT, RESULTS
+
+SUMMARY = "summary.json"
+NAMES = (RESULTS, FAILURES, IN_DOUBT)
+
+_ASIDE = ".bulk-issue-writing-"
+#: No write takes so many seconds: an older folder was left behind by a kill.
+_ABANDONED = 24 * 3600.0
+
+
+@unique
+class Format(StrEnum):
+    """What kind of files is written. The value is their ending."""
+
+    CSV = "csv"
+    XLSX = "xlsx"
+
+
+def claim_folder(out: Path, job: JobId) -> None:
+    """Prove, before a run starts, that its files can be written to `out`; the folder is there on return.
+
+    Raises `ConfigError` if the folder holds other files under our names (another job's, or a person's), or can't be
+    written to. A folder is a job's by the `job` in its summary.json; where that is gone or torn, by its own name.
+    """
+    try:
+        if why := occupied(out, job):
+            raise ConfigError(f"--out {out}: {why}", hint="Give another folder.")
+        with aside_in(out) as aside, (aside / "probe").open("wb") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as exc:
+        raise ConfigError(f"--out {out} can't be written to: {exc.strerror}", hint="Give another folder.") from exc
+
+
+def occupied(out: Path, job: JobId) -> str:
+    """Why the folder isn't this job's to write to; empty if it is."""
+    try:
+        facts = json.loads((out / SUMMARY).read_bytes())
+    except FileNotFoundError:
+        names = [f"{name}.{ending}" for ending in Format for name in NAMES]
+        found = next((name for name in names if (out / name).exists()), "")
+        return f"it holds a {found}, and no {SUMMARY} says whose" if found and not _named_for(job, out) else ""
+    except ValueError:
+        if _named_for(job, out):  # torn, by a power cut or a full disk
+            return ""
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("job"), str):
+        return f"its {SUMMARY} is not one of bulk-issue's"
+    return "" if facts["job"] == job else f"it holds the files of job {facts['job']}"
+
+
+def format_in(out: Path) -> Format:
+    """Which kind of files a job's folder holds."""
+    return Format.XLSX if (out / f"{RESULTS}.{Format.XLSX}").exists() else Format.CSV
+
+
+def _named_for(job: JobId, out: Path) -> bool:
+    """Whether the folder's own name says whose it is, as the default one's does."""
+    return out.name.endswith(f"-{job}")
+
+
+@contextmanager
+def aside_in(out: Path) -> Iterator[Path]:
+    """A private folder within `out`, gone afterwards; also clears away what killed writes left there."""
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in out.glob(f"{_ASIDE}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_ASIDE, ignore_cleanup_errors=True) as aside:
+        yield Path(aside)
+
+
+def publish(aside: Path, out: Path, fresh: Sequence[str], stale: Sequence[str]) -> list[Path]:
+    """Move finished files to their places, in that order, durable and readable for nobody else; then remove others."""
+    for name in fresh:
+        with (aside / name).open("rb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            os.fsync(file.fileno())
+    files = [(aside / name).replace(out / name) for name in fresh]
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return files
