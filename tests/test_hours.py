@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_issue.errors import ConfigError
@@ -82,6 +82,7 @@ clocks = st.times().map(lambda each: each.replace(second=0, microsecond=0, tzinf
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda each: each.replace(tzinfo=UTC))  # noqa: DTZ001
 
 
+@settings(deadline=None)  # thousands of minutes are tried, on a machine that may be busy
 @given(begin=clocks, end=clocks, moment=moments, zone=st.sampled_from([INDIA, BERLIN, ZoneInfo("Asia/Kathmandu")]))
 def test_nothing_changes_before_the_next_change(begin: object, end: object, moment: datetime, zone: ZoneInfo) -> None:
     if begin == end:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Problem, Row
@@ -177,6 +177,7 @@ def test_two_contents_differ_in_customers_added_removed_and_changed() -> None:
 # --- whatever the file ------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # no timings as pass or fail
 @given(st.data())
 def test_a_survey_counts_what_a_plain_count_counts(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=40))
