@@ -328,6 +328,45 @@ async def test_two_coupons_for_one_customer_by_two_names_are_excess(desk: Desk) 
     assert "CODE2" in warning
 
 
+@pytest.mark.parametrize("way", ["not processed", "absent", "rejected and retried"])
+async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer(desk: Desk, way: str) -> None:
+    """Its own claim was there first, and ends with the request that came to nothing."""
+    asha = Identifier(IdentifierKind.EMAIL, "asha@example.com", "email:asha@example.com")
+    await desk.register([row(1), row(2, asha)])
+    hold = await desk.hold()
+    first, second = (await desk.begin(hold)).intents
+    coupon = Coupon(code="CODE1", customer_id=77, identifiers=(("email", "asha@example.com"),))
+    await desk.finish(desk.settlement(first, Event.ISSUED, coupon=coupon))
+    match way:
+        case "not processed":
+            await desk.finish(desk.settlement(second, Event.NOT_PROCESSED))
+        case "absent":
+            await desk.doubt(second)
+            (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+            await desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, desk.clock.now())
+        case _:
+            await desk.finish(desk.settlement(second, Event.REJECTED))
+            await desk.ledger.jobs.retry(JOB, ())
+
+    begun = await desk.begin(hold)
+
+    assert (begun.intents, begun.duplicates) == ([], 1)
+    assert await desk.states() == [S.ISSUED, S.DUPLICATE]
+
+
+async def test_a_found_coupon_of_a_customer_whom_another_row_has_by_another_name_is_excess(desk: Desk) -> None:
+    asha = Identifier(IdentifierKind.EMAIL, "asha@example.com", "email:asha@example.com")
+    await desk.register([row(1), row(2, asha)])
+    first, second = (await desk.begin(await desk.hold())).intents
+    await desk.issue(first, "CODE1", customer=77)
+    await desk.doubt(second)
+    (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+    found = Coupon(code="CODE2", customer_id=77)
+
+    assert await desk.ledger.doubts.settle(doubt, Event.FOUND, found, "found", None, desk.clock.now())
+    assert await desk.ledger.work.excess(JOB) == 1
+
+
 async def test_permits_bound_what_begins(desk: Desk) -> None:
     few = Budget(account=BUDGET.account, rate=3, per=60.0, unanswered=150.0)
     await desk.register(row(n) for n in range(1, 10))

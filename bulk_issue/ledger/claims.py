@@ -2,41 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import Connection, and_, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bulk_issue.ledger.coupons import alias_keys
+from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.schema import claims, excess, rows
+from bulk_issue.model import Coupon, IdentifierKind
+from bulk_issue.rows import key
 from bulk_issue.states import CLAIMING, RowState
 
 
 def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
-    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change."""
+    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change.
+
+    A claim that a row gives up goes to the row that a reply has meanwhile named the same customer for, if there is one.
+    """
     of_row = and_(claims.c.job == job, claims.c.row == row)
-    if state not in CLAIMING:
-        tx.execute(delete(claims).where(of_row))
-    elif state in (RowState.ISSUED, RowState.HELD):
+    if state in (RowState.ISSUED, RowState.HELD):
         tx.execute(update(claims).where(of_row).values(open=0))
+    elif state not in CLAIMING:
+        given_up = tx.execute(select(claims).where(of_row, claims.c.customer_id.is_not(None))).first()
+        heir = (
+            given_up
+            and tx.execute(
+                select(claims.c.job, claims.c.row).where(
+                    claims.c.scope == given_up.scope,
+                    claims.c.again == given_up.again,
+                    claims.c.key == key(IdentifierKind.ID, str(given_up.customer_id)),
+                    claims.c.open == 0,
+                )
+            ).first()
+        )
+        if heir:
+            tx.execute(update(claims).where(of_row).values(job=heir.job, row=heir.row, open=0))
+        else:
+            tx.execute(delete(claims).where(of_row))
 
 
-def claim_aliases(
-    tx: Connection, scope: str, again: str, job: int, row: int, keys: Iterable[str], customer_id: int | None
-) -> set[str]:
-    """Claim what a reply says of the customer too; the codes of other rows that had claimed one of these already."""
-    names = sorted(set(keys))
+def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> bool:
+    """Claim every name that a coupon gives its customer for this row too.
+
+    False if another row has one of them with another code: the customer has two coupons, and this one is excess.
+    """
+    names = sorted(set(alias_keys(coupon)))
     if not names:
-        return set()
-    same = {"scope": scope, "again": again, "job": job, "row": row, "open": 0, "customer_id": customer_id}
-    tx.execute(upsert(claims).values([{"key": key, **same} for key in names]).on_conflict_do_nothing())
-    others = tx.execute(
+        return True
+    same = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
+    known = {"customer_id": coupon.customer_id}
+    tx.execute(upsert(claims).values([{"key": name, **same, **known} for name in names]).on_conflict_do_nothing())
+    theirs = and_(
+        claims.c.scope == row.scope,
+        claims.c.again == row.again,
+        claims.c.key.in_(names),
+        or_(claims.c.job != row.job, claims.c.row != row.number),
+    )
+    tx.execute(update(claims).where(theirs, claims.c.open == 1).values(known))
+    others = tx.scalars(
         select(rows.c.code)
         .select_from(claims)
         .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
-        .where(claims.c.scope == scope, claims.c.again == again, claims.c.key.in_(names))
-        .where(or_(claims.c.job != job, claims.c.row != row), rows.c.code.is_not(None))
+        .where(theirs, rows.c.code.is_not(None))
     )
-    return {code.casefold() for (code,) in others}
+    if {code.casefold() for code in others} <= {coupon.code.casefold()}:
+        return True
+    because = "the customer has a coupon of another row, under another identifier"
+    record_excess(tx, row.job, row.number, coupon.code, because, at)
+    return False
 
 
 def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, exists, func, insert, or_, select, upda
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import LedgerError
-from bulk_issue.ledger.claims import codes_of_others, keep_claim, record_excess
+from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.jobs import real_row
@@ -149,7 +149,7 @@ class LedgerDoubts(Face):
 
     def _row(self, tx: Connection, seq: int, number: int) -> AnyRow:
         found = tx.execute(
-            select(rows, jobs.c.scope, jobs.c.series_id, WORKED_BY.c.cancelled)
+            select(rows, jobs.c.scope, jobs.c.again, jobs.c.series_id, WORKED_BY.c.cancelled)
             .join(jobs, jobs.c.seq == rows.c.job)
             .join(WORKED_BY, WORKED_BY.c.seq == rows.c.queue)
             .where(rows.c.job == seq, rows.c.number == number)
@@ -189,6 +189,8 @@ class LedgerDoubts(Face):
             .values(values)
         )
         keep_claim(tx, row.job, row.number, to)
+        if coupon is not None and at is not None:
+            claim_aliases(tx, row, coupon, at)
 
     # --- readers ------------------------------------------------------------------------------------------------
 

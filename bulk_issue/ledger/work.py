@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
-from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
+from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.schema import PENDING, STILL_OPEN, WORKED_BY, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
@@ -305,13 +305,8 @@ class LedgerWork(Face):
             .values(values)
         )
         keep_claim(tx, row.job, row.number, to)
-        if to is RowState.ISSUED and coupon is not None:
-            keys = alias_keys(coupon)
-            clash = claim_aliases(tx, row.scope, row.again, row.job, row.number, keys, coupon.customer_id)
-            if clash - {coupon.code.casefold()}:
-                because = "the customer has a coupon of another row, under another identifier"
-                record_excess(tx, row.job, row.number, coupon.code, because, at.wall)
-                landed = Landed.EXCESS
+        if to is RowState.ISSUED and coupon is not None and not claim_aliases(tx, row, coupon, at.wall):
+            landed = Landed.EXCESS
         return landed
 
     @transaction
