@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -20,13 +20,15 @@ from sqlalchemy import Dialect, create_engine
 
 from bulk_issue import job as job_module
 from bulk_issue import pool as pool_module
+from bulk_issue import reconcile as reconcile_module
 from bulk_issue.config import Account, Config
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
 from bulk_issue.model import Answer, Identifier, Intent, JobId, JobSpec, Problem, Reading, Row, Series, Unreadable
-from bulk_issue.ports import Progress
+from bulk_issue.ports import Landed, Progress
+from bulk_issue.states import Event
 from bulk_issue.testing import ModelServer, VirtualClock
 
 T = TypeVar("T")
@@ -43,12 +45,12 @@ def memory_folder() -> str | None:
 @contextmanager
 def few_polls() -> Iterator[None]:
     """Look less often at what an event will tell anyway: nobody watches, and it is half of a history's work."""
-    kept = job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN
-    job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = 60.0, 5.0, 5.0
+    kept = job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN, reconcile_module.NAP
+    job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN, reconcile_module.NAP = 60.0, 7.0, 5.0, 20.0
     try:
         yield
     finally:
-        job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN = kept
+        job_module.TICK, job_module.POLL, pool_module.LOOK_AGAIN, reconcile_module.NAP = kept
 
 
 @cache
@@ -125,6 +127,13 @@ class Host:
         #: Until this virtual second the ledger refuses every write.
         self.ledger_down_until = 0.0
         self.refused_writes = 0
+        #: What one write to the disk takes, at most; a process' writes wait for one another.
+        self.disk = 0.0
+        #: What was committed, in its order: intents, and names that a reply gave of a customer (`again` name, key).
+        self.begun: dict[tuple[str, int, int], int] = {}
+        self.named: dict[tuple[str, str], int] = {}
+        #: Rows that a person put back.
+        self.put_back: set[tuple[Any, ...]] = set()
         self._eye: sqlite3.Connection | None = None
         server.on_departure = self.look_at_intent
         server.on_event = self.note
@@ -150,14 +159,45 @@ class Host:
         return [state for (state,) in self.ask(query, job)]
 
     def resent_unsettled(self) -> list[tuple[Any, ...]]:
-        """Attempts that were followed by another, though neither their answer nor the record allowed it."""
-        return self.ask(
-            "SELECT one.job, one.row, one.attempt, one.event FROM attempts AS one JOIN attempts AS next"
-            " ON next.job = one.job AND next.row = one.row AND next.attempt = one.attempt + 1"
+        """Attempts that were followed by another, though neither their answer, the record nor a person allowed it."""
+        found = self.ask(
+            "SELECT jobs.id, one.row, one.attempt, one.event FROM attempts AS one JOIN jobs ON jobs.seq = one.job"
+            " JOIN attempts AS next ON next.job = one.job AND next.row = one.row AND next.attempt = one.attempt + 1"
             " WHERE one.event IS NOT 'not_processed' AND NOT EXISTS (SELECT 1 FROM lookups"
             " WHERE lookups.job = one.job AND lookups.row = one.row AND lookups.attempt = one.attempt"
-            " AND finding = 'not in Capillary''s record')"
+            " AND finding = 'not in Capillary''s record') AND NOT EXISTS (SELECT 1 FROM decisions"
+            " WHERE decisions.job = one.job AND decisions.row = one.row AND code IS NULL)"
         )
+        return [each for each in found if not (each[3] == "rejected" and each[:2] in self.put_back)]
+
+    @asynccontextmanager
+    async def ledger(self) -> AsyncIterator[SqliteLedger]:
+        """The ledger in a process that opens it for a moment, when its disk can be written."""
+        await asyncio.sleep(max(self.ledger_down_until - asyncio.get_running_loop().time(), 0.0))
+        ledger = await open_ledger(self.path, inline=True)
+        _keep_statements(ledger)
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    def committed(self, method: str, done: Any, arguments: tuple[Any, ...]) -> None:
+        """Note what a transaction has promised or told."""
+        if method == "begin":
+            for intent in done.intents:
+                self.begun[intent.job, intent.row, intent.attempt] = len(self.begun) + len(self.named)
+        elif method == "finish":
+            for settlement, landed in zip(arguments[0], done, strict=True):
+                if settlement.event is Event.ISSUED and landed is not Landed.STALE:
+                    self._note_names(settlement.intent)
+
+    def _note_names(self, intent: Intent) -> None:
+        """A reply has named its customer in every way that the server knows."""
+        customer = self.server.customer(intent.identifier.key)
+        again = self.ask("SELECT again FROM jobs WHERE id = ?", intent.job)[0][0]
+        others = (each.key for each in self.server.profiles.get(customer, ()))
+        for key in (f"id:{customer}", *others):
+            self.named.setdefault((again, key), len(self.begun) + len(self.named))
 
     def close(self) -> None:
         if self._eye is not None:
@@ -195,6 +235,7 @@ class Process:
         self.dies_in: int | None = None
         self.messages: list[str] = []
         self.ledger: SqliteLedger | None = None
+        self._writer = asyncio.Lock()
         self._task: asyncio.Task[Ending] | None = None
 
     # --- the life of it -----------------------------------------------------------------------------------------
@@ -284,15 +325,26 @@ class Process:
         write: Callable[[Any], Awaitable[Any]] = ledger._db.write
 
         async def watched(work: Any) -> Any:
-            self.point("before a write")
-            if asyncio.get_running_loop().time() < self.host.ledger_down_until:
-                self.host.refused_writes += 1
-                raise LedgerUnavailable("the ledger can't be written, as scripted")
-            done = await write(work)
-            self.point("after a write")
+            async with self._writer:
+                await self._disk()
+                self.point("before a write")
+                if asyncio.get_running_loop().time() < self.host.ledger_down_until:
+                    self.host.refused_writes += 1
+                    raise LedgerUnavailable("the ledger can't be written, as scripted")
+                done = await write(work)
+                its = dict(zip(work.__code__.co_freevars, work.__closure__ or (), strict=True))
+                if {"method", "args"} <= its.keys():
+                    self.host.committed(its["method"].cell_contents.__name__, done, its["args"].cell_contents)
+                self.point("after a write")
+            await self._disk()
             return done
 
         ledger._db.write = watched  # type: ignore[method-assign]
+
+    async def _disk(self) -> None:
+        """What other tasks do while the disk writes."""
+        if self.host.disk:
+            await asyncio.sleep(self.random.uniform(0.0, self.host.disk / 2))
 
     def _observe(self, progress: Progress) -> None:
         if progress.message:

@@ -2,10 +2,11 @@
 
     python -m tests.simulation --seeds 10000 --start 0
 
-One seed is one history. It draws a server with its ways, some files, settings and a time of trouble; after that time
-everything goes well, and each file's command is run again until there is nothing left to do. Then `tests.oracle`
-compares the server's book with the ledger. A history is *within* what promise 2 rests on (docs/design.md) or
-*outside* of it: there requests are delivered twice, or take effect after the grace.
+One seed is one history. It draws a server with its ways, some files, settings, people who have a say meanwhile
+(`tests.people`) and a time of trouble; after that time everything goes well, and each file's command is run again until
+there is nothing left to do. Then `tests.oracle` compares the server's book with the ledger. A history is *within* what
+promise 2 rests on (docs/design.md) or *outside* of it: there requests are delivered twice, or take effect after the
+grace.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ from bulk_issue.testing import Canned, Dice, Fate, Look, ModelServer, Repeat, Vi
 from bulk_issue.testing import fates as f
 from tests.hosts import SERIES, Host, Killed, Process, few_polls, memory_folder, rows_of, spec
 from tests.oracle import judge
+from tests.people import Act, People, acts, second_names
 
 #: Virtual seconds after which a history is stuck.
 LONGEST = 6 * 3600.0
 #: Runs of a command after the trouble has ended, before its job counts as one that never ends.
 RUNS = 12
+#: With these nothing is left that another run could settle.
+_DONE = (ExitCode.DONE, ExitCode.FAILURES)
 #: Lines of a history that a failure shows.
 SHOWN = 60
+_TO_SEND = "SELECT 1 FROM rows JOIN jobs ON jobs.seq = queue WHERE jobs.id = ? AND rows.state = 'pending' LIMIT 1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +90,13 @@ class Plan:
     older: list[tuple[str, int, str | None, float]] = field(repr=False)
     #: Share of first requests before which another channel has just given the customer a coupon.
     meddled: float
+    #: What a write to the disk takes, at most.
+    disk: float = 0.0
+    #: Customers who stand in the files under two names, by the second one; and whether replies tell both.
+    twofold: dict[Identifier, Identifier] = field(default_factory=dict, repr=False)
+    tells_names: bool = False
+    #: What people do meanwhile.
+    acts: list[Act] = field(default_factory=list)
 
 
 def plan(seed: int) -> Plan:
@@ -101,7 +113,7 @@ def plan(seed: int) -> Plan:
     customers = _customers(random)
     keys = [customer.key for customer in customers]
     some = partial(_some, random, keys)
-    return Plan(
+    drawn = Plan(
         seed=seed,
         within=within,
         random=random,
@@ -149,6 +161,24 @@ def plan(seed: int) -> Plan:
         ],
         meddled=pick((0.0, 0.0, 0.0, 0.1)),
     )
+    # dice of its own: a seed that once showed something goes on to show it where nobody has a say
+    _populate(drawn, customers, Random(f"people of {seed}"))
+    return drawn
+
+
+def _populate(plan: Plan, customers: Sequence[Identifier], random: Random) -> None:
+    """Give some customers a second name in the files, people their say, and the disk its time."""
+    plan.disk = random.choice((0.0, 0.0, 0.02, 0.5))
+    plan.acts = acts(random, len(plan.jobs), plan.heals)
+    ordinary = [who for who in customers if who.key not in plan.unknown and who.key not in plan.refusals]
+    plan.twofold = second_names(random, ordinary)
+    plan.tells_names = random.random() < 0.7
+    for at, (job, rows) in enumerate(plan.jobs):
+        named = [row.identifier for row in rows]
+        for second in plan.twofold:
+            if random.random() < 0.6:
+                named.insert(random.randint(0, len(named)), second)
+        plan.jobs[at] = job, rows_of(named)
 
 
 def _customers(random: Random) -> list[Identifier]:
@@ -258,6 +288,12 @@ class History:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.plan = plan(seed)
+        #: The files of the plan, and those that people make of failures.
+        self.jobs = list(self.plan.jobs)
+        #: Seconds after a request was given up in which it may still have an effect.
+        self.longest = self.plan.timeout + self.plan.grace + 100.0
+        #: Everybody who stands in the files, by the text that names them.
+        self.names = {row.identifier.value: row.identifier for _, rows in self.jobs for row in rows if row.identifier}
         self.folder = folder
         self.host: Host
         self.ends: list[tuple[JobSpec, Ending | BulkIssueError | Killed]] = []
@@ -290,8 +326,11 @@ class History:
             fates=Dice(plan.random, _faults(plan), plan.share),
             looks=_looks(plan, plan.random),
             lag=lambda: plan.random.choice((0.0, plan.lag)),
+            alias={second.key: first.key for second, first in plan.twofold.items()},
         )
         self.host = host = Host(self.folder, server, clock)
+        host.disk = plan.disk
+        self._introduce()
         for key, series, store, ago in plan.older:
             server.give(key, series, ago=ago, store=store)
         server.on_departure = self._depart
@@ -305,12 +344,15 @@ class History:
         loop.call_later(plan.heals, self._heal)
         if plan.reboots:
             loop.call_later(plan.heals / 2, self._reboot)
+        people = People(self, Random(f"deeds of {plan.seed}"))
         try:
             async with asyncio.TaskGroup() as operators:
                 for job, rows in plan.jobs:
-                    operators.create_task(self._operate(job, rows))
+                    operators.create_task(self.operate(job, rows))
                     if plan.random.random() < plan.twins:
-                        operators.create_task(self._operate(job, rows))
+                        operators.create_task(self.operate(job, rows))
+                for act in plan.acts:
+                    operators.create_task(people.do(act))
             await self._once_more()
             judge(self)
         except BaseExceptionGroup as group:
@@ -318,6 +360,16 @@ class History:
         finally:
             host.close()
         self.complaints += host.violations
+
+    def _introduce(self) -> None:
+        """The server knows its customers before they are first named, in the order of their numbers."""
+        if not self.plan.twofold:
+            return
+        for number in range(20):
+            self.server.customer(mobile(number).key)
+        if self.plan.tells_names:
+            for second, first in self.plan.twofold.items():
+                self.server.profiles[self.server.customer(first.key)] = (first, second)
 
     def _depart(self, intent: Intent) -> None:
         self.host.look_at_intent(intent)
@@ -356,7 +408,7 @@ class History:
     def _healed(self) -> bool:
         return asyncio.get_running_loop().time() >= self.plan.heals
 
-    async def _operate(self, job: JobSpec, rows: list[Row]) -> None:
+    async def operate(self, job: JobSpec, rows: list[Row]) -> None:
         """The same command again and again, until there is nothing left that it could do."""
         runs = 0
         while runs < RUNS:
@@ -394,23 +446,29 @@ class History:
         for timer in timers:
             timer.cancel()
         self.ends.append((job, ended))
+        if isinstance(ended, Ending) and ended.stop is None and not plan.acts and self.host.ask(_TO_SEND, job.id):
+            self.complaints.append(f"{job.id} ended for no reason with rows to send")
         self.host.note(f"{job.id} ends: {_in_words(ended)}")
         return ended
 
     async def _once_more(self) -> None:
         """Promise 7: every command once more, long after; it sends nothing for what is done.
 
-        Twice: what another job's coupon has proven since may still settle a row, and its duplicates end as it does.
+        Where not all is done, twice: what another job's coupon has proven since may still settle a row, and its
+        duplicates end as it does.
         """
         await asyncio.sleep(300.0)
-        for job, rows in (*self.plan.jobs, *self.plan.jobs):
-            await self._run(job, rows)
+        ends = [await self._run(job, rows) for job, rows in self.jobs]
+        if not all(isinstance(end, Ending) and end.exit_code in _DONE for end in ends):
+            for job, rows in self.jobs:
+                await self._run(job, rows)
 
 
 def _final(ended: Ending) -> bool:
     """Whether another run would find nothing to do; what waits for other jobs' rows waits for good by now."""
     waits = ended.stop is not None and ended.stop.kind is StopKind.STALLED
-    return waits or ended.exit_code in (ExitCode.DONE, ExitCode.FAILURES, ExitCode.DOUBT)
+    put_aside = ended.exit_code is ExitCode.ASKED and ended.stop is None
+    return waits or put_aside or ended.exit_code in (ExitCode.DONE, ExitCode.FAILURES, ExitCode.DOUBT)
 
 
 def _in_words(ended: Ending | BulkIssueError | Killed) -> str:
@@ -418,7 +476,8 @@ def _in_words(ended: Ending | BulkIssueError | Killed) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(ended.tally.items()))
         stop = f" ({ended.stop.because})" if ended.stop else ""
         return f"exit {ended.exit_code:d}: {counts}, {ended.excess} excess{stop}"
-    return f"{type(ended).__name__} {ended}"
+    # what it says names the holder's process, which is another each time
+    return type(ended).__name__ if isinstance(ended, JobHeld) else f"{type(ended).__name__} {ended}"
 
 
 def history(seed: int) -> History:

@@ -26,9 +26,9 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(floor(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def issued(entry: Entry, named: Identifier) -> bytes:
-    """The reply to a request that has a coupon."""
-    identifiers = [] if named.kind == "id" else [{"type": named.kind, "value": named.value}]
+def issued(entry: Entry, named: Iterable[Identifier]) -> bytes:
+    """The reply to a request that has a coupon; it says these names of the customer."""
+    identifiers = [{"type": each.kind, "value": each.value} for each in named if each.kind != "id"]
     return _json(
         {
             "code": entry.code,

@@ -53,7 +53,7 @@ class Book:
     """What really happened."""
 
     arrivals: list[Arrival] = field(default_factory=list)
-    #: Pairs of requests for one customer that were under way together.
+    #: Pairs of requests that named one customer alike and were under way together.
     together: list[tuple[Request, Request]] = field(default_factory=list)
     _of: defaultdict[int, list[Entry]] = field(default_factory=lambda: defaultdict(list))
 

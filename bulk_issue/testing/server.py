@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -91,6 +91,8 @@ class ModelServer:
     refusals: Mapping[str, Canned] = field(default_factory=dict)
     #: Keys that name the customer of another key.
     alias: Mapping[str, str] = field(default_factory=dict)
+    #: By customer: what a reply names beside the identifier of its request.
+    profiles: dict[int, Sequence[Identifier]] = field(default_factory=dict)
     #: False: the credentials are refused.
     authorized: bool = True
     #: Told of each request in the moment in which it leaves, and of whatever else happens.
@@ -101,7 +103,7 @@ class ModelServer:
     _customers: dict[str, int] = field(default_factory=dict)
     _coupons: int = 0
     _lately: deque[float] = field(default_factory=deque)
-    _under_way: dict[int, Request] = field(default_factory=dict)
+    _under_way: dict[str, Request] = field(default_factory=dict)
     #: The token that the server takes, the one that the client has, and whether the client knows better than to use it.
     _valid: int = 0
     _token: int = -1
@@ -143,15 +145,14 @@ class ModelServer:
         if fresh:
             self._token, self._forgotten = self._valid, False
         exchange = _Exchange(intent, fate, self._token, asyncio.get_running_loop().create_future())
-        customer = self.customer(intent.identifier.key)
-        request = _request(intent)
-        if customer in self._under_way:
-            self.book.together.append((self._under_way[customer], request))
-        self._under_way[customer] = request
+        key, request = intent.identifier.key, _request(intent)
+        if key in self._under_way:
+            self.book.together.append((self._under_way[key], request))
+        self._under_way[key] = request
         try:
             return await self._exchanged(exchange, fresh=fresh)
         finally:
-            self._under_way.pop(customer, None)
+            self._under_way.pop(key, None)
 
     async def _exchanged(self, exchange: _Exchange, *, fresh: bool) -> Answer:
         loop, fate = asyncio.get_running_loop(), exchange.fate
@@ -229,7 +230,8 @@ class ModelServer:
             now = self._time()
             entry = self._enter(intent.series_id, customer, now, now + self.lag(), self.store, _request(intent))
             self._tell(f"has coupon {entry.number}", intent)
-        return Canned(status=200, body=bodies.issued(entry, intent.identifier))
+        named = {each.key: each for each in (intent.identifier, *self.profiles.get(customer, ()))}
+        return Canned(status=200, body=bodies.issued(entry, named.values()))
 
     def _enter(
         self, series: int, customer: int, at: float, visible: float, store: str | None, request: Request | None
