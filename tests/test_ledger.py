@@ -354,6 +354,25 @@ async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_cust
     assert await desk.states() == [S.ISSUED, S.DUPLICATE]
 
 
+@pytest.mark.parametrize("end", [Event.ISSUED, Event.NOT_PROCESSED])
+async def test_a_customer_whose_number_another_row_has_on_the_wire_is_known_when_that_is_answered(
+    desk: Desk, end: Event
+) -> None:
+    """The first reply names the customer's number, which the second row claims; the second reply names nothing more."""
+    number = Identifier(IdentifierKind.ID, "77", "id:77")
+    await desk.register([row(1), row(2, number)])
+    hold = await desk.hold()
+    first, second = (await desk.begin(hold)).intents
+    await desk.issue(first, "CODE1", customer=77)
+    if end is Event.ISSUED:
+        await desk.issue(second, "CODE2", customer=77)
+        assert await desk.ledger.work.excess(JOB) == 1
+    else:
+        await desk.finish(desk.settlement(second, end))
+        assert (await desk.begin(hold)).intents == []
+        assert await desk.states() == [S.ISSUED, S.DUPLICATE]
+
+
 async def test_a_found_coupon_of_a_customer_whom_another_row_has_by_another_name_is_excess(desk: Desk) -> None:
     asha = Identifier(IdentifierKind.EMAIL, "asha@example.com", "email:asha@example.com")
     await desk.register([row(1), row(2, asha)])
@@ -827,8 +846,9 @@ async def test_a_half_registered_job_is_never_run(desk: Desk) -> None:
     jobs = desk.ledger.jobs
     await jobs._add(await jobs._begin_registering(spec(), desk.clock.now()), [row(1)])
 
-    with pytest.raises(ConfigError, match="never registered completely"):
-        await desk.hold()
+    for use in (desk.hold(), desk.ledger.jobs.cancel(JOB), desk.ledger.jobs.retry(JOB, ())):
+        with pytest.raises(ConfigError, match="never registered completely"):
+            await use
 
 
 async def test_a_failures_file_retries_its_parents_rows_in_place(desk: Desk) -> None:

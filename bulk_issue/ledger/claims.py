@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, and_, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
@@ -11,6 +13,9 @@ from bulk_issue.ledger.schema import claims, excess, rows
 from bulk_issue.model import Coupon, IdentifierKind
 from bulk_issue.rows import key
 from bulk_issue.states import CLAIMING, RowState
+
+#: What a name is kept under for a row whose reply gave it when another row had claimed it already.
+ALSO = "also "
 
 
 def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
@@ -29,7 +34,7 @@ def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
                 select(claims.c.job, claims.c.row).where(
                     claims.c.scope == given_up.scope,
                     claims.c.again == given_up.again,
-                    claims.c.key == key(IdentifierKind.ID, str(given_up.customer_id)),
+                    claims.c.key.in_(_both([key(IdentifierKind.ID, str(given_up.customer_id))])),
                     claims.c.open == 0,
                 )
             ).first()
@@ -54,9 +59,12 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     theirs = and_(
         claims.c.scope == row.scope,
         claims.c.again == row.again,
-        claims.c.key.in_(names),
+        claims.c.key.in_(_both(names)),
         or_(claims.c.job != row.job, claims.c.row != row.number),
     )
+    if taken := tx.scalars(select(claims.c.key).where(theirs, claims.c.key.in_(names))).all():
+        also = [{"key": ALSO + name, **same, **known} for name in taken]
+        tx.execute(upsert(claims).values(also).on_conflict_do_nothing())
     tx.execute(update(claims).where(theirs, claims.c.open == 1).values(known))
     others = tx.scalars(
         select(rows.c.code)
@@ -69,6 +77,11 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     because = "the customer has a coupon of another row, under another identifier"
     record_excess(tx, row.job, row.number, coupon.code, because, at)
     return False
+
+
+def _both(names: Sequence[str]) -> list[str]:
+    """The names, and what a second row of such a customer is kept under."""
+    return [*names, *(ALSO + name for name in names)]
 
 
 def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:

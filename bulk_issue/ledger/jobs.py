@@ -227,11 +227,7 @@ class LedgerJobs(Face):
 
     @transaction
     def _hold(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
-        seq = self._db.number(tx, job)
-        if tx.scalar(select(jobs.c.state).where(jobs.c.seq == seq)) == str(JobState.REGISTERING):
-            raise ConfigError(
-                f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
-            )
+        seq = self._registered(tx, job)
         self._agree(tx, job, budget, now)
         token = secrets.token_hex(8)
         recovered = recover(tx, seq, now)
@@ -258,6 +254,15 @@ class LedgerJobs(Face):
             )
         )
         return Hold(job=job, token=token, recovered=recovered)
+
+    def _registered(self, tx: Connection, job: JobId) -> int:
+        """The number of a job that all rows of its file are in: a part of it must be neither run nor changed."""
+        seq = self._db.number(tx, job)
+        if tx.scalar(select(jobs.c.state).where(jobs.c.seq == seq)) == str(JobState.REGISTERING):
+            raise ConfigError(
+                f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
+            )
+        return seq
 
     def _agree(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> None:
         """One limit for all who use the account now."""
@@ -297,7 +302,7 @@ class LedgerJobs(Face):
 
     @transaction
     def retry(self, tx: Connection, job: JobId, codes: Sequence[str]) -> int:
-        seq = self._db.number(tx, job)
+        seq = self._registered(tx, job)
         which = rows.c.error_code.in_(codes) if codes else true()
         rejected = and_(rows.c.state.in_(sources(Event.RETRY)), which)
         back = {"state": str(after(RowState.REJECTED, Event.RETRY)), "queue": seq, "spent": 0, "due": 0.0}
@@ -311,7 +316,7 @@ class LedgerJobs(Face):
 
     @transaction
     def cancel(self, tx: Connection, job: JobId) -> int:
-        seq = self._db.number(tx, job)
+        seq = self._registered(tx, job)
         chosen = and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(Event.CANCEL)))
         moved = str(after(RowState.PENDING, Event.CANCEL))
         done = tx.execute(update(rows).where(chosen).values(state=moved))
