@@ -57,6 +57,10 @@ def mobile(n: int) -> Identifier:
     return Identifier(IdentifierKind.MOBILE, f"9198{n:08d}", f"mobile:9198{n:08d}")
 
 
+#: A customer by the number that the server gives them.
+NUMBER_77 = Identifier(IdentifierKind.ID, "77", "id:77")
+
+
 def row(number: int, who: Identifier | None = None, *, lineage: Lineage | None = None) -> Row:
     who = who or mobile(number)
     return Row(number=number, cells=(f"name {number}", who.value), identifier=who, lineage=lineage)
@@ -329,13 +333,15 @@ async def test_two_coupons_for_one_customer_by_two_names_are_excess(desk: Desk) 
 
 
 @pytest.mark.parametrize("way", ["not processed", "absent", "rejected and retried"])
-async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer(desk: Desk, way: str) -> None:
+@pytest.mark.parametrize("who", [Identifier(IdentifierKind.EMAIL, "a@example.com", "email:a@example.com"), NUMBER_77])
+async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer(
+    desk: Desk, who: Identifier, way: str
+) -> None:
     """Its own claim was there first, and ends with the request that came to nothing."""
-    asha = Identifier(IdentifierKind.EMAIL, "asha@example.com", "email:asha@example.com")
-    await desk.register([row(1), row(2, asha)])
+    await desk.register([row(1), row(2, who)])
     hold = await desk.hold()
     first, second = (await desk.begin(hold)).intents
-    coupon = Coupon(code="CODE1", customer_id=77, identifiers=(("email", "asha@example.com"),))
+    coupon = Coupon(code="CODE1", customer_id=77, identifiers=(("email", "a@example.com"),))
     await desk.finish(desk.settlement(first, Event.ISSUED, coupon=coupon))
     match way:
         case "not processed":
@@ -373,16 +379,21 @@ async def test_a_customer_whose_number_another_row_has_on_the_wire_is_known_when
         assert await desk.states() == [S.ISSUED, S.DUPLICATE]
 
 
-async def test_a_found_coupon_of_a_customer_whom_another_row_has_by_another_name_is_excess(desk: Desk) -> None:
-    asha = Identifier(IdentifierKind.EMAIL, "asha@example.com", "email:asha@example.com")
-    await desk.register([row(1), row(2, asha)])
+@pytest.mark.parametrize("way", ["found", "decided"])
+async def test_a_doubtful_row_turns_out_to_be_the_second_coupon_of_a_customer_with_two_names(
+    desk: Desk, way: str
+) -> None:
+    await desk.register([row(1), row(2, NUMBER_77)])
     first, second = (await desk.begin(await desk.hold())).intents
     await desk.issue(first, "CODE1", customer=77)
     await desk.doubt(second)
-    (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
-    found = Coupon(code="CODE2", customer_id=77)
+    if way == "found":
+        (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+        found = Coupon(code="CODE2", customer_id=77)
+        assert await desk.ledger.doubts.settle(doubt, Event.FOUND, found, "found", None, desk.clock.now())
+    else:
+        assert await desk.ledger.doubts.decide([said(2, "CODE2")], "ops", "looked", desk.clock.now()) == 1
 
-    assert await desk.ledger.doubts.settle(doubt, Event.FOUND, found, "found", None, desk.clock.now())
     assert await desk.ledger.work.excess(JOB) == 1
 
 

@@ -134,7 +134,9 @@ claims = Table(
     Column("row", Integer, nullable=False),
     # 1 while the row is in flight or in doubt
     Column("open", Integer, nullable=False),
-    Column("customer_id", Integer),
+    # the row that a reply has named the same customer for: it gets the claim when this row gives it up
+    Column("heir_job", Integer),
+    Column("heir_row", Integer),
     PrimaryKeyConstraint("scope", "key", "again"),
     sqlite_with_rowid=False,
 )

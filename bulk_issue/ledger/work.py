@@ -234,6 +234,7 @@ class LedgerWork(Face):
             select(
                 rows.c.job,
                 rows.c.number,
+                rows.c.key,
                 rows.c.state,
                 rows.c.attempt,
                 rows.c.holder,

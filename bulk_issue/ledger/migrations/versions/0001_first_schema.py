@@ -51,7 +51,8 @@ def upgrade() -> None:
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("open", sa.Integer(), nullable=False),
-        sa.Column("customer_id", sa.Integer(), nullable=True),
+        sa.Column("heir_job", sa.Integer(), nullable=True),
+        sa.Column("heir_row", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "key", "again"),
         sqlite_with_rowid=False,
     )
