@@ -226,6 +226,22 @@ MISTAKES = (
         new="        mine = (\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
+    Mistake(
+        name="an open breaker probes without waiting for a row to be settled",
+        promise=2,
+        file="health.py",
+        old="            due = due and (blind or self._settled_since_probe)\n",
+        new="",
+        test=STORY + "an_hour_of_500s_leaves_at_most_ten_rows_in_doubt_beside_those_in_flight",
+    ),
+    Mistake(
+        name="a claim that comes to nothing frees a customer whom another row's reply has named",
+        promise=2,
+        file="ledger/claims.py",
+        old="        tx.execute(update(claims).where(of_row, claims.c.heir_job.is_not(None)).values(inherited))\n",
+        new="        del inherited\n",
+        test="test_ledger.py::test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer",
+    ),
     # --- 3: nothing lost ----------------------------------------------------------------------------------------
     Mistake(
         name="an older coupon is taken for the row's",

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulk_issue.config import Pace
 from bulk_issue.ending import ExitCode
 from bulk_issue.job import Ending
@@ -21,9 +23,9 @@ from bulk_issue.model import Meaning, Outcome, ReadProblem
 from bulk_issue.ports import Budget, Landed, Settlement
 from bulk_issue.states import Event
 from bulk_issue.testing import ByCustomer, Fate, Look, ModelServer, VirtualClock, mobile, on_virtual_time
-from bulk_issue.testing.fates import GOOD, SEEN, UNANSWERED, processed_after
+from bulk_issue.testing.fates import ERROR_AFTER, ERROR_BEFORE, GOOD, SEEN, UNANSWERED, processed_after
 from tests.clocks import ManualClock
-from tests.hosts import Host, Process, rows_of, spec
+from tests.hosts import Host, Process, few_polls, rows_of, spec
 
 TIMEOUT, GRACE = 5.0, 40.0
 THREE, FIVE, SIX = range(1, 4), range(1, 6), range(1, 7)
@@ -206,6 +208,44 @@ async def test_an_answer_to_another_run_moves_no_row(tmp_path: Path) -> None:
     assert await ledger.work.finish([refused]) == [Landed.STALE]
     assert await ledger.work.finish([replace(refused, intent=intent)]) == [Landed.LANDED]
     await ledger.close()
+
+
+@pytest.mark.parametrize("processed", [False, True])
+@pytest.mark.parametrize("readable", [True, False])
+@on_virtual_time
+async def test_an_hour_of_500s_leaves_at_most_ten_rows_in_doubt_beside_those_in_flight(
+    tmp_path: Path, *, processed: bool, readable: bool
+) -> None:
+    """Whether the requests are processed or not, and whether the record can be read or not."""
+    began, hour = 40.0, 3600.0
+    broken = ERROR_AFTER if processed else ERROR_BEFORE
+    under_way: list[int] = []
+    with machine(tmp_path, rate=300) as host, few_polls():
+
+        def fates(_key: str, _attempt: int) -> Fate:
+            now = asyncio.get_running_loop().time()
+            if now < began:
+                return GOOD
+            if not under_way:
+                under_way.append(host.states().count("in_flight"))
+            return broken
+
+        def looks(_key: str) -> Look:
+            return Look(problem=None if readable else ReadProblem.UNREADABLE)
+
+        host.server.fates, host.server.looks = fates, looks
+        process = command(host, range(600))
+        run = asyncio.create_task(process.run())
+        most = 0
+        while asyncio.get_running_loop().time() < began + hour and not run.done():
+            await asyncio.sleep(1.0)
+            most = max(most, host.states().count("in_doubt"))
+        end = await run
+
+        assert isinstance(end, Ending)
+        assert end.exit_code is ExitCode.STOPPED
+        assert host.states().count("issued") > 100
+        assert most - under_way[0] <= 10
 
 
 # --- 4: never over the limit ------------------------------------------------------------------------------------
