@@ -6,12 +6,17 @@ Real processes, real sockets, real SIGKILL. The oracle is the sandbox's own book
 from __future__ import annotations
 
 import asyncio
+import csv
 import signal
+import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import QUICK, Console, ended, mobiles
@@ -132,3 +137,89 @@ async def test_a_file_saved_again_with_ten_rows_more_issues_ten(console: Console
     assert issued(console) == 40
     assert before <= {coupon.code for coupon in console.box.book.coupons_of(console.box.series_id)}
     assert [row["_status"] for row in console.results(file)] == ["duplicate"] * 30 + ["issued"] * 10
+
+
+# --- other processes have a say while a run goes on -----------------------------------------------------------------
+
+
+#: Slow enough for another process to come in between.
+PACED = (*QUICK, "--rate", "80", "--per", "1", "--pace", "even")
+
+
+def the_job(console: Console) -> str:
+    """The ledger's only job."""
+    with closing(sqlite3.connect(console.folder / "ledger.db")) as ledger:
+        ((job,),) = ledger.execute("SELECT id FROM jobs").fetchall()
+    return str(job)
+
+
+async def going_on(console: Console, file: Path, *arguments: object, until: int) -> asyncio.subprocess.Process:
+    """A run of the file that has issued so many coupons."""
+    run = await console.start("run", file, "--series", console.box.series_id, *PACED, *arguments)
+    while issued(console) < until and run.returncode is None:
+        await asyncio.sleep(0.002)
+    return run
+
+
+async def test_cancel_puts_aside_what_a_run_in_another_process_has_not_sent(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(400))
+    run = await going_on(console, file, until=10)
+    cancelled = await console("cancel", the_job(console))
+    done = await ended(run)
+    states = Counter(row["_status"] for row in console.results(file))
+
+    assert (cancelled.code, done.code) == (0, 4)
+    assert states["issued"] == issued(console) < 400
+    assert states["issued"] + states["cancelled"] == 400
+    assert (await console.run(file)).code == 4
+    console.check_book(file)
+
+
+async def test_retry_puts_rows_back_for_a_run_in_another_process(console: Console) -> None:
+    file = console.customers("c.csv", ["919800000701", *mobiles(400)])
+    run = await going_on(console, file, until=10)
+    retried = await console("retry", the_job(console), *PACED)
+    done = await ended(run)
+
+    assert (retried.code, done.code) == (6, 1)
+    assert "1 rejected rows are pending again" in retried.err
+    assert console.box.book.requests() == 402
+    assert console.results(file)[0]["_status"] == "rejected"
+    console.check_book(file)
+
+
+async def test_decisions_settle_rows_of_a_run_in_another_process(console: Console) -> None:
+    """Long before the grace has passed; what was not issued is sent again by the run that goes on."""
+    numbers = mobiles(400)
+    console.box.faults.script_for(f"mobile:{numbers[1]}", fault("drop-after"))
+    console.box.faults.script_for(f"mobile:{numbers[2]}", fault("drop-before"))
+    file = console.customers("c.csv", numbers)
+    run = await going_on(console, file, "--grace", 600, until=10)
+    job, out = the_job(console), console.folder / "out"
+    exported = await console("export", job, "--out", out)
+    (code,) = {
+        coupon.code
+        for coupon in console.box.book.coupons_of(console.box.series_id)
+        if coupon.customer == customer_id(console, numbers[1])
+    }
+    with (out / "in_doubt.csv").open(encoding="utf-8-sig", newline="") as opened:
+        records = list(csv.DictReader(opened))
+    for record in records:  # those on the wire just now stand there too
+        record["_decision"] = {"2": f"issued {code}", "3": "not issued"}.get(record["_row"], "")
+    with (out / "decided.csv").open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    decided = await console("reconcile", job, "--decisions", out / "decided.csv", *PACED, "--grace", 600)
+    done = await ended(run)
+
+    assert (exported.code, decided.code, done.code) == (0, 6, 0), (exported, decided, done)
+    assert "2 decisions recorded" in decided.err
+    assert console.box.book.requests() == 401
+    console.check_book(file)
+
+
+def customer_id(console: Console, number: str) -> int:
+    customer = console.box.world.customers.find(f"mobile:{number}")
+    assert customer is not None
+    return customer.id
