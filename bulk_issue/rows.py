@@ -33,8 +33,11 @@ SPELLINGS: Mapping[IdentifierKind, re.Pattern[str]] = {
     ),
     K.EMAIL: re.compile(r"(cust|customer|user)?e?mail(id|addr|address)?"),
 }
-#: The share of a column's values that make a length the usual one.
-USUAL = 0.9
+#: The share of a column's values that make a length the usual one. Of random numbers of one length a tenth begin with
+#: a zero, and are shorter where a program took all of them for amounts.
+USUAL = 0.85
+#: Numbers of so many digits, so many times, have their length by plan, even where no zero is left to show it.
+BY_PLAN, OFTEN = 8, 20
 #: Often a running number, which is somebody else's customer id: taken only where nothing else names customers.
 BARE_ID = "id"
 
@@ -159,17 +162,17 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "Open the file in the spreadsheet program and save it, or paste the values.",
     ),
     "padded": (
-        "{column} is a number that only its format shows with leading zeros",
-        "Format the column as text, fill in the zeros again, and save; in a failures file empty _error_code too.",
+        "{column} is a number whose format shows digits that it doesn't hold, such as leading zeros",
+        "Format the column as text, fill in what was shown, and save; in a failures file empty _error_code too.",
     ),
     "short": (
         "{column} is shorter than the column's other values: a program may have cut its leading zeros",
         "Fill in the whole value from its origin; if it is whole, empty _error_code in the failures file and run that.",
     ),
-    "total": ("{column} holds the word of a totals row", "Delete that row: it is no customer."),
+    "total": ("the record is a totals row", "Delete it: it is no customer."),
     "country": (
         "{column} is no mobile number of the --country, with or without its code",
-        "Write the whole number with its country code, or leave out --country.",
+        "Write the whole number; one of another country with + and its country code.",
     ),
     "no-identifier": ("no identifier is filled in: {column}", "Fill one in, or leave the record out."),
     "ragged": (
@@ -180,7 +183,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "excel-error": ("{column} holds a spreadsheet's error", "Mend the formula, or fill in the value itself."),
     "scientific": ("{column} is in scientific notation: its last digits are lost", _AS_TEXT),
     "decimal": ("{column} is a decimal number: a program took it for an amount", _AS_TEXT),
-    "date": ("{column} holds a date", _AS_TEXT),
+    "date": ("{column} holds a date or a time", _AS_TEXT),
     "cut": ("{column} has more than 15 digits and ends in zeros, as spreadsheets cut long numbers", _AS_TEXT),
     "negative": ("{column} is a negative number: a spreadsheet took a '+' or '-' for a formula", _AS_TEXT),
     "invisible": ("{column} holds a character that can't be seen", "Type the value anew."),
@@ -212,19 +215,21 @@ _NOT_DIGITS = re.compile(r"[^0-9]+")
 
 _MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
+_TOTAL = r"(grand[ -]?|sub[ -]?)?totals?([ :=(].*)?"
 _DAMAGE_PATTERNS: Mapping[str, str] = {
-    "total": r"(grand[ -]?|sub[ -]?)?totals?:?|sum:?",
+    "total": rf"{_TOTAL}|sum:?",
     "placeholder": r"null|\(null\)|\\n|none|nil|nan|<na>|n/?a|true|false|undefined|-+|\?+",
     "excel-error": r"#(n/a|getting_data|name\?|(ref|div/0|null|num|value|spill|calc|field|blocked|connect|busy)!)"
     r"|##+|err:\d+",
     "scientific": r"[+-]?\d+([.,]\d*)?e[+-]\d+",
     "decimal": r"[+-]?\d+[.,]0+|[+-]?\d{6,}[.,]\d{1,3}",
     "date": rf"(19|20)\d\d[-/.]{_DAY}[-/.]{_DAY}([ t].*)?|{_DAY}[-/.]{_DAY}[-/.](19|20)\d\d( .*)?"
-    rf"|{_DAY}[- ]({_MONTH})[a-z]*[- ](\d\d)?\d\d",
+    rf"|{_DAY}[- ]({_MONTH})[a-z]*[- ](\d\d)?\d\d|(-?\d+ days?, )?\d\d?:\d\d(:\d\d(\.\d+)?)?( ?[ap]m)?",
 }
 _DAMAGE = tuple(
     (code, re.compile(pattern, re.ASCII | re.IGNORECASE).fullmatch) for code, pattern in _DAMAGE_PATTERNS.items()
 )
+_TOTALS_ROW = re.compile(_TOTAL, re.ASCII | re.IGNORECASE).fullmatch
 _SHORT_DATE = re.compile(rf"{_DAY}[-/.]{_DAY}[-/.]\d\d", re.ASCII).fullmatch
 
 #: Blanks of every width, and the invisible marks that come along when a number is copied from a chat or contact list.
@@ -258,19 +263,27 @@ def key(kind: IdentifierKind, value: str) -> str:
     return f"{kind.value}:{normal}"
 
 
-def usual_length(texts: Iterable[str]) -> int | None:
-    """The length of a column's values if nearly all are digits of that length and some begin with a zero."""
+NO_LENGTHS: Mapping[IdentifierKind, int] = {}
+
+
+def usual_length(kind: IdentifierKind, texts: Iterable[str]) -> int | None:
+    """The length of a column's values if nearly all are digits of that length, and a shorter one must have lost some.
+
+    That is where some of them begin with a zero; and of long external ids, which are seldom just counted up.
+    """
     lengths: Counter[int] = Counter()
-    zeros = total = 0
+    zeros: Counter[int] = Counter()
+    total = 0
     for text in texts:
         total += 1
         if text.isascii() and text.isdigit():
             lengths[len(text)] += 1
-            zeros += text.startswith("0")
-    if not zeros:
+            zeros[len(text)] += text[0] == "0"
+    if not lengths:
         return None
     ((length, times),) = lengths.most_common(1)
-    return length if times >= USUAL * total and length > 1 else None
+    planned = kind is K.EXTERNAL_ID and length >= BY_PLAN and times >= OFTEN
+    return length if times >= USUAL * total and length > 1 and (zeros[length] or planned) else None
 
 
 def judge(
@@ -280,11 +293,11 @@ def judge(
     valid_email: Callable[[str], bool] = looks_like_email,
     *,
     country: Country | None = None,
-    usual: int | None = None,
+    usual: Mapping[IdentifierKind, int] = NO_LENGTHS,
 ) -> Row:
     """The record's identifier, or why it has none. Exactly one of the two is set; nothing is raised for any record.
 
-    `country` is whose code is added to mobiles without one, `usual` how long an external id of digits usually is.
+    `country` is whose code is added to mobiles without one, `usual` how many digits the column's values usually have.
     """
     if record.problem is not None:
         return _row(record, record.problem)
@@ -298,9 +311,11 @@ def judge(
         if text:
             found = _identifier(kind, text, valid_email)
             if kind is K.MOBILE and country is not None and not isinstance(found, str):
-                found = _of_country(found.value, country)
-            if kind is K.EXTERNAL_ID and usual is not None and text.isdecimal() and len(text) < usual:
+                found = _of_country(text, found.value, country)
+            if not isinstance(found, str) and text.isdecimal() and len(text) < usual.get(kind, 0):
                 found = "short"
+            if not isinstance(found, str) and _TOTALS_ROW(next(filter(None, map(str.strip, record.cells)))):
+                found = "total"  # its count stands where customers have their number
             if isinstance(found, str):
                 return _row(record, problem(found, column=_column(kind, at)), at)
             return _row(record, found)
@@ -346,7 +361,7 @@ def _identifier(kind: IdentifierKind, text: str, valid_email: Callable[[str], bo
                 return Identifier(kind, text, key(kind, text))
             return _hidden(text) or _damage(text) or "email-form"
         case K.EXTERNAL_ID:
-            return _hidden(text) or _damage(text) or Identifier(kind, text, key(kind, text))
+            return _hidden(text) or _damage(text) or _cut(text) or Identifier(kind, text, key(kind, text))
 
 
 def _damage(text: str) -> str:
@@ -356,6 +371,11 @@ def _damage(text: str) -> str:
 
 def _hidden(text: str) -> str:
     return "" if text.isprintable() else "invisible"
+
+
+def _cut(text: str) -> str:
+    """Three zeros after 15 digits are no chance; one or two may be."""
+    return "cut" if len(text) > 17 and text.isdecimal() and not text[15:].strip("0") else ""
 
 
 def _id(text: str) -> Identifier | str:
@@ -380,9 +400,9 @@ def _mobile(text: str) -> Identifier | str:
     return Identifier(K.MOBILE, digits, f"mobile:{digits}") if 6 <= len(digits) <= 15 else "mobile-length"
 
 
-def _of_country(digits: str, country: Country) -> Identifier | str:
+def _of_country(text: str, digits: str, country: Country) -> Identifier | str:
     """A mobile with its country code; what is no mobile of that country isn't guessed at."""
-    whole = country.whole(digits)
+    whole = country.whole(digits, international="+" in text)
     return "country" if whole is None else Identifier(K.MOBILE, whole, f"mobile:{whole}")
 
 

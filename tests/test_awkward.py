@@ -137,3 +137,14 @@ def test_entities_are_neither_unfolded_nor_fetched(tmp_path: Path, part: str, tr
 
 def test_a_file_that_is_packed_in_itself_again_is_refused(tmp_path: Path) -> None:
     taken_or_refused(tmp_path, gzip.compress(gzip.compress(json.dumps({"a": 1}).encode())))
+
+
+def test_a_failures_file_is_no_measure_of_what_is_usual(tmp_path: Path) -> None:
+    """Its short numbers are there because they are short: one that a person accepted goes."""
+    numbers = [f"{12345670 + n},{n + 1},invalid,,j1" for n in range(40)]
+    short = "1234567,41,invalid,{},j1"
+    for kept, verdict in (("short", "short"), ("", "externalId:1234567")):
+        path = tmp_path / "failures.csv"
+        path.write_text("\n".join(["External ID,_row,_status,_error_code,_job", *numbers, short.format(kept)]))
+
+        assert said(path, Reading())[-1] == verdict

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import SourceError
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Problem, Record, Row
-from bulk_issue.rows import PROBLEMS, columns, judge, key, looks_like_email, problem
+from bulk_issue.rows import PROBLEMS, columns, judge, key, looks_like_email, problem, usual_length
 
 ID, EXTERNAL, MOBILE, EMAIL = IdentifierKind.ID, IdentifierKind.EXTERNAL_ID, IdentifierKind.MOBILE, IdentifierKind.EMAIL
 ALL_KINDS = {ID: 0, EXTERNAL: 1, MOBILE: 2, EMAIL: 3}
@@ -427,3 +427,53 @@ def test_our_columns_are_those_of_the_design_in_its_order() -> None:
     assert names.split() == list(OUR_COLUMNS)
     assert ALL_COLUMNS[: len(OUR_COLUMNS)] == OUR_COLUMNS
     assert len(set(ALL_COLUMNS)) == len(ALL_COLUMNS)
+
+
+# --- what only the rest of the file shows -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["Total", "TOTAL:", "Grand Total", "sub-total", "Total (2)", "total: 2", " Totals "])
+@pytest.mark.parametrize("kind", [ID, EXTERNAL, MOBILE])
+def test_the_count_in_a_totals_row_is_no_customer(word: str, kind: IdentifierKind) -> None:
+    assert code(judge(Record(number=3, cells=("", word, "1200000")), {kind: 2})) == "total"
+
+
+@pytest.mark.parametrize("name", ["Totaline", "Asha Total", "Sum", "Totally"])
+def test_a_name_is_no_totals_row(name: str) -> None:
+    assert found(judge(Record(number=3, cells=(name, "1200000")), {MOBILE: 1}))
+
+
+@pytest.mark.parametrize("cell", ["12:30", "03:04:00", "1 day, 2:00:00", "9:15 am", "23:59:59.500"])
+def test_a_time_of_day_is_no_identifier(cell: str) -> None:
+    assert code(judged(EXTERNAL, cell)) == "date"
+
+
+def test_an_external_id_that_a_spreadsheet_cut_is_refused() -> None:
+    assert code(judged(EXTERNAL, "919876543210123000")) == "cut"
+    assert found(judged(EXTERNAL, "91987654321012300"))
+    assert found(judged(EXTERNAL, "9198765432101230001"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "usual"),
+    [
+        (EXTERNAL, ["0001", "0002", "0003", "1234", "12", "0005", "0006"], 4),
+        (EXTERNAL, ["1001", "1002", "1003", "999"] * 20, None),  # counted up
+        (EXTERNAL, ["12345678"] * 90 + ["1234567"] * 10, 8),  # all zeros were lost
+        (EXTERNAL, ["12345678"] * 19 + ["1234567"], None),  # too few to tell
+        (EXTERNAL, ["12345678"] * 80 + ["1234567"] * 20, None),
+        (EXTERNAL, ["A1", "B2"], None),
+        (EXTERNAL, [], None),
+        (MOBILE, ["07911123456"] * 30 + ["7911123456"], 11),
+        (MOBILE, ["919876543210"] * 90 + ["09876543210"] * 2, None),  # zeros elsewhere say nothing of this length
+    ],
+)
+def test_a_column_shows_how_long_its_numbers_are(kind: IdentifierKind, texts: Sequence[str], usual: int | None) -> None:
+    assert usual_length(kind, texts) == usual
+
+
+def test_what_is_shorter_than_usual_lost_its_zeros() -> None:
+    for kind, cell in ((EXTERNAL, "1234567"), (MOBILE, "7911123456")):
+        record = Record(number=1, cells=(cell,))
+        assert code(judge(record, {kind: 0}, usual={kind: len(cell) + 1})) == "short"
+        assert found(judge(record, {kind: 0}, usual={kind: len(cell)}))

@@ -54,7 +54,7 @@ def intake(path: Path, reading: Reading) -> Iterator[Intake]:
         source = opened.enter_context(open_source(path, reading))
         places = rows.columns(source.header, reading.map, reading.identify_by)
         country = countries.country(reading.country)
-        judge = partial(_judge, country=country, usual=_usual(source, places))
+        judge = partial(_judge, country=country, usual=_usual(source, places, country))
         exclusion, excluded_by = None, places
         if reading.exclude is not None:
             exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
@@ -86,13 +86,21 @@ def _judge(
     by: IdentifierKind | None,
     *,
     country: countries.Country | None = None,
-    usual: int | None = None,
+    usual: Mapping[IdentifierKind, int] = rows.NO_LENGTHS,
 ) -> Row:
     return rows.judge(record, places, by, valid_email, country=country, usual=usual)
 
 
-def _usual(source: Source, places: Places) -> int | None:
-    """How long an external id usually is, by the first records."""
-    at = places.get(IdentifierKind.EXTERNAL_ID)
-    first = next(source.chunks(), []) if at is not None else []
-    return rows.usual_length(text for record in first if at is not None and (text := record.cells[at].strip()))
+def _usual(source: Source, places: Places, country: countries.Country | None) -> Mapping[IdentifierKind, int]:
+    """How many digits the identifiers usually have, by the first records.
+
+    A failures file holds what is unusual, each with its own verdict. The plan of a country says more than a column.
+    """
+    kinds = {IdentifierKind.EXTERNAL_ID} if country is not None else {IdentifierKind.EXTERNAL_ID, IdentifierKind.MOBILE}
+    columns = {kind: at for kind, at in places.items() if kind in kinds}
+    first = next(source.chunks(), []) if columns and not source.lineage else []
+    lengths = {
+        kind: rows.usual_length(kind, (text for record in first if (text := record.cells[at].strip())))
+        for kind, at in columns.items()
+    }
+    return {kind: length for kind, length in lengths.items() if length is not None}
