@@ -8,6 +8,8 @@ server; they are numbered as they are passed, across threads, and told on a pipe
 | variable | what |
 |---|---|
 | CRASH_AT=p | the process ends at point p as by SIGKILL: no `finally`, no flush, no farewell |
+| STOP_AT=p | the process stops at point p as by SIGSTOP, and goes on when somebody sends SIGCONT |
+| SEND_WITHIN=s | seconds after its intent within which a request leaves or never does |
 | REFUSE_FROM=t, REFUSE=k | the ledger refuses transaction t (reads count too) and the k - 1 that follow |
 | REFUSE_WITH=ENOSPC | or EIO: what SQLite says then |
 | HURRY=k | waits that are long only because real servers are slow are k times shorter |
@@ -21,7 +23,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -36,6 +40,8 @@ from sqlalchemy import Connection, exc
 from bulk_issue import job, pool, reconcile, retry
 from bulk_issue.cli import main
 from bulk_issue.client import ISSUE_PATH, Client
+from bulk_issue.client.exchange import Exchange
+from bulk_issue.config import Config
 from bulk_issue.ledger.database import Database
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.model import Answer, Identifier, Intent, JobId, Reading, Unreadable
@@ -71,6 +77,7 @@ class Points:
     def __init__(self, told: int) -> None:
         self._passed = itertools.count(1)
         self._crash_at = os.environ.get("CRASH_AT")
+        self._stop_at = os.environ.get("STOP_AT")
         self._told = told
 
     def __call__(self, name: str) -> None:
@@ -78,6 +85,9 @@ class Points:
         os.write(self._told, f"{time.monotonic():.6f} {name}\n".encode())
         if self._crash_at in (str(number), name):
             os._exit(137)
+        if self._stop_at in (str(number), name):
+            self._stop_at = None
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Refusals:
@@ -153,6 +163,21 @@ def wrap_socket(point: Points) -> None:
     transport.write, transport.writelines = watched, together
 
 
+def wrap_check(point: Points) -> None:
+    """Points before and after an issue request's last look at the clock."""
+    check = Exchange._check_departure
+
+    async def watched(self: Exchange, session: Any, context: Any, params: Any) -> None:
+        issues = context.trace_request_ctx.send_by < math.inf
+        if issues:
+            point("check: before")
+        await check(self, session, context, params)
+        if issues:
+            point("check: after")
+
+    Exchange._check_departure = watched  # type: ignore[assignment, method-assign]
+
+
 def wrap_client(point: Points) -> None:
     """Points at which an answer is known to this process and to nobody else."""
     issue, coupons = Client.issue, Client.coupons
@@ -206,6 +231,8 @@ def hurry() -> None:
     pool.LEDGER_PAUSE /= times
     vars(pool)["backoff"] = lambda *given: retry.backoff(*given) / times
     pool.LEDGER_PATIENCE = float(os.environ.get("PATIENCE", pool.LEDGER_PATIENCE))
+    defaults = Config.__init__.__kwdefaults__ or {}
+    defaults["send_within"] = float(os.environ.get("SEND_WITHIN", defaults["send_within"]))
     tables.CHUNK = _setting("CHUNK") or tables.CHUNK
 
 
@@ -222,6 +249,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], points: Suppor
     assert issubclass(asyncio.SelectorEventLoop, selector_events.BaseSelectorEventLoop)
     wrap_transactions(point)
     wrap_socket(point)
+    wrap_check(point)
     wrap_client(point)
     wrap_files(point)
     hurry()
