@@ -713,6 +713,10 @@ def test_what_may_be_a_record_is_not_taken_for_a_title(tmp_path: Path) -> None:
         assert source.header == ("Kunde", "Telefonnummer", "Kanal")
 
 
+def test_in_a_single_column_no_record_is_a_title(tmp_path: Path) -> None:
+    assert cells(written(tmp_path, "Kunde\nMAIL\n1\n")) == [("MAIL",), ("1",)]
+
+
 def test_the_header_is_where_somebody_says(tmp_path: Path) -> None:
     path = written(tmp_path, "a,b\nmobile,x\n1,2\n")
 

@@ -172,7 +172,8 @@ class Source:
             return first
         ((at, names),) = found
         titles = [cells for before, cells in top if before < at]
-        if any(_count(cells) > 1 and 2 * _count(cells) >= _count(names) for cells in titles):
+        # a title has fewer cells than the names below it, and of one column nobody can tell
+        if _count(names) < 2 or any(_count(cells) > 1 and 2 * _count(cells) >= _count(names) for cells in titles):
             return first
         self.notes.append(f"The columns' names are taken from record {at}: what is above it looks like titles.")
         return at, names
