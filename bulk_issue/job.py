@@ -210,7 +210,8 @@ class Run:
         last = max(deadline, self.clock.now().boot + LAST_READ)
         audit = self._audit(reconciler.readers, lambda: self.asked.is_set() or self.clock.now().boot >= last)
         await insist(audit.doubted)
-        return False
+        # what the record has put back meanwhile is sent, however late it is
+        return sending and not self.asked.is_set() and await insist(lambda: self.ledger.work.pending(job)) > 0
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""
