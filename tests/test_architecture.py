@@ -68,6 +68,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "aiolimiter": frozenset({"limiter"}),
     "alembic": frozenset({"ledger"}),
     "click": frozenset({"cli"}),
+    "defusedxml": frozenset({"source"}),
     "email_validator": frozenset({"source"}),
     "pandas": frozenset({"source"}),
     "platformdirs": frozenset({"cli"}),

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from typing import Any, Literal
 
 import openpyxl  # type: ignore[import-untyped]
 import pytest
+import xlsxwriter  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ from bulk_issue.config import Reading
 from bulk_issue.errors import BulkIssueError, ConfigError, SourceError
 from bulk_issue.model import JobId, Lineage, Record
 from bulk_issue.rows import columns, judge
-from bulk_issue.source import delimited, open_source, opening, sheet, tables, valid_email, workbook
+from bulk_issue.source import archive, delimited, open_source, opening, tables, valid_email
 
 PLAIN = Reading()
 FILES = Path(__file__).parent / "awkward"
@@ -538,7 +540,7 @@ def test_errors_are_seen_wherever_the_table_begins(tmp_path: Path, monkeypatch: 
     path = book(tmp_path, {"Other": [], "S": rows}, change)
 
     for size in (1 << 20, 1000, 100):
-        monkeypatch.setattr(sheet, "_BLOCK", size)
+        monkeypatch.setattr(archive, "_BLOCK", size)
         assert cells(path) == [("#N/A", "1"), ("2", "#REF!"), ("3", "#DIV/0!")]
 
 
@@ -768,9 +770,115 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = book(tmp_path, {"S": [["mobile"], [1]]})
-    monkeypatch.setattr(workbook, "MOST_BYTES", 1000)
+    monkeypatch.setattr(archive, "MOST_BYTES", 1000)
 
     assert "unpacks to more than" in refusal(path).message
+
+
+def test_a_part_that_is_larger_than_it_says_is_refused_unopened(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as parts:
+        size = struct.pack("<I", parts.getinfo("xl/worksheets/sheet1.xml").file_size)
+    assert content.count(size) == 2
+    path.write_bytes(content.replace(size, struct.pack("<I", 10)))
+
+    error = refusal(path).message
+    assert "unpacks to more than" in error or "can't be read as a workbook" in error
+
+
+def test_a_workbook_that_holds_a_part_twice_is_refused(tmp_path: Path) -> None:
+    path = book(tmp_path, {"S": [["mobile"], [1]]})
+    with zipfile.ZipFile(path, "a") as parts, pytest.warns(UserWarning, match="Duplicate"):
+        parts.writestr("xl/worksheets/sheet1.xml", parts.read("xl/worksheets/sheet1.xml"))
+
+    assert "holds a part twice" in refusal(path).message
+
+
+@pytest.mark.parametrize(
+    "far", [b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>', b'<row r="99999999"><c><v>1</v></c></row>']
+)
+def test_cells_that_are_scattered_over_the_sheet_are_refused_unfolded(tmp_path: Path, far: bytes) -> None:
+    path = rewritten(book(tmp_path, {"S": [["mobile"], [1]]}), b"</sheetData>", far + b"</sheetData>")
+
+    assert "are scattered over" in refusal(path).message
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1 << 20, 100), (100_000_000, 1)])
+def test_cells_of_an_ods_that_count_for_millions_are_refused_unfolded(tmp_path: Path, rows: int, columns: int) -> None:
+    path = ods(tmp_path, rows, columns)
+
+    assert f"over {rows} rows and {columns} columns" in refusal(path).message
+
+
+def test_an_ods_may_repeat_cells_within_reason(tmp_path: Path) -> None:
+    assert len(cells(ods(tmp_path, 3, 2))) == 2
+
+
+def ods(folder: Path, rows: int, columns: int) -> Path:
+    """A workbook with one cell, written once for a rectangle."""
+    names = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+    content = (
+        f"<office:document-content {names}><office:body><office:spreadsheet>"
+        f'<table:table table:name="S"><table:table-row table:number-rows-repeated="{rows}">'
+        f'<table:table-cell office:value-type="string" table:number-columns-repeated="{columns}">'
+        "<text:p>x</text:p></table:table-cell></table:table-row></table:table>"
+        "</office:spreadsheet></office:body></office:document-content>"
+    )
+    with zipfile.ZipFile(folder / "in.ods", "w") as parts:
+        parts.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        parts.writestr("content.xml", content)
+        parts.writestr("META-INF/manifest.xml", "<x/>")
+    return folder / "in.ods"
+
+
+@pytest.mark.parametrize(
+    ("code", "shown_otherwise"),
+    [
+        ("0000000000", True),
+        ("00000-00000", True),
+        ('"+91"0', True),
+        ("\\9\\1 0", True),
+        ("0%", True),
+        ("#0000000000", True),
+        ("0000000000;-0", True),
+        ("000000000", False),  # no more digits than it has
+        ('"No. "0', False),
+        ("0.00", False),
+        ("#,##0", False),
+        ("0.00E+00", False),
+        ("[<=9999999]000-0000;(000) 000-0000", False),
+        ("@", False),
+        ("[Red]0", False),
+    ],
+)
+def test_a_number_that_is_shown_with_other_digits_is_damaged(
+    tmp_path: Path,
+    code: str,
+    shown_otherwise: bool,  # noqa: FBT001
+) -> None:
+    def change(made: Any) -> None:
+        made["S"]["B2"].number_format = code
+
+    (record,) = records(book(tmp_path, {"S": [["name", "mobile"], ["x", 987654321]]}, change))
+
+    assert dict(record.damage) == ({1: "padded"} if shown_otherwise else {})
+    assert record.cells == ("x", "987654321")
+
+
+def test_a_formula_that_was_never_calculated_has_no_value(tmp_path: Path) -> None:
+    """XlsxWriter writes 0 for each, and asks whoever opens the file to calculate."""
+    path = tmp_path / "in.xlsx"
+    made = xlsxwriter.Workbook(path)
+    sheet = made.add_worksheet()
+    sheet.write_row(0, 0, ["externalId", "n"])
+    sheet.write_formula(1, 0, "=B2")
+    sheet.write_formula(2, 0, "=B3", value=12)
+    made.close()
+
+    assert [dict(record.damage) for record in records(path)] == [{0: "uncached"}, {}]
 
 
 # --- our own files ----------------------------------------------------------------------------------------------

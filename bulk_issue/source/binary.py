@@ -1,4 +1,4 @@
-"""The stated size of a sheet of a binary workbook (.xlsb): a reader that finds fewer columns has lost some.
+"""Where a sheet of a binary workbook (.xlsb) has its cells: a reader that finds fewer columns has lost some.
 
 Records are an id and a size, both in groups of 7 bits, and so many bytes of content (MS-XLSB 2.1.4).
 """
@@ -8,27 +8,37 @@ from __future__ import annotations
 import posixpath
 import struct
 import zipfile
-from collections.abc import Iterator
-from typing import IO
-from xml.etree import ElementTree as ET
+from collections.abc import Iterable, Iterator
 
-#: Ids of the records for a sheet's name and for its size.
-_SHEET, _SIZE = 156, 148
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+
+from bulk_issue.source.archive import Extent, blocks
+
+#: Ids of records (MS-XLSB 2.3.2): a sheet's name; a row's number; cells that name their column, formulas included, and
+#: short ones that follow the last cell (some writers', and what calamine passes over); cells without content.
+_SHEET, _ROW, _CELLS, _SHORT, _BLANK = 156, 0, frozenset({*range(1, 12), 62}), range(12, 19), (1, 12)
+#: Bytes of the largest record that says where something is.
+_LONGEST = 1 << 16
 
 
-def stated_width(parts: zipfile.ZipFile, sheet: str) -> int:
-    """How many columns, from A on, the sheet says it has; raises `LookupError` if there is no such sheet."""
-    with parts.open("xl/workbook.bin") as book:
-        names = dict(_named(content) for kind, content in _records(book) if kind == _SHEET)
-    links = ET.fromstring(parts.read("xl/_rels/workbook.bin.rels"))  # noqa: S314 - expat bounds entities itself
+def extent(parts: zipfile.ZipFile, sheet: str) -> Extent:
+    """The rectangle around a sheet's cells; raises `LookupError` if there is no such sheet."""
+    names = dict(_named(content) for kind, content in _records(blocks(parts, "xl/workbook.bin")) if kind == _SHEET)
+    links = fromstring(parts.read("xl/_rels/workbook.bin.rels"), forbid_dtd=True)
     targets = {link.get("Id"): link.get("Target", "") for link in links}
-    part = posixpath.normpath(posixpath.join("xl", targets[names[sheet]])).lstrip("/")
-    with parts.open(part) as content:
-        for kind, size in _records(content):
-            if kind == _SIZE:
-                *_, last = struct.unpack_from("<4I", size)
-                return int(last) + 1
-    return 0
+    found, row, column = Extent(), 0, 0
+    for kind, content in _records(blocks(parts, posixpath.normpath(posixpath.join("xl", targets[names[sheet]])))):
+        if kind == _ROW:
+            (row,) = struct.unpack_from("<I", content)
+        elif kind in _CELLS:
+            (column,) = struct.unpack_from("<I", content)
+        elif kind in _SHORT:
+            column += 1
+        else:
+            continue
+        if kind not in (_ROW, *_BLANK):
+            found.add(row, column, row, column)
+    return found
 
 
 def _named(content: bytes) -> tuple[str, str]:
@@ -44,20 +54,39 @@ def _string(content: bytes, at: int) -> tuple[str, int]:
     return content[at + 4 : end].decode("utf-16-le"), end
 
 
-def _records(part: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    while (kind := _number(part, 2)) is not None:
-        size = _number(part, 4)
-        yield kind, part.read(size or 0)
+def _records(content: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The records with the beginnings of their contents."""
+    text, at = b"", 0
+    for block in content:
+        text, at = text[at:] + block, 0
+        while (head := _head(text, at)) is not None and (end := head[2] + head[1]) <= len(text):
+            yield head[0], text[head[2] : min(end, head[2] + _LONGEST)]
+            at = end
 
 
-def _number(part: IO[bytes], most: int) -> int | None:
-    """A number in groups of 7 bits, the least first; None at the end."""
-    value = 0
-    for group in range(most):
-        byte = part.read(1)
-        if not byte:
-            return None
-        value |= (byte[0] & 0x7F) << (7 * group)
-        if byte[0] < 0x80:
-            break
-    return value
+def _head(text: bytes, at: int) -> tuple[int, int, int] | None:
+    """Id and size of the record there, and where its content begins; None if that isn't all there."""
+    if at + 6 > len(text) and not _complete(text, at):
+        return None
+    kind = text[at]
+    at += 1
+    if kind >= 0x80:
+        kind = (kind & 0x7F) | text[at] << 7
+        at += 1
+    size = shift = 0
+    while True:
+        byte = text[at]
+        at += 1
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80 or shift == 28:
+            return kind, size, at
+
+
+def _complete(text: bytes, at: int) -> bool:
+    """Whether a record's head ends before the text does."""
+    left = text[at : at + 6]
+    if not left:
+        return False
+    size = left[2:6] if left[0] >= 0x80 else left[1:5]
+    return len(size) == 4 or any(byte < 0x80 for byte in size)

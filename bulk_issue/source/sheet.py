@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from bulk_issue.errors import SourceError
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
-#: Bytes of XML at a time, and at most for a row: what has more is no list.
-_BLOCK, _LONGEST_ROW = 1 << 20, 64 << 20
+from bulk_issue.errors import SourceError
+from bulk_issue.source.archive import Extent, blocks
+
+#: Bytes of XML at most for a row (what has more is no list), and for a tag.
+_LONGEST_ROW, _LONGEST_TAG = 64 << 20, 1 << 16
 
 _ROW = re.compile(rb"<(?:\w+:)?row\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?row>)", re.DOTALL)
 _CELL = re.compile(rb"<(?:\w+:)?c\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?c>)", re.DOTALL)
@@ -22,11 +25,18 @@ _FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
 _VALUE = re.compile(rb"<(?:\w+:)?v[^>/]*>([^<]*)<")
 _NUMBER = re.compile(rb"""\br=["'](\d+)["']""")
 _PLACE = re.compile(rb"""\br=["']([A-Z]+)\d+["']""")
+_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]*)(\d+)["']""")
 _STYLE = re.compile(rb"""\bs=["'](\d+)["']""")
 _ERROR = re.compile(rb"""\bt=["']e["']""")
 _TEXT = re.compile(rb"""\bt=["'](?!n["'])""")
 _HIDDEN = re.compile(rb"""\bhidden=["'](?:1|true)["']""")
 _WHOLE = re.compile(rb"\d{1,15}(?:\.0+)?").fullmatch
+#: Parts of a number format: literals, blanks and fillers, conditions and colours, and single characters.
+_TOKEN = re.compile(r'"[^"]*"|\\.|[_*].|\[[^\]]*\]|.', re.DOTALL)
+#: Digits that no number has: for formats that show digits of their own, or a hundredfold.
+_OTHERS = 99
+#: The percentages among the formats that every workbook has (ECMA-376, 18.8.30).
+_PERCENT = {9: "0%", 10: "0.00%"}
 
 
 @dataclass(slots=True)
@@ -45,13 +55,30 @@ class SheetXml:
 
     def __init__(self, parts: zipfile.ZipFile, sheet: str) -> None:
         self._parts, self._sheet = parts, sheet
-        self._part = _part(parts, sheet)
+        book = fromstring(parts.read("xl/workbook.xml"), forbid_dtd=True)
+        self._part = _part(parts, book, sheet)
         #: Style -> how many digits it shows at least.
         self._padding = _padding(parts)
+        #: True if a formula's 0 is only what a program wrote that can't calculate (xlsxwriter: documented).
+        self._uncalculated = any(each.get("fullCalcOnLoad") in ("1", "true") for each in book.iterfind("{*}calcPr"))
         words = [rb"""\bt=["']e["']""", rb"<(?:\w+:)?f[\s>/]"]
         if self._padding:
             words.append(rb"""\bs=["'](?:%b)["']""" % b"|".join(str(style).encode() for style in self._padding))
         self._remarkable = re.compile(b"|".join(words))
+
+    def extent(self) -> Extent:
+        """The rectangle around the cells, by the places that they name."""
+        found, rest = Extent(), b""
+        for block in blocks(self._parts, self._part):
+            text = rest + block
+            end = text.rfind(b"<")  # a place stands within one tag
+            rest = text[max(end, len(text) - _LONGEST_TAG) :]
+            places = set(_REFERENCE.findall(text, 0, max(end, 0)))
+            if places:
+                columns = {max(_column(letters.upper()), 0) for letters in {letters for letters, _ in places}}
+                rows = {int(number) - 1 for _, number in places}
+                found.add(min(rows), min(columns), max(rows), max(columns))
+        return found
 
     def details(self) -> Iterator[tuple[int, RowDetails]]:
         """The rows with something remarkable, counted from 0, in the sheet's order."""
@@ -70,19 +97,18 @@ class SheetXml:
                 yield at, self._row(hidden, body or b"")
 
     def _rows(self) -> Iterator[tuple[bytes, bytes | None]]:
-        with self._parts.open(self._part) as xml:
-            rest = b""
-            while block := xml.read(_BLOCK):
-                text, end = rest + block, 0
-                for row in _ROW.finditer(text):
-                    end = row.end()
-                    yield row[1], row[2]
-                rest = text[end:]
-                if len(rest) > _LONGEST_ROW:
-                    raise SourceError(
-                        f"the sheet {self._sheet!r} has a row of more than {_LONGEST_ROW >> 20} MiB",
-                        hint="That is no list of customers; save the sheet as CSV.",
-                    )
+        rest = b""
+        for block in blocks(self._parts, self._part):
+            text, end = rest + block, 0
+            for row in _ROW.finditer(text):
+                end = row.end()
+                yield row[1], row[2]
+            rest = text[end:]
+            if len(rest) > _LONGEST_ROW:
+                raise SourceError(
+                    f"the sheet {self._sheet!r} has a row of more than {_LONGEST_ROW >> 20} MiB",
+                    hint="That is no list of customers; save the sheet as CSV.",
+                )
 
     def _row(self, hidden: bool, body: bytes) -> RowDetails:  # noqa: FBT001 - see its only caller
         found = RowDetails(hidden=hidden)
@@ -94,13 +120,16 @@ class SheetXml:
             value = _VALUE.search(content)
             if _ERROR.search(attributes):
                 found.errors[column] = value[1].decode() if value else "#N/A"
-            elif _FORMULA.search(content) and not (value and value[1]) and b"<is>" not in content:
+            elif _FORMULA.search(content) and self._lacks_value(value[1] if value else b"", content):
                 found.damage[column] = "uncached"
             elif style and value and _WHOLE(value[1]) and not _TEXT.search(attributes):
                 digits = len(str(int(float(value[1]))))
                 if digits < self._padding.get(int(style[1]), 0):
                     found.damage[column] = "padded"
         return found
+
+    def _lacks_value(self, value: bytes, formula: bytes) -> bool:
+        return (not value and b"<is>" not in formula) or (self._uncalculated and value == b"0")
 
 
 def _column(letters: bytes) -> int:
@@ -110,10 +139,9 @@ def _column(letters: bytes) -> int:
     return number - 1
 
 
-def _part(parts: zipfile.ZipFile, sheet: str) -> str:
+def _part(parts: zipfile.ZipFile, book: ET.Element, sheet: str) -> str:
     """The name of the sheet's part in the archive."""
-    book = ET.fromstring(parts.read("xl/workbook.xml"))  # noqa: S314 - expat bounds entities itself
-    links = ET.fromstring(parts.read("xl/_rels/workbook.xml.rels"))  # noqa: S314 - expat bounds entities itself
+    links = fromstring(parts.read("xl/_rels/workbook.xml.rels"), forbid_dtd=True)
     entry = {entry.get("name"): entry for entry in book.iterfind(".//{*}sheet")}[sheet]
     link = {name.rpartition("}")[2]: value for name, value in entry.attrib.items()}["id"]
     target = {found.get("Id"): found.get("Target", "") for found in links}[link]
@@ -124,8 +152,10 @@ def _padding(parts: zipfile.ZipFile) -> dict[int, int]:
     """The styles that show numbers with leading zeros, and how many digits they show at least."""
     if "xl/styles.xml" not in parts.namelist():
         return {}
-    styles = ET.fromstring(parts.read("xl/styles.xml"))  # noqa: S314 - expat bounds entities itself
-    codes = {int(each.get("numFmtId", "0")): each.get("formatCode", "") for each in styles.iterfind(".//{*}numFmt")}
+    styles = fromstring(parts.read("xl/styles.xml"), forbid_dtd=True)
+    codes = dict(_PERCENT) | {
+        int(each.get("numFmtId", "0")): each.get("formatCode", "") for each in styles.iterfind(".//{*}numFmt")
+    }
     padding = {}
     for style, each in enumerate(styles.iterfind("{*}cellXfs/{*}xf")):
         digits = _digits(codes.get(int(each.get("numFmtId", "0")), ""))
@@ -135,6 +165,18 @@ def _padding(parts: zipfile.ZipFile) -> dict[int, int]:
 
 
 def _digits(code: str) -> int:
-    """How many digits a number format shows at least: the zeros before its point."""
-    positive = re.sub(r'\[[^\]]*\]|"[^"]*"|\\.|[-() /+_*]', "", code.split(";", maxsplit=1)[0])
-    return len(positive.partition(".")[0]) if re.fullmatch(r"0+(\..*)?", positive) else 0
+    """How many digits a number format shows at least: more than any number has where it shows some of its own."""
+    digits = 0
+    for token in _TOKEN.findall(code):
+        match token[0]:
+            case ";" | ".":
+                break
+            case "0":
+                digits += 1
+            case '"' | "\\" if any(map(str.isdigit, token)):
+                return _OTHERS
+            case "%" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9":
+                return _OTHERS
+            case letter if letter in "@/" or letter.isalpha():  # a text, a fraction, a date, an exponent, General
+                return 0
+    return digits

@@ -8,24 +8,27 @@ doesn't show of an .xlsx is read from its XML (`sheet`); of the other kinds it c
 from __future__ import annotations
 
 import datetime as dt
+import lzma
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 import python_calamine as calamine
 
 from bulk_issue.config import Reading
 from bulk_issue.errors import SourceError
 from bulk_issue.rows import names_customers
-from bulk_issue.source import tables
-from bulk_issue.source.binary import stated_width
+from bulk_issue.source import binary, opendocument, tables
+from bulk_issue.source.archive import Extent, parts_of
 from bulk_issue.source.kinds import Kind
-from bulk_issue.source.opening import MOST_BYTES
 from bulk_issue.source.sheet import RowDetails, SheetXml
 from bulk_issue.source.tables import Chunk, Marks
 
@@ -45,18 +48,12 @@ class Workbook:
         self._xml: SheetXml | None = None
         notes: list[str] = []
         with _translated(path):
-            if kind is not Kind.XLS:
-                parts = zipfile.ZipFile(file)
-                if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
-                    raise SourceError(
-                        f"{path} unpacks to more than {MOST_BYTES >> 30} GiB",
-                        hint="That is no list of customers; save the sheet as CSV.",
-                    )
+            self._extents = _extents(path, file, kind)
             file.seek(0)
             self._sheet = self._choose(calamine.load_workbook(file), reading.sheet, notes)
             if kind is Kind.XLSX:
-                self._xml = SheetXml(parts, self._sheet.name)
-            elif kind is Kind.XLSB and stated_width(parts, self._sheet.name) > _width(self._sheet):
+                self._xml = SheetXml(zipfile.ZipFile(file), self._sheet.name)
+            elif kind is Kind.XLSB and self._extents(self._sheet.name).right + 1 > _width(self._sheet):
                 raise SourceError(
                     f"{path}: not all columns of the sheet {self._sheet.name!r} can be read",
                     hint="Open it in the spreadsheet program and save it as .xlsx.",
@@ -116,9 +113,9 @@ class Workbook:
                     f"{self._path} has no sheet {wanted!r}; its sheets are {_listed(names)}",
                     hint="Name one with --sheet, or give its number.",
                 )
-            return book.get_sheet_by_name(wanted)
+            return self._loaded(book, wanted)
         visible = [sheet.name for sheet in known if sheet.visible == calamine.SheetVisibleEnum.Visible]
-        sheets = [sheet for name in visible if (sheet := book.get_sheet_by_name(name)).height]
+        sheets = [sheet for name in visible if (sheet := self._loaded(book, name)).height]
         if not sheets:
             raise SourceError(
                 f"{self._path} has nothing in its visible sheets ({_listed(names)})", hint="Is it the right file?"
@@ -136,6 +133,11 @@ class Workbook:
         notes.append(f"Of {len(sheets)} sheets with content only {lists[0].name!r} names customers: that one is read.")
         return lists[0]
 
+    def _loaded(self, book: calamine.CalamineWorkbook, name: str) -> calamine.CalamineSheet:
+        """The sheet, unfolded in memory; refused before that if it is too large."""
+        self._extents(name).check(self._path, name)
+        return book.get_sheet_by_name(name)
+
     def _is_list(self, sheet: calamine.CalamineSheet) -> bool:
         tops = ([_text(value) for value in values] for values in islice(sheet.iter_rows(), LOOKED_AT))
         return any(names_customers(names, self._reading.map, self._reading.identify_by) for names in tops)
@@ -145,10 +147,14 @@ _BROKEN = (
     zipfile.BadZipFile,
     calamine.CalamineError,
     ET.ParseError,
+    expat.ExpatError,
+    zlib.error,
+    lzma.LZMAError,
     LookupError,
     EOFError,
     NotImplementedError,
     OSError,
+    OverflowError,
     RuntimeError,
     ValueError,
     struct.error,
@@ -168,6 +174,23 @@ def _translated(path: Path) -> Iterator[None]:
             f"{path} can't be read as a workbook: {error}",
             hint="Open it in the spreadsheet program and save it again as .xlsx or as CSV UTF-8.",
         ) from error
+
+
+def _extents(path: Path, file: BinaryIO, kind: Kind) -> Callable[[str], Extent]:
+    """Says where a sheet has its cells, by its file; of an .xls it says nothing, its sheets are small."""
+    if kind is Kind.XLS:
+        return lambda _: Extent()
+    parts = parts_of(path, file)
+    match kind:
+        case Kind.XLSX:
+            return lambda sheet: SheetXml(parts, sheet).extent()
+        case Kind.XLSB:
+            return cache(lambda sheet: binary.extent(parts, sheet))
+        case _:
+            extents = opendocument.extents(parts)
+            for sheet, extent in extents.items():
+                extent.check(path, sheet)  # calamine unfolds all of them at once
+            return extents.__getitem__
 
 
 def _listed(names: Sequence[str]) -> str:
