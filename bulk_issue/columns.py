@@ -34,3 +34,6 @@ ALL_COLUMNS = (
     "_coupon_id",
     "_redemption_count",
 )
+
+#: By these two a result file is known.
+OURS = frozenset({"_job", "_row"})

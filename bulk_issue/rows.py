@@ -77,7 +77,8 @@ def columns(
         what = f"no column holds the {identify_by.value}" if identify_by else "no column names a customer"
         raise SourceError(
             f"{what}; {_listing(header)}",
-            hint=f"Name it, e.g. {_proposal(header, identify_by)}. The first record must hold the columns' names.",
+            hint=f"Name it, e.g. {_proposal(header, identify_by)}. If the names stand below a title: --header-row N; "
+            "if there are none: --no-header.",
         )
     return {kind: claims[kind][0] for kind in PRIORITY if kind in claims}
 

@@ -339,6 +339,28 @@ def test_an_impossible_delimiter_is_refused(tmp_path: Path, wrong: str) -> None:
     assert isinstance(error, ConfigError) and "--delimiter" in error.message
 
 
+@pytest.mark.parametrize("delimiter", list(",;\t|"))
+def test_the_delimiter_is_found_below_a_title(tmp_path: Path, delimiter: str) -> None:
+    path = written(tmp_path, f"Campaign Diwali\n\nName{delimiter}Mobile No\nAsha{delimiter}919800000001\n")
+    with open_source(path, PLAIN) as source:
+        assert source.header == ("Name", "Mobile No")
+        assert "record 3" in source.notes[0]
+
+
+def test_two_records_that_may_be_the_header_are_asked_about(tmp_path: Path) -> None:
+    path = written(tmp_path, "Customer email\n\nName,Mobile No\nAsha,919800000001\n")
+
+    error = refusal(path)
+    assert "may stand in record 1 or 3" in error.message and "--header-row 3" in error.hint
+    assert cells(path, Reading(header_row=3)) == [("Asha", "919800000001")]
+
+
+def test_a_cell_that_is_too_long_is_refused_as_that(tmp_path: Path) -> None:
+    path = written(tmp_path, 'a,b\n1,"' + "x" * 200_000 + '"\n2,3,4\n')
+
+    assert "line 2: a cell of over 131072 characters" in refusal(path).message
+
+
 # --- CSV: encodings ---------------------------------------------------------------------------------------------
 
 
@@ -974,6 +996,37 @@ def test_a_record_that_does_not_say_which_row_it_was_is_refused(tmp_path: Path, 
     error = refusal(our_file(tmp_path, {**ours("1"), "_row": row, "_job": job}))
 
     assert "record 1: its _job and _row don't say which row it was" in error.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Reading(no_header=True),
+        Reading(header_row=4),
+        Reading(delimiter=";"),
+        Reading(encoding="utf-16"),
+        Reading(sheet="Customers"),
+    ],
+)
+def test_a_failures_file_is_read_with_the_settings_of_the_file_that_it_came_from(
+    tmp_path: Path, given: Reading
+) -> None:
+    assert cells(our_file(tmp_path, ours("7"), ours("9")), given) == [("919800000007",), ("919800000009",)]
+
+
+def test_what_a_sheet_shows_of_a_failures_file_counts_too(tmp_path: Path) -> None:
+    def change(made: Any) -> None:
+        made["S"]["B2"].number_format = "0000000000"
+        made["S"]["C3"].value = "=1+1"
+        made["S"].row_dimensions[4].hidden = True
+
+    rows = [[row, 1, "x", "invalid", "", JOB] for row in (7, 8, 9)]
+    path = book(tmp_path, {"S": [["_row", "mobile", "name", "_status", "_error_code", "_job"], *rows]}, change)
+    first, second, third = records(path)
+
+    assert (dict(first.damage), dict(second.damage)) == ({0: "padded"}, {1: "uncached"})
+    assert third.problem and third.problem.code == "hidden"
+    assert first.line == 0  # the columns moved: no address is better than a wrong one
 
 
 def test_a_record_that_was_ragged_stays_so_until_somebody_says_that_it_is_mended(tmp_path: Path) -> None:

@@ -15,14 +15,16 @@ import csv
 import re
 from collections.abc import Iterator
 from io import TextIOBase
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from bulk_issue.columns import OURS
 from bulk_issue.config import Reading
 from bulk_issue.errors import ConfigError, SourceError
+from bulk_issue.rows import names_customers
 from bulk_issue.source import tables
-from bulk_issue.source.tables import Chunk
+from bulk_issue.source.tables import LOOKED_AT, Chunk
 
 #: Characters in a block of text (larger blocks fray the heap: +90 MB at 10 M records, measured).
 BLOCK = 1 << 16
@@ -58,7 +60,7 @@ class Delimited:
         self._file = file
         self._encoding = _encoding(file, reading.encoding)
         plain = self._survey()
-        self._delimiter = _delimiter(reading.delimiter) or self._sniff()
+        self._delimiter = self._of_ours() or _delimiter(reading.delimiter) or self._sniff(reading)
         #: False if pandas needn't try.
         self._plain = plain and self._delimiter.isascii()
 
@@ -80,6 +82,11 @@ class Delimited:
                     yield record
                     raw.clear()
             except csv.Error as error:
+                if len(raw) == 1 and "field limit" in str(error):
+                    raise SourceError(
+                        f"{self._path}, line {reader.line_num}: a cell of over {csv.field_size_limit()} characters",
+                        hint="Leave that column out, or shorten the cell.",
+                    ) from error
                 raise SourceError(
                     f"{self._path}, line {reader.line_num - len(raw) + 1}: a cell begins with a quote and "
                     "doesn't end with one",
@@ -177,15 +184,28 @@ class Delimited:
             fitting.append(f"--encoding {encoding}")
         return f". These fit: {', '.join(fitting[:4])}. Look at names with accents to tell which." if fitting else "."
 
-    def _sniff(self) -> str:
+    def _of_ours(self) -> str:
+        """A result file has commas, whatever was said of the file that it came from."""
+        with self._text() as text:
+            header = text.readline(SAMPLE)
+        return "," if set(header.strip().replace('"', "").split(",")) >= OURS else ""
+
+    def _sniff(self, reading: Reading) -> str:
         with self._text() as text:
             sample = text.read(SAMPLE)
         whole = sample.splitlines()[: -1 if len(sample) == SAMPLE else None] or [sample]
+        filled = [line for line in whole[(reading.header_row or 1) - 1 :] if line.strip()]
+        header = filled[0] if filled else ""
+        if not any(delimiter in header for delimiter in DELIMITERS):
+            # a title, or one column: the names below a title tell by being names
+            for line, delimiter in product(filled[:LOOKED_AT], DELIMITERS):
+                names = next(csv.reader([line], delimiter=delimiter), [])
+                if len(names) > 1 and names_customers(names, reading.map, reading.identify_by):
+                    return delimiter
         try:
             found = csv.Sniffer().sniff("\n".join(whole), DELIMITERS).delimiter
         except csv.Error:
             found = ""
-        header = next((line for line in whole if line.strip()), "")
         # What the header doesn't hold is no delimiter; a file of one column needs none, and a comma does no harm there.
         return found if found and found in header else max(DELIMITERS, key=header.count)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from bulk_issue.columns import ALL_COLUMNS
+from bulk_issue.columns import ALL_COLUMNS, OURS
 from bulk_issue.config import Reading
 from bulk_issue.errors import SourceError
 from bulk_issue.model import JobId, Lineage, Problem, Record
@@ -19,15 +19,13 @@ from bulk_issue.rows import PROBLEMS, names_customers, problem
 from bulk_issue.source.delimited import Delimited
 from bulk_issue.source.kinds import Kind
 from bulk_issue.source.opening import STDIN, STDIN_NAME, opened
-from bulk_issue.source.tables import Marks, Table
+from bulk_issue.source.tables import LOOKED_AT, Marks, Table
 from bulk_issue.source.workbook import Workbook
 from bulk_issue.states import RowState
 
 #: What may be run again.
 FAILED = frozenset({RowState.REJECTED.value, RowState.INVALID.value})
 
-#: Records in which a header is looked for.
-LOOKED_AT = 20
 #: What a person must mend or accept: it can't be seen in the result file any more.
 STAYING = frozenset({"ragged", "hidden", "uncached", "padded", "short"})
 PROBLEMS_BEFORE = "what was wrong with this record before can't be seen here"
@@ -65,10 +63,12 @@ class Source:
         self._above, names = self._find_header()
         self._width = len(names)
         #: True if this is one of our own result files.
-        self.lineage = {"_job", "_row"} <= set(names)
+        self.lineage = set(names) >= OURS
         # A name of ours that stands there twice was the user's the first time.
         self._ours = {name: at for at, name in enumerate(names) if self.lineage and name in ALL_COLUMNS}
         self._theirs = [at for at in range(self._width) if at not in self._ours.values()]
+        #: False if the user's columns don't stand where they are counted from, so that cells have no address.
+        self._in_place = self._theirs == list(range(len(self._theirs)))
         #: The user's columns.
         self.header = tuple(names[at] for at in self._theirs)
         if self.lineage:
@@ -111,24 +111,24 @@ class Source:
             cells = self._filled(cells)
         elif marks is not None and marks.hidden:
             trouble = problem("hidden")
-        if not self.lineage:
-            return Record(
-                number=number,
-                cells=tuple(cells),
-                problem=trouble,
-                line=line,
-                left=self._table.left,
-                damage=marks.cells if marks is not None else _NOTHING,
-            )
-        job, row, _ = self._origin(cells)
-        if trouble is None and (code := self._ours_in(cells, "_error_code")) in STAYING:
-            # In the result file it looks sound now; yet what was wrong with it is still so.
-            trouble = Problem(code=code, reason=PROBLEMS_BEFORE, remedy=PROBLEMS[code][1])
+        damage = marks.cells if marks is not None else _NOTHING
+        lineage = None
+        if self.lineage:
+            job, row, _ = self._origin(cells)
+            lineage = Lineage(job=JobId(job), row=int(row)) if job else None
+            if trouble is None and (code := self._ours_in(cells, "_error_code")) in STAYING:
+                # In the result file it looks sound now; yet what was wrong with it is still so.
+                trouble = Problem(code=code, reason=PROBLEMS_BEFORE, remedy=PROBLEMS[code][1])
+            cells = (*(cells[at] for at in self._theirs), *cells[self._width :])
+            damage = {at: damage[column] for at, column in enumerate(self._theirs) if column in damage}
         return Record(
             number=number,
-            cells=(*(cells[at] for at in self._theirs), *cells[self._width :]),
-            lineage=Lineage(job=JobId(job), row=int(row)) if job else None,
+            cells=tuple(cells),
+            lineage=lineage,
             problem=trouble,
+            line=line if self._in_place else 0,
+            left=self._table.left,
+            damage=damage,
         )
 
     def _filled(self, cells: Sequence[str]) -> Sequence[str]:
@@ -144,9 +144,13 @@ class Source:
             top = [(at, cells) for at, cells in enumerate(records, LOOKED_AT + 1) if _count(cells)][:1]
         if not top:
             raise SourceError(f"{self.path} holds nothing but blanks", hint="Is it the right file?")
-        if reading.no_header:
+        names: Sequence[str]
+        if set(top[0][1]) >= OURS:
+            above, names = top[0]  # whatever the settings are: they were given for the file that it came from
+        elif reading.no_header:
             return 0, tuple(f"column {at}" for at in range(1, len(top[0][1]) + 1))
-        above, names = self._asked_for(reading.header_row) if reading.header_row else self._by_itself(top)
+        else:
+            above, names = self._asked_for(reading.header_row) if reading.header_row else self._by_itself(top)
         below = islice(self._table.records(), above, None)
         if not any(map(_count, below)):
             raise SourceError(
@@ -165,9 +169,15 @@ class Source:
     def _by_itself(self, top: Sequence[tuple[int, Sequence[str]]]) -> tuple[int, Sequence[str]]:
         """The first record that isn't blank; below titles, the only one that names customers."""
         first = top[0]
-        if self._names_customers(first[1]):
-            return first
         found = [(at, cells) for at, cells in top if self._names_customers(cells)]
+        if first in found:
+            wider = [at for at, cells in found if _count(cells) > _count(first[1])]
+            if wider:
+                raise SourceError(
+                    f"{self.path}: the columns' names may stand in record {first[0]} or {wider[0]}",
+                    hint=f"Say which it is, e.g. --header-row {wider[0]}.",
+                )
+            return first
         if len(found) != 1:
             return first
         ((at, names),) = found

@@ -8,6 +8,8 @@ from typing import Protocol
 
 #: Records in a chunk.
 CHUNK = 20_000
+#: Records in which a header is looked for.
+LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,8 @@ from bulk_issue.source import binary, opendocument, tables
 from bulk_issue.source.archive import Extent, parts_of
 from bulk_issue.source.kinds import Kind
 from bulk_issue.source.sheet import RowDetails, SheetXml
-from bulk_issue.source.tables import Chunk, Marks
+from bulk_issue.source.tables import LOOKED_AT, Chunk, Marks
 
-#: Rows in which a header is looked for.
-LOOKED_AT = 20
 _UNSEEN = (
     "Of {kind} files hidden rows, error cells, formulas without a value and zeros that only a number's format shows "
     "can't be seen. Where that matters, save the sheet as .xlsx."
