@@ -25,6 +25,8 @@ _FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
 _VALUE = re.compile(rb"<(?:\w+:)?v[^>/]*>([^<]*)<")
 _NUMBER = re.compile(rb"""\br=["'](\d+)["']""")
 _PLACE = re.compile(rb"""\br=["']([A-Z]+)\d+["']""")
+#: A cell beyond column Z or row 999 999: up to there any rectangle is small enough.
+_FAR = re.compile(rb"""\br\s*=\s*["'](?:[A-Za-z]{2,}\d|[A-Za-z]?\d{7})""")
 _REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]*)(\d+)["']""")
 _STYLE = re.compile(rb"""\bs=["'](\d+)["']""")
 _ERROR = re.compile(rb"""\bt=["']e["']""")
@@ -67,18 +69,24 @@ class SheetXml:
         self._remarkable = re.compile(b"|".join(words))
 
     def extent(self) -> Extent:
-        """The rectangle around the cells, by the places that they name."""
-        found, rest = Extent(), b""
+        """The rectangle around the cells, by the places that they name; all of a usual list's is taken for granted."""
+        found = Extent()
+        if any(_FAR.search(text) for text in self._tags()):
+            for text in self._tags():
+                for letters, number in set(_REFERENCE.findall(text)):
+                    row, column = int(number) - 1, max(_column(letters.upper()), 0)
+                    found.add(row, column, row, column)
+        return found
+
+    def _tags(self) -> Iterator[bytes]:
+        """The XML in blocks that end between tags."""
+        rest = b""
         for block in blocks(self._parts, self._part):
             text = rest + block
-            end = text.rfind(b"<")  # a place stands within one tag
+            end = max(text.rfind(b"<"), 0)
+            yield text[:end]
             rest = text[max(end, len(text) - _LONGEST_TAG) :]
-            places = set(_REFERENCE.findall(text, 0, max(end, 0)))
-            if places:
-                columns = {max(_column(letters.upper()), 0) for letters in {letters for letters, _ in places}}
-                rows = {int(number) - 1 for _, number in places}
-                found.add(min(rows), min(columns), max(rows), max(columns))
-        return found
+        yield rest
 
     def details(self) -> Iterator[tuple[int, RowDetails]]:
         """The rows with something remarkable, counted from 0, in the sheet's order."""
