@@ -57,7 +57,8 @@ def mobile(n: int) -> Identifier:
     return Identifier(IdentifierKind.MOBILE, f"9198{n:08d}", f"mobile:9198{n:08d}")
 
 
-#: A customer by the number that the server gives them.
+#: A customer by e-mail address, and by the number that the server gives them.
+ASHA = Identifier(IdentifierKind.EMAIL, "a@example.com", "email:a@example.com")
 NUMBER_77 = Identifier(IdentifierKind.ID, "77", "id:77")
 
 
@@ -333,7 +334,7 @@ async def test_two_coupons_for_one_customer_by_two_names_are_excess(desk: Desk) 
 
 
 @pytest.mark.parametrize("way", ["not processed", "absent", "rejected and retried"])
-@pytest.mark.parametrize("who", [Identifier(IdentifierKind.EMAIL, "a@example.com", "email:a@example.com"), NUMBER_77])
+@pytest.mark.parametrize("who", [ASHA, NUMBER_77])
 async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer(
     desk: Desk, who: Identifier, way: str
 ) -> None:
@@ -360,41 +361,37 @@ async def test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_cust
     assert await desk.states() == [S.ISSUED, S.DUPLICATE]
 
 
-@pytest.mark.parametrize("end", [Event.ISSUED, Event.NOT_PROCESSED])
-async def test_a_customer_whose_number_another_row_has_on_the_wire_is_known_when_that_is_answered(
-    desk: Desk, end: Event
+@pytest.mark.parametrize("way", ["answered", "found", "decided"])
+@pytest.mark.parametrize("who", [ASHA, NUMBER_77])
+async def test_a_row_under_way_brings_the_second_coupon_of_a_customer_whom_a_reply_has_named(
+    desk: Desk, who: Identifier, way: str
 ) -> None:
-    """The first reply names the customer's number, which the second row claims; the second reply names nothing more."""
-    number = Identifier(IdentifierKind.ID, "77", "id:77")
-    await desk.register([row(1), row(2, number)])
-    hold = await desk.hold()
-    first, second = (await desk.begin(hold)).intents
-    await desk.issue(first, "CODE1", customer=77)
-    if end is Event.ISSUED:
-        await desk.issue(second, "CODE2", customer=77)
-        assert await desk.ledger.work.excess(JOB) == 1
-    else:
-        await desk.finish(desk.settlement(second, end))
-        assert (await desk.begin(hold)).intents == []
-        assert await desk.states() == [S.ISSUED, S.DUPLICATE]
-
-
-@pytest.mark.parametrize("way", ["found", "decided"])
-async def test_a_doubtful_row_turns_out_to_be_the_second_coupon_of_a_customer_with_two_names(
-    desk: Desk, way: str
-) -> None:
-    await desk.register([row(1), row(2, NUMBER_77)])
+    await desk.register([row(1), row(2, who)])
     first, second = (await desk.begin(await desk.hold())).intents
-    await desk.issue(first, "CODE1", customer=77)
-    await desk.doubt(second)
-    if way == "found":
-        (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
-        found = Coupon(code="CODE2", customer_id=77)
-        assert await desk.ledger.doubts.settle(doubt, Event.FOUND, found, "found", None, desk.clock.now())
-    else:
-        assert await desk.ledger.doubts.decide([said(2, "CODE2")], "ops", "looked", desk.clock.now()) == 1
+    coupon = Coupon(code="CODE1", customer_id=77, identifiers=(("email", "a@example.com"),))
+    await desk.finish(desk.settlement(first, Event.ISSUED, coupon=coupon))
+    match way:
+        case "answered":
+            await desk.issue(second, "CODE2", customer=77)
+        case "found":
+            await desk.doubt(second)
+            (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+            found = Coupon(code="CODE2", customer_id=77)
+            assert await desk.ledger.doubts.settle(doubt, Event.FOUND, found, "found", None, desk.clock.now())
+        case _:
+            await desk.doubt(second)
+            assert await desk.ledger.doubts.decide([said(2, "CODE2")], "ops", "looked", desk.clock.now()) == 1
 
     assert await desk.ledger.work.excess(JOB) == 1
+
+
+async def test_two_rows_whose_replies_name_a_third_that_is_under_way_know_of_one_another(desk: Desk) -> None:
+    await desk.register([row(1), row(2), row(3, NUMBER_77)])
+    first, second, third = (await desk.begin(await desk.hold())).intents
+    await desk.issue(first, "CODE1", customer=77)
+
+    assert await desk.issue(second, "CODE2", customer=77) is Landed.EXCESS
+    assert await desk.issue(third, "CODE3", customer=77) is Landed.EXCESS
 
 
 async def test_permits_bound_what_begins(desk: Desk) -> None:

@@ -34,8 +34,7 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     False if another row of the customer has another code: there are two coupons, and this one is recorded as excess.
     """
     names = sorted({*alias_keys(coupon)} - {row.key})
-    heir = and_(rows.c.job == claims.c.heir_job, rows.c.number == claims.c.heir_row)
-    codes = {*tx.scalars(select(rows.c.code).join(claims, heir).where(_of(row.job, row.number)))}
+    codes = _codes(tx, _of(row.job, row.number), _HEIR)
     if names:
         claim = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
         mine = upsert(claims).values([{"key": name, **claim} for name in names]).on_conflict_do_nothing()
@@ -49,16 +48,26 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
 
 
 def _claimed_by_others(tx: Connection, row: AnyRow, names: Sequence[str]) -> set[str | None]:
-    """The codes of other rows that have claimed one of these names; this row is the heir of those still open."""
+    """The codes of other rows that have claimed one of these names; of those still open this row is the heir."""
     theirs = and_(
         claims.c.scope == row.scope,
         claims.c.again == row.again,
         claims.c.key.in_(names),
         or_(claims.c.job != row.job, claims.c.row != row.number),
     )
-    tx.execute(update(claims).where(theirs, claims.c.open == 1).values(heir_job=row.job, heir_row=row.number))
-    its = and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row)
-    return {*tx.scalars(select(rows.c.code).join(claims, its).where(theirs))}
+    codes = _codes(tx, theirs, _HOLDER) | _codes(tx, theirs, _HEIR)
+    nobodys = and_(theirs, claims.c.open == 1, claims.c.heir_job.is_(None))
+    tx.execute(update(claims).where(nobodys).values(heir_job=row.job, heir_row=row.number))
+    return codes
+
+
+_HOLDER = and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row)
+_HEIR = and_(rows.c.job == claims.c.heir_job, rows.c.number == claims.c.heir_row)
+
+
+def _codes(tx: Connection, which: ColumnElement[bool], whose: ColumnElement[bool]) -> set[str | None]:
+    """The coupons that holders or heirs of some claims have."""
+    return {*tx.scalars(select(rows.c.code).join(claims, whose).where(which))}
 
 
 def _of(job: int, row: int) -> ColumnElement[bool]:
