@@ -28,6 +28,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from asyncio import selector_events
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -79,6 +80,8 @@ class Points:
         self._crash_at = os.environ.get("CRASH_AT")
         self._stop_at = os.environ.get("STOP_AT")
         self._told = told
+        #: Held by the thread that is in a transaction: who stops there keeps everybody from the ledger.
+        self.transaction = threading.RLock()
 
     def __call__(self, name: str) -> None:
         number = next(self._passed)
@@ -87,7 +90,8 @@ class Points:
             os._exit(137)
         if self._stop_at in (str(number), name):
             self._stop_at = None
-            os.kill(os.getpid(), signal.SIGSTOP)
+            with self.transaction:
+                os.kill(os.getpid(), signal.SIGSTOP)
 
 
 class Refusals:
@@ -135,7 +139,8 @@ def wrap_transactions(point: Points) -> None:
                 point(f"{short}: before the commit")
             return done
 
-        done: T = transact(self, watched)
+        with point.transaction:
+            done: T = transact(self, watched)
         if begun:
             point(f"{short}: after the commit")
         return done
