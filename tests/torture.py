@@ -7,6 +7,9 @@ answer or a commit (the process names each point on a pipe as it passes it), oth
 run to their ends. Some campaigns have the limit lifted, the others a strict server; some have faults of every kind.
 
 A kill counts for the point that the process had passed last, and as aimed if that was at most 5 ms before.
+
+Last the worst run (`--worst` for it alone): one campaign of three files at a strict server at which a quarter of all
+requests and of all look-ups meets with a fault, of every kind, with the breaker off and kills at random.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from random import Random
 
+from bulk_issue.sandbox.faults import NAMES
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import Done, mobiles
@@ -43,6 +47,9 @@ ROUNDS = 5
 HURRY = 5
 #: Kills that each file of a campaign gets.
 KILLS_A_FILE = 12
+#: Of the worst run: the share of requests and look-ups that meet with a fault, the rows of each of its three files, and
+#: the kills that each gets.
+WORST_FAULTS, WORST_ROWS, WORST_KILLS = 0.25, 150, 8
 #: Campaigns at once: while some processes start, others wait for the server's record.
 AT_ONCE = 6
 
@@ -60,6 +67,29 @@ class Plan:
     faults: float
     connections: int
     pace: str
+    #: Share of look-ups that meet with a fault.
+    read_faults: float = 0.0
+    #: Whether a token is fetched for the requests: only then one can expire.
+    oauth: bool = False
+    #: Whether kills are aimed at points.
+    aimed: bool = True
+    kills_a_file: int = KILLS_A_FILE
+
+    @classmethod
+    def worst(cls, seed: int) -> Plan:
+        """One campaign in which everything goes wrong that can."""
+        return cls(
+            seed=seed,
+            files=[mobiles(WORST_ROWS, start=number * WORST_ROWS // 2) for number in range(3)],
+            strict=True,
+            faults=WORST_FAULTS,
+            connections=8,
+            pace="burst",
+            read_faults=WORST_FAULTS,
+            oauth=True,
+            aimed=False,
+            kills_a_file=WORST_KILLS,
+        )
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -93,6 +123,7 @@ class Plan:
             latency=0.01,
             jitter=0.01,
             faults=self.faults,
+            read_faults=self.read_faults,
             # late coupons come, and hidden ones show, well within the grace
             fault_seconds=0.4,
             seed=self.seed,
@@ -121,6 +152,9 @@ class Tally:
     strict: int = 0
     faulty: int = 0
     requests: int = 0
+    rows: int = 0
+    #: Faults that requests and look-ups met with, by kind.
+    faults: Counter[str] = field(default_factory=Counter)
     #: Kills by the point passed last, and those of them at most `NEAR` after it.
     kills: Counter[str] = field(default_factory=Counter)
     near: Counter[str] = field(default_factory=Counter)
@@ -193,13 +227,16 @@ class Torture:
         while not self.enough:
             plan = Plan.draw(self.seed + self._planned)
             self._planned += 1
-            await self._campaign(plan)
+            await self.campaign(plan)
 
-    async def _campaign(self, plan: Plan) -> None:
+    async def campaign(self, plan: Plan) -> None:
+        """Kill, let everything end, and judge."""
         folder = Path(tempfile.mkdtemp(prefix=f"torture-{plan.seed}-"))
         before = self.tally.kills.total()
         async with Sandbox(plan.settings) as box:
             victims = Victims(folder, box)
+            if plan.oauth:
+                victims.env = with_token(box)
             files = [victims.customers(f"c{at}.csv", numbers) for at, numbers in enumerate(plan.files)]
             await asyncio.gather(
                 *(self._kill_again_and_again(victims, plan, file, at) for at, file in enumerate(files))
@@ -207,6 +244,8 @@ class Torture:
             verdict, words = await _to_the_end(victims, plan, files)
             verdict.add(judge(victims, *files))
             self.tally.requests += box.book.requests()
+            self.tally.faults.update(fault.fault for fault in box.book.faults)
+        self.tally.rows += sum(len(numbers) for numbers in plan.files)
         self.tally.campaigns += 1
         self.tally.strict += plan.strict
         self.tally.faulty += plan.faults > 0
@@ -221,20 +260,20 @@ class Torture:
     async def _kill_again_and_again(self, victims: Victims, plan: Plan, file: Path, at: int) -> None:
         """Run one file's command and kill it, until it has had its kills or comes to its end."""
         dice = Random(f"{plan.seed} {at}")
-        for number in range(KILLS_A_FILE):
+        for number in range(plan.kills_a_file):
             if self.enough:
                 return
-            victim = self._start(victims, plan, file, self._way(dice, aimed=number % 2 == 0))
+            victim = self._start(victims, plan, file, self._way(dice, plan, aimed=number % 2 == 0))
             done = await victim.ended()
             if victim.killed is not None and done.code == -9:
                 self.tally.killed(victim)
             elif done.code in (0, 5):
                 return  # ended before its time came
 
-    def _way(self, dice: Random, *, aimed: bool) -> Aim | Blind:
+    def _way(self, dice: Random, plan: Plan, *, aimed: bool) -> Aim | Blind:
         """How the next process dies; kills too late to count as aimed are made up for."""
         behind = self.tally.aimed < self.tally.kills.total() / 2
-        if aimed or behind:
+        if plan.aimed and (aimed or behind):
             fewest = min(AIMS, key=lambda aim: (sum(_of(self.tally.near, aim)), dice.random()))
             aim = dice.choice((fewest, *AIMS))
             return Aim(at=aim, countdown=dice.randint(1, 10), later=dice.uniform(0.0, LATER))
@@ -261,6 +300,12 @@ async def _to_the_end(victims: Victims, plan: Plan, files: Sequence[Path]) -> tu
             return verdict, ""
     verdict.exits = sum(done.code != 0 for done in ends)
     return verdict, "\n".join(done.out + done.err for done in ends)
+
+
+def with_token(box: Sandbox) -> dict[str, str]:
+    """The environment in which requests carry an OAuth token."""
+    names = {"USER": "", "PASSWORD": "", "CLIENT_KEY": box.client_key, "CLIENT_SECRET": box.client_secret}
+    return {f"BULK_ISSUE_{name}": value for name, value in names.items()}
 
 
 def _of(counts: Counter[str], aim: str) -> Iterable[int]:
@@ -298,6 +343,25 @@ async def _folder() -> AsyncIterator[Path]:
         yield Path(folder)
 
 
+# --- the worst run ----------------------------------------------------------------------------------------------
+
+
+async def worst(seed: int) -> Verdict:
+    """One run in which everything goes wrong that can; prints its figures."""
+    began = time.monotonic()
+    torture = Torture(10**9, seed, began + 3600.0)
+    await torture.campaign(Plan.worst(seed))
+    tally = torture.tally
+    missing = sorted(set(NAMES) - set(tally.faults))
+    print(
+        f"The worst run: {tally.rows} rows in 3 files, {tally.requests} requests, {tally.faults.total()} faults of "
+        f"{len(tally.faults)} kinds{f' (not {missing})' if missing else ''}, {tally.kills.total()} kills at random, "
+        f"{time.monotonic() - began:.0f} s: {tally.verdict}\n",
+        flush=True,
+    )
+    return tally.verdict
+
+
 # --- the report -------------------------------------------------------------------------------------------------
 
 
@@ -329,9 +393,12 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first campaign")
     parser.add_argument("--minutes", type=float, default=60.0, help="start no campaign after so many")
     parser.add_argument("--no-walk", action="store_true", help="kill only")
+    parser.add_argument("--worst", action="store_true", help="only the run in which a quarter of everything fails")
     given = parser.parse_args()
     sys.setswitchinterval(0.0005)
     began = time.monotonic()
+    if given.worst:
+        return 0 if (await worst(given.seed)).clean else 1
     walked = Verdict()
     if not given.no_walk:
         points, crashes, walked = await walk(given.seed)
@@ -340,7 +407,7 @@ async def main() -> int:
     torture = Torture(given.kills, given.seed, began + given.minutes * 60.0)
     await torture.run()
     print("\n", *(f"{line}\n" for line in report(torture.tally, given.seed, time.monotonic() - began)), sep="")
-    kept = walked.clean and torture.tally.verdict.clean
+    kept = (await worst(given.seed)).clean and walked.clean and torture.tally.verdict.clean
     if torture.tally.kills.total() < given.kills:
         print(f"Time is up: {torture.tally.kills.total()} of {given.kills} kills.")
         return 1
