@@ -16,7 +16,8 @@ server; they are numbered as they are passed, across threads, and told on a pipe
 | PATIENCE=s | seconds for which a refused write is tried again |
 | CHUNK=n | rows of a file that are registered in one transaction |
 
-A point or transaction is given by its number, or by its name for the first of that name.
+A point or transaction is given by its number, or by its name for the first of that name; `name#2` is a transaction's
+second.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import sys
 import threading
 import time
 from asyncio import selector_events
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getclosurevars
 from pathlib import Path
@@ -99,13 +101,16 @@ class Refusals:
 
     def __init__(self) -> None:
         self._calls = itertools.count(1)
+        self._of_name: Counter[str] = Counter()
         self._from = os.environ.get("REFUSE_FROM")
         self._left = _setting("REFUSE")
         self._words = TROUBLE[os.environ.get("REFUSE_WITH", "ENOSPC")]
         self._begun = False
 
     def __call__(self, name: str) -> str:
-        self._begun = self._begun or self._from in (str(next(self._calls)), name)
+        self._of_name[name] += 1
+        names = (str(next(self._calls)), name, f"{name}#{self._of_name[name]}")
+        self._begun = self._begun or self._from in names
         if not self._begun or self._left == 0:
             return ""
         self._left -= 1
