@@ -31,7 +31,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def all_of(folder: Path, crashes: Iterable[tuple[str, ...]]) -> list[Crashed]:
     """Scenes with these crashes, a few at once: most of the time they wait."""
-    slots = asyncio.Semaphore(8)
+    slots = asyncio.Semaphore(16)
 
     async def one(number: int, names: tuple[str, ...]) -> Crashed:
         async with slots:
