@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +23,17 @@ from bulk_issue.ledger import open_ledger
 from bulk_issue.model import Meaning, Outcome, ReadProblem
 from bulk_issue.ports import Budget, Landed, Settlement
 from bulk_issue.states import Event
-from bulk_issue.testing import ByCustomer, Fate, Look, ModelServer, VirtualClock, mobile, on_virtual_time
+from bulk_issue.testing import (
+    ByCustomer,
+    Dice,
+    Fate,
+    Look,
+    ModelServer,
+    VirtualClock,
+    arriving_after,
+    mobile,
+    on_virtual_time,
+)
 from bulk_issue.testing.fates import ERROR_AFTER, ERROR_BEFORE, GOOD, SEEN, UNANSWERED, processed_after
 from tests.clocks import ManualClock
 from tests.hosts import Host, Process, few_polls, rows_of, spec
@@ -272,6 +283,34 @@ async def test_a_run_right_after_a_kill_keeps_to_what_is_left_of_the_limit(tmp_p
 
         assert host.server.book.worst_window(60.0) == 3
         await assert_one_coupon_each(host, SIX)
+
+
+@on_virtual_time
+async def test_requests_that_were_given_up_count_for_as_long_as_they_may_arrive(tmp_path: Path) -> None:
+    """Three requests are on their way until the grace has nearly passed; the server counts them when they arrive."""
+    late = {mobile(n).key: [arriving_after(TIMEOUT + GRACE - 1.0)] for n in THREE}
+    with machine(tmp_path, fates=ByCustomer(late), rate=3) as host:
+        await ended(command(host, SIX, **TIGHT))
+
+        assert host.server.book.worst_window(60.0) == 3
+        assert host.server.book.refused == 0
+        await assert_one_coupon_each(host, SIX)
+
+
+@on_virtual_time
+async def test_two_processes_keep_the_limit_whoever_sets_the_clock_and_however_the_network_jitters(
+    tmp_path: Path,
+) -> None:
+    jitter = Dice(Random(4), [lambda random: Fate(there=random.uniform(0.0, 2.0), back=random.uniform(0.0, 2.0))], 1.0)
+    with machine(tmp_path, fates=jitter, rate=3) as host:
+        for at, seconds in ((70.0, 3600.0), (130.0, -7200.0), (200.0, 1800.0)):
+            asyncio.get_running_loop().call_later(at, host.clock.step, seconds)
+        other = host.process(spec("job-b"), rows_of([mobile(n) for n in range(11, 18)]), grace=GRACE, **TIGHT)
+        await asyncio.gather(ended(command(host, range(1, 8), **TIGHT)), ended(other))
+
+        assert host.server.book.worst_window(60.0) == 3
+        assert host.server.book.refused == 0
+        assert len(host.server.book.coupons) == 14
 
 
 # --- 7 and 8: again is safe, and what went wrong is told --------------------------------------------------------
