@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib
 import io
 import subprocess
 import sys
@@ -190,8 +191,7 @@ def by_pandas(folder: Path) -> None:
 
 
 def by_xlwt(folder: Path) -> None:
-    import xlwt  # type: ignore[import-untyped]
-
+    xlwt = importlib.import_module("xlwt")  # needed here only, so no requirement
     book = xlwt.Workbook()
     sheet = book.add_sheet("Customers")
     for at, row in enumerate(TABLE):
