@@ -83,8 +83,7 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @opt.json_option("For machines.")
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     """Show what FILE holds and what a run would do. Issues nothing."""
-    from bulk_issue import app
-    from bulk_issue.cli import before
+    from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
     reading = opt.reading(options)
@@ -373,9 +372,10 @@ def _files(options: dict[str, Any]) -> Files:
 
 def _talk(options: dict[str, Any], config: Config) -> Talk:
     """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
+    from bulk_issue import before
     from bulk_issue.app import Talk
-    from bulk_issue.cli import before, words
     from bulk_issue.outlook import Plan
+    from bulk_issue.saying import count
 
     asks = not (options["yes"] or options["as_json"]) and sys.stdin.isatty()
 
@@ -387,7 +387,7 @@ def _talk(options: dict[str, Any], config: Config) -> Talk:
         rows = checked.outlook.rows
         if rows <= options["confirm_above"] or not asks:
             return True
-        return frame.ask(f"Issue {words.count(rows, 'coupon')} now?")
+        return frame.ask(f"Issue {count(rows, 'coupon')} now?")
 
     def finish_first(earlier: JobSummary, difference: Difference) -> bool:
         if not options["as_json"]:

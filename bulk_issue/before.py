@@ -10,10 +10,9 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bulk_issue.cli.words import count, tally_words
 from bulk_issue.model import Series, Tally
 from bulk_issue.outlook import Outlook, Plan
-from bulk_issue.progress import duration, number
+from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
@@ -63,6 +62,11 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
             yield f"      {problem.remedy}"
     if more > 0:
         yield f"  … and {count(more, 'more reason')}: --json lists them."
+    yield from repeats_words(checked, found)
+
+
+def repeats_words(checked: Checked, found: Survey) -> Iterator[str]:
+    """Customers who stand in the file more than once, or who were served before."""
     if found.duplicates:
         pairs = _pairs(found.duplicate_rows, found.duplicates)
         yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs})"
@@ -151,18 +155,24 @@ def forecast(ahead: Outlook, plan: Plan) -> str:
 
 def outlook_words(checked: Checked, plan: Plan) -> Iterator[str]:
     """What lies ahead of a run."""
-    ahead, series = checked.outlook, checked.series
+    ahead = checked.outlook
     if not ahead.rows:
         yield "To send: nothing."
         return
     yield f"To send: {forecast(ahead, plan)}"
+    yield from cost_words(checked)
+    for short in ahead.short:
+        yield f"  CAN'T LAST: {short}. A run stops before its first request; --yes-short overrides."
+
+
+def cost_words(checked: Checked) -> Iterator[str]:
+    """What the coupons of a run may cost."""
+    ahead = checked.outlook
     if ahead.liability is not None:
         each = ahead.liability / ahead.rows
         yield f"  Worth at most {_amount(ahead.liability)}, in the org's currency: {_amount(each)} for each row."
-    elif series is not None:
+    elif checked.series is not None:
         yield "  What the coupons may cost has no bound that Capillary tells."
-    for short in ahead.short:
-        yield f"  CAN'T LAST: {short}. A run stops before its first request; --yes-short overrides."
 
 
 def _amount(value: Decimal) -> str:
