@@ -134,13 +134,18 @@ def _repeat_words(series: Series) -> str:
     return "What happens to a customer who has one isn't known."
 
 
-def forecast(ahead: Outlook, plan: Plan) -> str:
-    """How long it will take at the limit, and until when."""
+def forecast_words(ahead: Outlook, plan: Plan) -> str:
+    """How long it will take at the limit."""
     of = f" of {number(ahead.pending)}" if ahead.rows < ahead.pending else ""
     limit = f"{number(plan.rate)} a minute" if plan.per == 60 else f"{number(plan.rate)} per {plan.per:g} s"
+    took = duration(ahead.seconds) if ahead.seconds else "at once"
+    return f"{number(ahead.rows)}{of} row{'' if ahead.rows == 1 else 's'} at {limit}: {took}"
+
+
+def forecast(ahead: Outlook, plan: Plan) -> str:
+    """How long it will take at the limit, and until when."""
     zone = plan.between.zone if plan.between else None
     begins = datetime.fromtimestamp(ahead.begins, zone).astimezone(zone)
-    took = duration(ahead.seconds) if ahead.seconds else "at once"
     if ahead.ends is None:
         until = ", done in more than a year"
     else:
@@ -150,7 +155,7 @@ def forecast(ahead: Outlook, plan: Plan) -> str:
         until = f", from {begins:%H:%M on %a %d %b}{until} ({plan.between})"
     elif not ahead.seconds:
         until = ""
-    return f"{number(ahead.rows)}{of} row{'' if ahead.rows == 1 else 's'} at {limit}: {took}{until}"
+    return f"{forecast_words(ahead, plan)}{until}"
 
 
 def outlook_words(checked: Checked, plan: Plan) -> Iterator[str]:
