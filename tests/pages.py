@@ -24,9 +24,14 @@ AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 PICTURES = os.environ.get("PICTURES", "")
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def chromium() -> str:
@@ -46,6 +51,11 @@ async def browser() -> AsyncIterator[Browser]:
         await launched.close()
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
 @dataclass(slots=True)
 class Server:
     """`bulk-issue serve` in a process of its own, on one port over all of its lives."""
@@ -53,7 +63,7 @@ class Server:
     folder: Path
     box: Sandbox
     options: Sequence[object] = ()
-    port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=_free_port)
     process: asyncio.subprocess.Process | None = None
     #: The address that it printed last.
     address: str = ""
@@ -108,16 +118,11 @@ class Server:
         return self.process.returncode
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 async def look(page: Page, name: str) -> None:
     """Hold the page against axe, wide and narrow, light and dark; nothing may stick out. Take pictures if asked."""
     for size, scheme in ((WIDE, "light"), (NARROW, "dark"), *(((NARROW, "light"), (WIDE, "dark")) if PICTURES else ())):
-        await page.set_viewport_size(size)  # type: ignore[arg-type]
-        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await page.set_viewport_size(size)
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await page.evaluate(AXE)
         found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         told = [
@@ -128,9 +133,8 @@ async def look(page: Page, name: str) -> None:
         wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} sticks out by {wide} px at {size['width']} px"
         if PICTURES:
-            Path(PICTURES).mkdir(parents=True, exist_ok=True)
             await page.screenshot(path=Path(PICTURES) / f"{name}-{size['width']}-{scheme}.png", full_page=True)
-    await page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    await page.set_viewport_size(WIDE)
     await page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
@@ -61,7 +62,8 @@ async def upload(page: Page, file: Path, series: int | str) -> None:
 async def downloaded(page: Page, line: str, kind: str) -> bytes:
     async with page.expect_download() as started:
         await page.locator("li", has_text=line).get_by_role("link", name=kind).click()
-    return Path(await (await started.value).path()).read_bytes()
+    saved = await (await started.value).path()
+    return await asyncio.to_thread(saved.read_bytes)
 
 
 def records(content: bytes) -> list[dict[str, str]]:
@@ -104,7 +106,7 @@ async def test_a_whole_campaign(page: Page, tmp_path: Path) -> None:
         await expect(page.get_by_text("A customer who has one")).to_be_visible()
         await look(page, "campaign")
 
-        # start: typed
+        # the start is confirmed by its number
         assert box.book.requests() == 0
         await page.get_by_label("type the number").fill("16")
         await page.get_by_role("button", name="Issue 162 coupons").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from bulk_issue.ports import Pulse
 
@@ -29,7 +29,8 @@ def curve(pulse: Sequence[Pulse], now: float | None) -> Curve | None:
     """The curve of a job that sends till `now` (None: that has ended); None if it has hardly begun."""
     if len(pulse) < 2:
         return None
-    begins, ends = pulse[0].at, now or pulse[-1].at
+    stretch = min(later.at - each.at for each, later in pairwise(pulse))
+    begins, ends = pulse[0].at, now or pulse[-1].at + stretch
     sums = list(accumulate(each.issued for each in pulse))
     most, span = max(sums[-1], 1), max(ends - begins, 1.0)
     points = [

@@ -43,19 +43,21 @@ async def send(request: web.Request) -> web.StreamResponse:
         path = next((path for path in report.written.files if path.name == f"{name}.{kind}"), None)
         if path is None:
             raise LedgerError("there is no such file any more", hint="Its rows have been settled. Load the page again.")
+        file, size = path.open("rb"), path.stat().st_size
+    finally:
+        # what is open can still be read, and nothing is left behind whatever becomes of the viewer
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    with file:
         response = web.StreamResponse(
             headers={
                 "Content-Type": TYPES[kind],
                 "Content-Disposition": f'attachment; filename="{at.job.spec.id}-{name}.{kind}"',
-                "Content-Length": str(path.stat().st_size),
+                "Content-Length": str(size),
             }
         )
         dress(response)
         await response.prepare(request)
-        with path.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, CHUNK):
-                await response.write(chunk)
+        while chunk := await asyncio.to_thread(file.read, CHUNK):
+            await response.write(chunk)
         await response.write_eof()
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return response

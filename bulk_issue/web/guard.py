@@ -58,14 +58,14 @@ def cookie_name(app: web.Application) -> str:
 @web.middleware
 async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors as pages, and headers on everything."""
+    response: web.StreamResponse
     try:
         response = await handler(request)
     except web.HTTPException as error:
-        response = error if error.status < 400 else _said(request, error.status, error.reason)
-        if response is not error:
-            for name in ("Allow", "Retry-After"):
-                if name in error.headers:
-                    response.headers[name] = error.headers[name]
+        response = web.Response(status=error.status) if error.status < 400 else _said(request, error)
+        for name in ("Location", "Allow", "Retry-After"):
+            if name in error.headers:
+                response.headers[name] = error.headers[name]
     except BulkIssueError as error:
         response = request.app[PAGES].page(request, "error.html", 409, title=error.message, hint=error.hint)
     except ConnectionError:
@@ -138,6 +138,6 @@ def check_token(request: web.Request, given: str) -> None:
         raise web.HTTPForbidden
 
 
-def _said(request: web.Request, status: int, reason: str) -> web.Response:
-    title, hint = _SAID.get(status, (reason, ""))
-    return request.app[PAGES].page(request, "error.html", status, title=title, hint=hint)
+def _said(request: web.Request, error: web.HTTPException) -> web.Response:
+    title, hint = _SAID.get(error.status, (error.reason, ""))
+    return request.app[PAGES].page(request, "error.html", error.status, title=title, hint=hint)

@@ -22,7 +22,6 @@ from bulk_issue.web.works import Order, Task
 #: What was just done, by the word for it in the address.
 SAID = {
     "paused": "Paused. Nothing more is sent until you go on.",
-    "going": "It goes on.",
     "cancelled": "Cancelled: what was pending is put aside. Rows in doubt are still settled.",
     "retried": "The rejected rows are sent again.",
     "asked": "Capillary's record is being read for the rows in doubt.",
@@ -62,7 +61,7 @@ async def go_on(request: web.Request) -> web.StreamResponse:
     at, form = await standing(request), await request.post()
     task = Task.RESUME if at.pending else Task.RECONCILE
     _start(request, at, task, all_failures="all_failures" in form, all_short="all_short" in form)
-    raise _back(request, at, "going" if at.pending else "asked")
+    raise _back(request, at, "" if at.pending else "asked")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
@@ -148,7 +147,7 @@ def _start(request: web.Request, at: Standing, task: Task, **options: bool) -> N
 
 def _back(request: web.Request, at: Standing, said: str) -> web.HTTPSeeOther:
     request.app[BOARD].forget(at.job.spec.id)
-    return web.HTTPSeeOther(f"/jobs/{at.job.spec.id}?said={said}")
+    return web.HTTPSeeOther(f"/jobs/{at.job.spec.id}" + (f"?said={said}" if said else ""))
 
 
 def _decision(form: Mapping[str, Any]) -> tuple[Decision, str, str]:
