@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from bulk_issue.sandbox.server import Sandbox
 from tests.console import QUICK
@@ -22,7 +22,7 @@ from tests.console import QUICK
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 #: Where pictures go, if somebody wants them: `make pictures`.
 PICTURES = os.environ.get("PICTURES", "")
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE, NARROW = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -38,6 +38,7 @@ async def serve(settings: Settings, asked: asyncio.Event, tell: Callable[[str], 
 @contextlib.asynccontextmanager
 async def running(settings: Settings, tell: Callable[[str], None]) -> AsyncIterator[int]:
     """A running server, and the port that it listens on."""
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with services.opened(settings.config.ledger) as ledger:
         app = web.Application(
             middlewares=[guard.answers, guard.address, guard.signed_in], client_max_size=guard.LARGEST_FORM
