@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types format demo acceptance simulate torture planted sandbox clean
+.PHONY: help install test check lint types format demo acceptance simulate torture planted sandbox pictures clean
 
 help: ## this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='...']"
@@ -55,8 +55,14 @@ planted: $(STAMP) ## known mistakes, each caught by the test that must catch it
 sandbox: $(STAMP) ## the stand-in API in the foreground (ARGS go to bulk-issue sandbox)
 	@$(PY) -m bulk_issue sandbox $(ARGS)
 
+pictures: $(STAMP) ## every page as a picture, into .pictures; those of docs/page.md anew (needs Chromium)
+	@rm -rf .pictures && mkdir -p .pictures docs/pictures
+	@PICTURES=.pictures $(PY) -m pytest -q tests/test_page.py
+	@for name in new-1440-light campaign-1440-light running-1440-light in-doubt-390-dark; do \
+	  cp .pictures/$$name.png docs/pictures/; done
+
 clean: ## remove what make made: .venv, caches, the demo's folder (never result files)
-	rm -rf $(VENV) .demo build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .pictures build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv whose python is gone or too old (the system's was replaced) is made anew.

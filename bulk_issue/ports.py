@@ -468,6 +468,28 @@ class Traffic:
     last_sent: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """One run of a job, as the ledger remembers it. Times are epoch seconds."""
+
+    pid: int
+    host: str
+    started: float
+    #: None while it goes on, and for one that was killed.
+    ended: float | None
+    state: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """A stretch of time, by its begin (epoch seconds): requests begun in it, and how many of them brought a coupon."""
+
+    at: float
+    requests: int
+    issued: int
+
+
 class Views(Protocol):
     """Read-only and synchronous: for the sink and for status. Never blocks a running job."""
 
@@ -493,6 +515,18 @@ class Views(Protocol):
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+        ...
+
+    def runs(self, job: JobId) -> Sequence[RunFacts]:
+        """The job's runs, the last first."""
+        ...
+
+    def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:
+        """The job's requests over time, in at most so many stretches of one length; those without any are left out."""
+        ...
+
+    def shares(self, account: str, now: Moment) -> Mapping[JobId, int]:
+        """Who has how many of the account's permits now."""
         ...
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:

@@ -18,34 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bar
 
 from bulk_issue.ports import Progress
+from bulk_issue.saying import THROUGH, duration, number
 from bulk_issue.states import RowState
 
 #: Seconds between two lines where there is no terminal.
 CALM = 30.0
 
-_DONE = (
-    RowState.ISSUED,
-    RowState.HELD,
-    RowState.REJECTED,
-    RowState.INVALID,
-    RowState.DUPLICATE,
-    RowState.CANCELLED,
-    RowState.SUPERSEDED,
-)
 _SHOWN = (RowState.ISSUED, RowState.HELD, RowState.REJECTED, RowState.INVALID, RowState.DUPLICATE, RowState.IN_DOUBT)
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it: `2 h 41 min`, `3 min`, `12 s`."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def number(value: int) -> str:
-    """48 200: grouped so that it can be read, the same everywhere."""
-    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def counts(progress: Progress) -> str:
@@ -58,7 +37,7 @@ def counts(progress: Progress) -> str:
 
 def line(progress: Progress) -> str:
     """One line for a log."""
-    done = sum(progress.tally.get(state, 0) for state in _DONE)
+    done = sum(progress.tally.get(state, 0) for state in THROUGH)
     left = f", {duration(progress.seconds_left)} left" if progress.seconds_left else ""
     return (
         f"{progress.phase}: {number(done)} of {number(progress.rows)} rows ({counts(progress)}), "
@@ -123,7 +102,7 @@ class Reporter:
             print(text, file=self._stream, flush=True)
 
     def _live(self, bar: Bar, progress: Progress) -> None:
-        done = sum(progress.tally.get(state, 0) for state in _DONE)
+        done = sum(progress.tally.get(state, 0) for state in THROUGH)
         left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left else ""
         facts = f"{counts(progress)} · {progress.rate:.0f}/{progress.limit:.0f} a minute{left}"
         if self._task is None:

@@ -14,7 +14,8 @@ import pytest
 
 from bulk_issue.model import JobId, Tally
 from bulk_issue.ports import Progress
-from bulk_issue.progress import CALM, Reporter, counts, duration, line
+from bulk_issue.progress import CALM, Reporter, counts, line
+from bulk_issue.saying import duration
 from bulk_issue.states import RowState
 
 S = RowState

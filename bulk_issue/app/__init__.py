@@ -6,20 +6,25 @@ The only part that knows every adapter. The faces (command line, web page, libra
 from bulk_issue.app.checked import Checked, Earlier, Talk
 from bulk_issue.app.checks import check
 from bulk_issue.app.desk import Desk, desk, opened
+from bulk_issue.app.preview import Damage, Preview, damaged, preview
 from bulk_issue.app.reports import Files, Report, export
 from bulk_issue.audit import Audited, Seen
 
 __all__ = [
     "Audited",
     "Checked",
+    "Damage",
     "Desk",
     "Earlier",
     "Files",
+    "Preview",
     "Report",
     "Seen",
     "Talk",
     "check",
+    "damaged",
     "desk",
     "export",
     "opened",
+    "preview",
 ]

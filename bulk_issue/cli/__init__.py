@@ -83,8 +83,7 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @opt.json_option("For machines.")
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     """Show what FILE holds and what a run would do. Issues nothing."""
-    from bulk_issue import app
-    from bulk_issue.cli import before
+    from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
     reading = opt.reading(options)
@@ -297,6 +296,39 @@ def export(job: str, ledger: Path, **options: Any) -> int:
     return ExitCode.DONE
 
 
+# --- the page ---------------------------------------------------------------------------------------------------
+
+
+@commands.command()
+@opt.page_options
+@opt.profile_options
+@opt.account_options
+@opt.limit_options
+@opt.ledger_option
+@click.option("--set-password", is_flag=True, help="Ask for a password, write its hash to --sign-in-file, and end.")
+def serve(*, set_password: bool, **options: Any) -> int:
+    """Serve the upload page: campaigns without a terminal, on this machine's ledger and with this account.
+
+    It prints an address that signs in once. Runs that were going on when it ended are gone on with.
+    """
+    try:
+        from bulk_issue.web import access, server
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} isn't installed", hint="Run: pip install 'bulk-issue[web]'") from error
+    if set_password:
+        path = options["sign_in_file"]
+        if path is None:
+            raise ConfigError("--set-password needs a --sign-in-file", hint="Say which file is to hold the hash.")
+        access.set_password(path, click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        frame.say(f"The password's hash is in {path}.")
+        return ExitCode.DONE
+    settings = opt.page(options)
+    told = lambda address: frame.say(f"Sign in once at {address}")  # noqa: E731
+    frame.say(f"Ledger: {options['ledger']}", err=True)
+    frame.in_loop(lambda asked: server.serve(settings, asked, told))
+    return ExitCode.DONE
+
+
 # --- the stand-in ------------------------------------------------------------------------------------------------
 
 
@@ -373,9 +405,10 @@ def _files(options: dict[str, Any]) -> Files:
 
 def _talk(options: dict[str, Any], config: Config) -> Talk:
     """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
+    from bulk_issue import before
     from bulk_issue.app import Talk
-    from bulk_issue.cli import before, words
     from bulk_issue.outlook import Plan
+    from bulk_issue.saying import count
 
     asks = not (options["yes"] or options["as_json"]) and sys.stdin.isatty()
 
@@ -387,7 +420,7 @@ def _talk(options: dict[str, Any], config: Config) -> Talk:
         rows = checked.outlook.rows
         if rows <= options["confirm_above"] or not asks:
             return True
-        return frame.ask(f"Issue {words.count(rows, 'coupon')} now?")
+        return frame.ask(f"Issue {count(rows, 'coupon')} now?")
 
     def finish_first(earlier: JobSummary, difference: Difference) -> bool:
         if not options["as_json"]:

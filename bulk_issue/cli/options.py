@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -23,6 +23,9 @@ from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
 from bulk_issue.model import IdentifierKind
 from bulk_issue.outlook import Plan
+
+if TYPE_CHECKING:
+    from bulk_issue.web.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -245,6 +248,31 @@ talk_options: Callable[[F], F] = stacked(
     option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),
 )
 
+page_options: Callable[[F], F] = stacked(
+    option("--host", default="127.0.0.1", help="Address to listen on; another than this machine's needs --public-url."),
+    option("--port", type=int, default=8765, help="0 takes a free one."),
+    option("--public-url", default="", help="Where people reach the page: https, by a proxy in front of it."),
+    option(
+        "--folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where uploads are kept. Default: beside the ledger.",
+    ),
+    option(
+        "--sign-in-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the hash of the page's password; see --set-password. Without it the printed address.",
+    ),
+    option("--max-upload", type=click.IntRange(min=1), default=200, help="Megabytes that an upload may have."),
+    option("--keep-uploads", type=Duration(), default="24h", help="How long an upload that wasn't started is kept."),
+    option("--keep-results", type=Duration(), default="720h", help="How long the result files of jobs are kept."),
+    option(
+        "--type-above",
+        type=int,
+        default=1000,
+        help="Above so many rows a start is confirmed by typing their number.",
+    ),
+)
+
 # --- options as values ------------------------------------------------------------------------------------------
 
 
@@ -304,6 +332,25 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
         org=options["org"],
         **limits,
         **changes,
+    )
+
+
+def page(options: Mapping[str, Any]) -> Settings:
+    """The settings of the upload page. The series is each campaign's own: 1 stands for it here."""
+    from bulk_issue.web.settings import Settings  # noqa: PLC0415 - the page's libraries aren't always there
+
+    ledger: Path = options["ledger"]
+    return Settings(
+        config=config(options, 1),
+        folder=(options["folder"] or ledger.with_name(f"{ledger.name}.page")).expanduser().absolute(),
+        host=options["host"],
+        port=options["port"],
+        public_url=options["public_url"],
+        sign_in_file=options["sign_in_file"],
+        max_upload=options["max_upload"] * 1024 * 1024,
+        confirm_above=options["type_above"],
+        keep_uploads=options["keep_uploads"],
+        keep_results=options["keep_results"],
     )
 
 

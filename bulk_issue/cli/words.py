@@ -10,43 +10,14 @@ from typing import TYPE_CHECKING
 
 from bulk_issue.audit import Audited, Seen
 from bulk_issue.ending import ExitCode
-from bulk_issue.model import JobId, Lineage, Tally
+from bulk_issue.model import JobId, Lineage
 from bulk_issue.ports import JobSummary
-from bulk_issue.progress import duration, number
+from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import remedy
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
-
-#: In the order in which people want to know.
-_ORDER = (
-    RowState.ISSUED,
-    RowState.HELD,
-    RowState.DUPLICATE,
-    RowState.REJECTED,
-    RowState.INVALID,
-    RowState.IN_DOUBT,
-    RowState.IN_FLIGHT,
-    RowState.PENDING,
-    RowState.CANCELLED,
-    RowState.SUPERSEDED,
-)
-
-
-def count(value: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number(value)} {noun}" + ("" if value == 1 else "s")
-
-
-def tally_words(tally: Tally) -> str:
-    """Rows by state, in words; what was in flight when a run died is in doubt to everybody else."""
-    shown = dict(tally)
-    doubtful = shown.pop(RowState.IN_FLIGHT, 0) + shown.get(RowState.IN_DOUBT, 0)
-    if doubtful:
-        shown[RowState.IN_DOUBT] = doubtful
-    words = [f"{number(shown[state])} {state.replace('_', ' ')}" for state in _ORDER if shown.get(state)]
-    return ", ".join(words) or "no rows"
 
 
 def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:

@@ -6,14 +6,14 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, Integer, and_, cast, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import Face
 from bulk_issue.ledger.jobs import homes
-from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, rows, runs, scope
-from bulk_issue.model import JobId, Lineage
-from bulk_issue.ports import ResultRow, Traffic
+from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, permits, rows, runs, scope
+from bulk_issue.model import JobId, Lineage, Moment
+from bulk_issue.ports import Pulse, ResultRow, RunFacts, Traffic
 from bulk_issue.states import RowState
 
 #: Rows that are fetched at a time.
@@ -210,6 +210,55 @@ class LedgerViews(Face):
                 .order_by(func.count().desc(), code)
             )
             return [(code or "", reason or "", n) for code, reason, n in counted]
+
+    def runs(self, job: JobId) -> Sequence[RunFacts]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            found = connection.execute(select(runs).where(runs.c.job == seq).order_by(runs.c.started.desc()))
+            return [
+                RunFacts(
+                    pid=run.pid,
+                    host=run.host,
+                    started=run.started,
+                    ended=run.ended,
+                    state=run.state or "",
+                    because=run.because or "",
+                )
+                for run in found
+            ]
+
+    def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:
+        with self._db.read() as connection:
+            seq = self._db.number(connection, job)
+            own_runs = select(runs.c.token).where(runs.c.job == seq)
+            mine = and_(attempts.c.job.in_(homes(connection, seq)), attempts.c.holder.in_(own_runs))
+            first, last = connection.execute(
+                select(func.min(attempts.c.begun_wall), func.max(attempts.c.begun_wall)).where(mine)
+            ).one()
+            if first is None:
+                return []
+            length = max((last - first) / stretches, 1.0)
+            stretch = cast((attempts.c.begun_wall - first) / length, Integer)
+            counted = connection.execute(
+                select(stretch, func.count(), func.count().filter(attempts.c.event == "issued"))
+                .where(mine)
+                .group_by(stretch)
+                .order_by(stretch)
+            )
+            return [Pulse(at=first + at * length, requests=sent, issued=issued) for at, sent, issued in counted]
+
+    def shares(self, account: str, now: Moment) -> Mapping[JobId, int]:
+        taken = and_(permits.c.account == account, permits.c.free_boot > now.boot, permits.c.boot_id == now.boot_id)
+        with self._db.read() as connection:
+            found = connection.execute(
+                select(jobs.c.id, func.count())
+                .select_from(permits)
+                .join(rows, and_(rows.c.job == permits.c.job, rows.c.number == permits.c.row))
+                .join(jobs, jobs.c.seq == rows.c.queue)
+                .where(taken)
+                .group_by(jobs.c.id)
+            )
+            return {JobId(job): permitted for job, permitted in found}
 
 
 def _worst_window(times: Iterator[float], per: float) -> int:

@@ -10,10 +10,9 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bulk_issue.cli.words import count, tally_words
 from bulk_issue.model import Series, Tally
 from bulk_issue.outlook import Outlook, Plan
-from bulk_issue.progress import duration, number
+from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
@@ -63,6 +62,11 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
             yield f"      {problem.remedy}"
     if more > 0:
         yield f"  … and {count(more, 'more reason')}: --json lists them."
+    yield from repeats_words(checked, found)
+
+
+def repeats_words(checked: Checked, found: Survey) -> Iterator[str]:
+    """Customers who stand in the file more than once, or who were served before."""
     if found.duplicates:
         pairs = _pairs(found.duplicate_rows, found.duplicates)
         yield f"  {count(found.duplicates, 'duplicate')}: only the first row of a customer is sent ({pairs})"
@@ -130,13 +134,18 @@ def _repeat_words(series: Series) -> str:
     return "What happens to a customer who has one isn't known."
 
 
-def forecast(ahead: Outlook, plan: Plan) -> str:
-    """How long it will take at the limit, and until when."""
+def forecast_words(ahead: Outlook, plan: Plan) -> str:
+    """How long it will take at the limit."""
     of = f" of {number(ahead.pending)}" if ahead.rows < ahead.pending else ""
     limit = f"{number(plan.rate)} a minute" if plan.per == 60 else f"{number(plan.rate)} per {plan.per:g} s"
+    took = duration(ahead.seconds) if ahead.seconds else "at once"
+    return f"{number(ahead.rows)}{of} row{'' if ahead.rows == 1 else 's'} at {limit}: {took}"
+
+
+def forecast(ahead: Outlook, plan: Plan) -> str:
+    """How long it will take at the limit, and until when."""
     zone = plan.between.zone if plan.between else None
     begins = datetime.fromtimestamp(ahead.begins, zone).astimezone(zone)
-    took = duration(ahead.seconds) if ahead.seconds else "at once"
     if ahead.ends is None:
         until = ", done in more than a year"
     else:
@@ -146,23 +155,29 @@ def forecast(ahead: Outlook, plan: Plan) -> str:
         until = f", from {begins:%H:%M on %a %d %b}{until} ({plan.between})"
     elif not ahead.seconds:
         until = ""
-    return f"{number(ahead.rows)}{of} row{'' if ahead.rows == 1 else 's'} at {limit}: {took}{until}"
+    return f"{forecast_words(ahead, plan)}{until}"
 
 
 def outlook_words(checked: Checked, plan: Plan) -> Iterator[str]:
     """What lies ahead of a run."""
-    ahead, series = checked.outlook, checked.series
+    ahead = checked.outlook
     if not ahead.rows:
         yield "To send: nothing."
         return
     yield f"To send: {forecast(ahead, plan)}"
+    yield from cost_words(checked)
+    for short in ahead.short:
+        yield f"  CAN'T LAST: {short}. A run stops before its first request; --yes-short overrides."
+
+
+def cost_words(checked: Checked) -> Iterator[str]:
+    """What the coupons of a run may cost."""
+    ahead = checked.outlook
     if ahead.liability is not None:
         each = ahead.liability / ahead.rows
         yield f"  Worth at most {_amount(ahead.liability)}, in the org's currency: {_amount(each)} for each row."
-    elif series is not None:
+    elif checked.series is not None:
         yield "  What the coupons may cost has no bound that Capillary tells."
-    for short in ahead.short:
-        yield f"  CAN'T LAST: {short}. A run stops before its first request; --yes-short overrides."
 
 
 def _amount(value: Decimal) -> str:

@@ -1,0 +1,190 @@
+"""A campaign before its start: upload, how the file is read, what is wrong with it, what it would do, start."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from bulk_issue import before
+from bulk_issue.errors import BulkIssueError, SourceError
+from bulk_issue.model import IdentifierKind
+from bulk_issue.outlook import Plan
+from bulk_issue.saying import number
+from bulk_issue.web.drafts import Draft, columns_from
+from bulk_issue.web.inspection import Inspected
+from bulk_issue.web.keys import BOARD, DRAFTS, INSPECTIONS, SETTINGS, WORKS
+from bulk_issue.web.render import PAGES
+from bulk_issue.web.uploads import receive
+from bulk_issue.web.works import Order, Task, Work
+
+#: Seconds that a page waits for what takes its time, before it says so and looks again.
+PATIENCE, AGAIN = 2.0, "2"
+
+
+async def new(request: web.Request) -> web.Response:
+    """The form that takes a file."""
+    return _form(request)
+
+
+async def upload(request: web.Request) -> web.StreamResponse:
+    """Take a file; a failures file knows its series by its job."""
+    try:
+        draft, fields = await receive(request)
+    except SourceError as error:
+        return _form(request, error, 422)
+    draft = replace(draft, series_id=_whole(fields.get("series", "")), again=fields.get("again", "").strip()[:80])
+    request.app[DRAFTS].save(draft)
+    raise web.HTTPSeeOther(f"/campaigns/{draft.id}")
+
+
+async def show(request: web.Request) -> web.Response:
+    """What the file holds, how it is read, and the way to start."""
+    return await _show(request, _draft(request))
+
+
+async def read_so(request: web.Request) -> web.StreamResponse:
+    """Read the file another way, or for another series."""
+    draft, form = _draft(request), await request.post()
+    try:
+        inspected = await request.app[INSPECTIONS].of(draft)
+        header = inspected.preview.header if inspected.preview else ()
+        draft = replace(
+            draft,
+            series_id=_whole(str(form.get("series", ""))),
+            again=str(form.get("again", "")).strip()[:80],
+            columns=columns_from(form, header) if header else draft.columns,
+            delimiter=str(form.get("delimiter", ""))[:1],
+            encoding=str(form.get("encoding", "")).strip()[:40],
+            sheet=str(form.get("sheet", "")).strip()[:80],
+        )
+    except BulkIssueError as error:
+        return await _show(request, draft, error)
+    request.app[DRAFTS].save(draft)
+    raise web.HTTPSeeOther(f"/campaigns/{draft.id}")
+
+
+async def start(request: web.Request) -> web.StreamResponse:
+    """Start what the person saw: so many rows and no more."""
+    draft, form = _draft(request), await request.post()
+    agreed, typed = _whole(str(form.get("agreed", ""))), _whole(str(form.get("typed", "")))
+    if agreed > request.app[SETTINGS].confirm_above and typed != agreed:
+        wrong = SourceError(
+            "the number of rows wasn't typed, or is another",
+            hint=f"To start, type {number(agreed)} into the field above the button.",
+        )
+        return await _show(request, draft, wrong)
+    if not draft.series_id:
+        return await _show(request, draft, SourceError("no series is chosen", hint="Fill in the coupon series."))
+    request.app[INSPECTIONS].forget(draft.id)
+    work = request.app[WORKS].start(Order(task=Task.START, key=draft.id, agreed=agreed, all_short="all_short" in form))
+    await _wait(work)
+    raise web.HTTPSeeOther(_place_of(work))
+
+
+async def discard(request: web.Request) -> web.StreamResponse:
+    """Remove an upload that isn't wanted."""
+    draft = _draft(request)
+    if not _running(request.app[WORKS].find(draft.id)):
+        request.app[DRAFTS].discard(draft.id)
+    raise web.HTTPSeeOther("/")
+
+
+# --- shared -----------------------------------------------------------------------------------------------------
+
+
+async def _show(request: web.Request, draft: Draft, error: BulkIssueError | None = None) -> web.Response:
+    work = request.app[WORKS].find(draft.id)
+    if work is not None and (work.job is not None or _running(work)):
+        await _wait(work)
+        if work.job is not None:
+            raise web.HTTPSeeOther(_place_of(work))
+        return _waiting(request, draft, "Reading the file and writing its rows down")
+    error = error or (work.failure if work is not None else None)
+    task = request.app[INSPECTIONS].of(draft)
+    await asyncio.wait([task], timeout=PATIENCE)
+    if not task.done():
+        return _waiting(request, draft, "Reading the file")
+    inspected = task.result()
+    if inspected.preview is not None and inspected.preview.origin is not None and not draft.series_id:
+        parent = await request.app[BOARD].standing(inspected.preview.origin)
+        if parent is not None:
+            draft = replace(draft, series_id=parent.job.spec.series_id, again=parent.job.spec.again)
+            request.app[DRAFTS].save(draft)
+            return await _show(request, draft, error)
+    return request.app[PAGES].page(
+        request, "campaign.html", 422 if error else 200, **_facts(request, draft, inspected, error)
+    )
+
+
+def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: BulkIssueError | None) -> dict[str, Any]:
+    settings = request.app[SETTINGS]
+    checked, plan = inspected.checked, Plan.of(settings.config)
+    found = checked.survey if checked else None
+    header = inspected.preview.header if inspected.preview else ()
+    used = checked.columns if checked else dict(draft.columns)
+    return {
+        "draft": draft,
+        "preview": inspected.preview,
+        "checked": checked,
+        "found": found,
+        "damage": inspected.damage,
+        "trouble": [_ours(each, draft) for each in (error, inspected.trouble) if each is not None],
+        "kinds": list(IdentifierKind),
+        "places": {kind: header.index(column) for kind, column in used.items() if column in header},
+        "repeats": [line.strip() for line in before.repeats_words(checked, found)] if checked and found else [],
+        "series": [line.strip() for line in before.series_words(checked.series)] if checked else [],
+        "cost": [line.strip() for line in before.cost_words(checked)] if checked and checked.outlook.rows else [],
+        "forecast": before.forecast_words(checked.outlook, plan) if checked else "",
+        "typed": bool(checked and checked.outlook.rows > settings.confirm_above),
+    }
+
+
+def _ours(error: BulkIssueError, draft: Draft) -> dict[str, str]:
+    """The error without the place where the server keeps the file; what flags say there, fields say here."""
+    hint = "Choose the column below, and press “Read it so”." if "--map" in error.hint else error.hint
+    return {"message": error.message.replace(str(draft.path), draft.name), "hint": hint}
+
+
+def _form(request: web.Request, error: BulkIssueError | None = None, status: int = 200) -> web.Response:
+    return request.app[PAGES].page(
+        request, "new.html", status, most=request.app[SETTINGS].max_upload, trouble=error, pages=request.query
+    )
+
+
+def _waiting(request: web.Request, draft: Draft, what: str) -> web.Response:
+    response = request.app[PAGES].page(request, "waiting.html", draft=draft, what=what)
+    response.headers["Refresh"] = AGAIN
+    return response
+
+
+async def _wait(work: Work) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await work.known.wait()
+    except TimeoutError:
+        pass
+
+
+def _place_of(work: Work) -> str:
+    return f"/jobs/{work.job}" if work.job is not None else f"/campaigns/{work.order.key}"
+
+
+def _running(work: Work | None) -> bool:
+    return work is not None and not work.ended.is_set()
+
+
+def _draft(request: web.Request) -> Draft:
+    draft = request.app[DRAFTS].find(request.match_info["draft"])
+    if draft is not None:
+        return draft
+    work = request.app[WORKS].find(request.match_info["draft"])
+    raise web.HTTPSeeOther(_place_of(work)) if work is not None and work.job is not None else web.HTTPNotFound()
+
+
+def _whole(text: str) -> int:
+    """The number that was typed, grouped or not; 0 for anything else."""
+    digits = "".join(character for character in text if not character.isspace() and character not in ",.'")
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 16 else 0

@@ -1,0 +1,387 @@
+"""The page's server as a stranger meets it: no session, forged forms, path tricks, hostile files."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bulk_issue.config import Account, Config
+from bulk_issue.errors import ConfigError
+from bulk_issue.sandbox.server import Sandbox
+from bulk_issue.sandbox.settings import Settings as BoxSettings
+from bulk_issue.web import access, server
+from bulk_issue.web.drafts import Drafts, harmless
+from bulk_issue.web.settings import Settings
+from tests.console import mobiles
+
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Visitor:
+    """A browser without a screen."""
+
+    url: str
+    http: aiohttp.ClientSession
+    box: Sandbox
+    folder: Path
+    told: list[str] = field(default_factory=list)
+
+    async def get(self, path: str, **options: Any) -> tuple[int, str]:
+        async with self.http.get(self.url + path, **options) as response:
+            return response.status, await response.text()
+
+    async def post(self, path: str, form: object, **headers: str) -> tuple[int, str]:
+        sent = {"Origin": self.url} | headers
+        async with self.http.post(self.url + path, data=form, headers=sent) as response:
+            return response.status, await response.text()
+
+    async def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="(\w+)"', (await self.get("/campaigns/new"))[1])
+        assert found
+        return found[1]
+
+    async def sign_in(self) -> None:
+        status, text = await self.get(self.told[-1].removeprefix(self.url))
+        assert status == 200 and "Sign out" in text
+
+    async def upload(self, content: bytes, name: str = "c.csv", series: str = "544770") -> tuple[int, str]:
+        form = aiohttp.FormData(quote_fields=False)
+        form.add_field("csrf", await self.csrf())
+        form.add_field("series", series)
+        form.add_field("file", io.BytesIO(content), filename=name, content_type="text/csv")
+        return await self.post("/campaigns", form)
+
+
+@asynccontextmanager
+async def visiting(folder: Path, **changes: Any) -> AsyncIterator[Visitor]:
+    async with AsyncExitStack() as stack:
+        box = await stack.enter_async_context(Sandbox(BoxSettings(rate=0)))
+        config = Config(
+            account=Account(base_url=box.url, user=box.user, password=box.password),
+            series_id=1,
+            ledger=folder / "ledger.db",
+        )
+        settings = replace(Settings(config=config, folder=folder / "page", port=0, max_upload=MEGABYTE), **changes)
+        told: list[str] = []
+        port = await stack.enter_async_context(server.running(settings, told.append))
+        jar = aiohttp.CookieJar(unsafe=True)
+        http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar))
+        yield Visitor(f"http://127.0.0.1:{port}", http, box, folder, told)
+
+
+@pytest.fixture
+async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
+    async with visiting(tmp_path) as guest:
+        yield guest
+
+
+CSV = ("mobile\n" + "".join(f"{each}\n" for each in mobiles(3))).encode()
+
+# --- who may come in --------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_shown_or_done_without_a_session(visitor: Visitor) -> None:
+    for path in ("/", "/campaigns/new", "/jobs/j123", "/jobs/j123/results.csv", "/campaigns/u" + "0" * 24):
+        status, text = await visitor.get(path)
+        assert status == 200 and "<h1>Sign in</h1>" in text
+    for path in ("/campaigns", "/jobs/j123/cancel", "/campaigns/u1/start", "/sign-out"):
+        assert (await visitor.post(path, {"csrf": "x"}))[0] == 403
+    assert (await visitor.get("/jobs/j123/events", headers={"Accept": "text/event-stream"}))[0] == 403
+
+
+async def test_the_printed_address_signs_in_once_and_the_next_is_printed(visitor: Visitor) -> None:
+    first = visitor.told[0].removeprefix(visitor.url)
+    await visitor.sign_in()
+    visitor.http.cookie_jar.clear()
+
+    assert (await visitor.get(first))[0] == 403
+    assert len(visitor.told) == 2
+    await visitor.sign_in()
+
+
+@pytest.mark.parametrize("change", ["x", "later", "nothing"])
+async def test_a_session_that_is_not_ours_is_none(visitor: Visitor, change: str) -> None:
+    await visitor.sign_in()
+    (cookie,) = visitor.http.cookie_jar
+    name, ends, seal = cookie.value.split(".")
+    forged = {"x": f"{name}.{ends}.{seal[:-1]}x", "later": f"{name}.{int(ends) + 9}.{seal}", "nothing": ".."}[change]
+    visitor.http.cookie_jar.clear()
+
+    assert "Sign in" in (await visitor.get("/", headers={"Cookie": f"{cookie.key}={forged}"}))[1]
+    assert "Sign out" in (await visitor.get("/", headers={"Cookie": f"{cookie.key}={cookie.value}"}))[1]
+
+
+def test_a_session_ends_by_signing_out_and_by_time_and_holds_over_a_restart(tmp_path: Path) -> None:
+    sessions = access.Sessions(tmp_path, 60.0)
+    kept, left = sessions.open(), sessions.open()
+    session = sessions.find(left)
+    assert session is not None
+    sessions.close(session)
+    again = access.Sessions(tmp_path, 60.0)
+
+    assert again.find(kept) is not None
+    assert again.find(left) is None
+    assert sessions.find(left) is None
+    assert again.find(access.Sessions(tmp_path, -1.0).open()) is None
+    assert access.Sessions(tmp_path / "other", 60.0).find(kept) is None
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*") if path.is_file()} == {0o600}
+
+
+async def test_a_password_signs_in_and_guessing_is_slowed_down(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    with pytest.raises(ConfigError, match="fewer than"):
+        access.set_password(secret, "short")
+    access.set_password(secret, "correct horse battery")
+    assert secret.read_text().startswith("$argon2id$")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    async with visiting(tmp_path, sign_in_file=secret) as visitor:
+        assert (await visitor.post("/sign-in", {"password": "wrong"}))[0] == 403
+        assert (await visitor.post("/sign-in", {"password": "correct horse battery"}))[0] == 200
+        visitor.http.cookie_jar.clear()
+        guesses = [visitor.post("/sign-in", {"password": f"guess {n}"}) for n in range(7)]
+        statuses = sorted(status for status, _ in await asyncio.gather(*guesses))
+        assert statuses == [403] * 5 + [429] * 2
+        status, text = await visitor.post("/sign-in", {"password": "correct horse battery"})
+        assert status == 429 and "try again in" in text
+
+
+def test_a_password_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    access.set_password(tmp_path / "secret", "correct horse battery")
+    (tmp_path / "secret").chmod(0o644)
+
+    with pytest.raises(ConfigError, match="read by others"):
+        access.Password(tmp_path / "secret")
+
+
+# --- forms and addresses ----------------------------------------------------------------------------------------
+
+
+async def test_a_forged_form_changes_nothing(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    token = await visitor.csrf()
+    form = aiohttp.FormData({"csrf": "0" * 64, "series": "1"})
+    form.add_field("file", CSV, filename="c.csv")
+
+    assert (await visitor.post("/campaigns", form))[0] == 403
+    assert (await visitor.post("/sign-out", {}))[0] == 403
+    assert (await visitor.post("/sign-out", {"csrf": "0" * 64}))[0] == 403
+    assert (await visitor.post("/sign-out", {"csrf": token}, Origin="https://evil.example"))[0] == 403
+    assert (await visitor.post("/sign-out", {"csrf": token}, Origin="null"))[0] == 403
+    assert (await visitor.post("/sign-out", b"{}", **{"Content-Type": "application/json"}))[0] == 415
+    other = aiohttp.FormData({"csrf": token}, default_to_multipart=True)
+    assert (await visitor.post("/sign-out", other))[0] == 415
+    assert (await visitor.get("/campaigns/new"))[0] == 200
+    assert not list((visitor.folder / "page" / "uploads").iterdir())
+
+
+async def test_another_name_for_the_server_is_refused(visitor: Visitor) -> None:
+    """What a name that was made to point here would send (DNS rebinding)."""
+    await visitor.sign_in()
+
+    for host in ("evil.example", "evil.example:80", "127.0.0.1"):
+        assert (await visitor.get("/", headers={"Host": host}))[0] == 421
+
+
+async def test_every_answer_carries_the_headers_and_no_script_stands_in_a_page(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    for path in ("/", "/campaigns/new", "/nothing", "/static/page.js", "/jobs/j1/results.csv"):
+        async with visitor.http.get(visitor.url + path) as response:
+            text = await response.text()
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'; script-src 'self'" in policy and "unsafe" not in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["X-Frame-Options"] == "DENY"
+            assert response.headers["Server"] == "bulk-issue"
+            if not path.startswith("/static"):
+                assert response.headers["Cache-Control"] == "no-store"
+                assert not re.search(r"<script(?! src=)|\son\w+=|style=|https?://", text)
+    assert (await visitor.get("/static/../settings.py"))[0] == 404
+    assert (await visitor.get("/static/%2e%2e%2fsettings.py"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/campaigns/..%2f..%2fledger.db",
+        "/campaigns/u1",
+        "/jobs/..%2fj1",
+        "/jobs/j1/..%2fledger.csv",
+        "/jobs/j1/ledger.db",
+        "/jobs/j1/results.exe",
+    ],
+)
+async def test_paths_lead_nowhere_else(visitor: Visitor, path: str) -> None:
+    await visitor.sign_in()
+
+    assert (await visitor.get(path))[0] == 404
+
+
+def test_settings_that_would_show_customers_on_the_network_are_refused(tmp_path: Path) -> None:
+    config = Config(
+        account=Account(base_url="https://api.example.com", user="u", password="p"), series_id=1, ledger=tmp_path / "l"
+    )
+    with pytest.raises(ConfigError, match="unencrypted"):
+        Settings(config=config, folder=tmp_path, host="0.0.0.0")
+    with pytest.raises(ConfigError, match="https"):
+        Settings(config=config, folder=tmp_path, public_url="http://coupons.example.com")
+    behind = Settings(config=config, folder=tmp_path, host="0.0.0.0", public_url="https://Coupons.example.com/")
+
+    assert behind.secure
+    assert behind.origins(1) == {"https://coupons.example.com"}
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_upload_is_private_and_its_name_is_ours(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    status, text = await visitor.upload(CSV, "../../etc/päss wd<b>;rm.csv")
+    uploads = visitor.folder / "page" / "uploads"
+    (file,) = uploads.glob("*/*.csv")
+
+    assert status == 200
+    assert file.read_bytes() == CSV
+    assert file.name.startswith("p") and not set(file.name) & set("/\\<>;\r\n")
+    assert "<b>;" not in text
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o777 for path in (uploads, file.parent, uploads.parent)} == {0o700}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("c.csv", "c.csv"),
+        ("..", "upload"),
+        ("", "upload"),
+        ("/etc/passwd", "passwd"),
+        ("C:\\x\\Kunden 1.xlsx", "Kunden 1.xlsx"),
+        ("a" * 300 + ".csv", "a" * 80 + ".csv"),
+        (".htaccess", "htaccess"),
+        ("draft.json", "upload.json"),
+        ("x\0\n\u202ey.csv", "x___y.csv"),
+    ],
+)
+def test_names_are_made_harmless(given: str, kept: str) -> None:
+    assert harmless(given) == kept
+
+
+async def test_a_file_that_is_too_large_is_refused_and_not_kept(visitor: Visitor) -> None:
+    """Both one that says so and one that doesn't."""
+    await visitor.sign_in()
+    status, text = await visitor.upload(b"mobile\n" + b"919800000001\n" * 100_000)
+    assert status == 422 and "larger than 1 MB" in text
+    form = aiohttp.FormData()
+    form.add_field("csrf", await visitor.csrf())
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"919800000001\n" * 10_000
+
+    form.add_field("file", endless(), filename="c.csv", content_type="text/csv")
+    assert (await visitor.post("/campaigns", form))[0] == 422
+    assert not list((visitor.folder / "page" / "uploads").iterdir())
+    assert (await visitor.post("/sign-out", {"csrf": "0" * 100_000}))[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("c.csv", b"", "empty"),
+        ("c.xlsx", b"PK\x03\x04" + b"\0" * 100, ""),
+        ("c.csv", b"<html><script>alert(1)</script>", "web page"),
+        ("c.xls", b"\xd0\xcf\x11\xe0" + b"\0" * 600, ""),
+        ("c.csv", b"%PDF-1.7", "PDF"),
+        ("c.csv", bytes(range(256)) * 40, ""),
+        ("c.csv", b"mobile", "no records"),
+        ("c.csv", b"<script>alert(1)</script>,x\na,b\n", "no column names a customer"),
+    ],
+)
+async def test_a_hostile_or_useless_file_gets_a_clear_word(
+    visitor: Visitor, name: str, content: bytes, says: str
+) -> None:
+    await visitor.sign_in()
+    status, text = await visitor.upload(content, name)
+
+    assert status == 200
+    assert 'role="alert"' in text and says in text
+    assert str(visitor.folder) not in text
+    assert "<script>alert" not in text
+    assert visitor.box.book.requests() == 0
+
+
+async def test_what_is_old_is_purged(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    await visitor.upload(CSV)
+    drafts = Drafts(visitor.folder / "page" / "uploads")
+    drafts.purge(3600.0, 3600.0)
+    assert len(list((visitor.folder / "page" / "uploads").iterdir())) == 1
+    drafts.purge(-1.0, 3600.0)
+
+    assert not list((visitor.folder / "page" / "uploads").iterdir())
+
+
+# --- without script ---------------------------------------------------------------------------------------------
+
+
+async def test_everything_but_live_updates_works_without_script(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    async with visitor.http.get(visitor.url + "/campaigns/new"):
+        pass
+    _, text = await visitor.upload(CSV + b"9.19E+11\n")
+    token = await visitor.csrf()
+    (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
+    assert "9.19E+11" in text and 'name="agreed" value="3"' in text
+    status, text = await visitor.post(start, {"csrf": token, "agreed": "3"})
+    (job,) = set(re.findall(r"/jobs/(j\w+)/events", text))
+    for _ in range(200):
+        _, text = await visitor.get(f"/jobs/{job}")
+        if ">ended<" in text:
+            break
+        await asyncio.sleep(0.05)
+
+    assert status == 200
+    assert ">ended<" in text
+    failures = (await visitor.get(f"/jobs/{job}/failures.csv"))[1]
+    assert "9.19E+11" in failures
+    assert not list((visitor.folder / "page").glob("download-*"))
+    assert len(visitor.box.book.coupons_of(visitor.box.series_id)) == 3
+
+
+async def test_no_more_is_sent_than_a_person_agreed_to(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    _, text = await visitor.upload(CSV)
+    (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
+    status, text = await visitor.post(start, {"csrf": await visitor.csrf(), "agreed": "2"})
+    for _ in range(200):
+        if "nothing was started" in text:
+            break
+        await asyncio.sleep(0.05)
+        _, text = await visitor.get(re.findall(r"/jobs/j\w+", text)[0])
+
+    assert status == 200
+    assert "nothing was started" in text
+    assert visitor.box.book.requests() == 0
+
+
+async def test_a_large_campaign_is_confirmed_by_its_number(tmp_path: Path) -> None:
+    async with visiting(tmp_path, confirm_above=2) as visitor:
+        await visitor.sign_in()
+        _, text = await visitor.upload(CSV)
+        (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
+        token = await visitor.csrf()
+        for typed in ({}, {"typed": ""}, {"typed": "30"}, {"typed": "three"}):
+            status, text = await visitor.post(start, {"csrf": token, "agreed": "3", **typed})
+            assert status == 422 and "typed" in text
+        assert visitor.box.book.requests() == 0
+        status, text = await visitor.post(start, {"csrf": token, "agreed": "3", "typed": "3"})
+        assert "/jobs/j" in text
