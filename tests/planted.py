@@ -416,7 +416,7 @@ MISTAKES = (
         name="a claim ends when its coupon is there",
         promise=7,
         file="ledger/claims.py",
-        old="    if state not in CLAIMING:\n",
+        old="    elif state not in CLAIMING:\n",
         new="    if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT):\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
     ),
