@@ -195,6 +195,14 @@ MISTAKES = (
         test=STORY + "whoever_sets_our_clock_moves_no_coupon_out_of_its_window",
     ),
     Mistake(
+        name="a claim goes to whoever comes last",
+        promise=2,
+        file="ledger/work.py",
+        old="            .on_conflict_do_nothing()\n            .returning(claims.c.job, claims.c.row)\n",
+        new='            .prefix_with("OR REPLACE")\n            .returning(claims.c.job, claims.c.row)\n',
+        test="test_job.py::test_three_processes_with_overlapping_files_give_each_customer_one_coupon",
+    ),
+    Mistake(
         name="no claim inside one job",
         promise=2,
         file="ledger/work.py",
