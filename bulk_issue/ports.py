@@ -469,6 +469,18 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """A row in doubt as people see it. Times are epoch seconds."""
+
+    job: JobId
+    row: int
+    identifier: Identifier
+    sent: float
+    #: When a proven reader first found nothing, if it did.
+    empty_since: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """One run of a job, as the ledger remembers it. Times are epoch seconds."""
 
@@ -515,6 +527,18 @@ class Views(Protocol):
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+        ...
+
+    def jobs(self) -> Sequence[JobSummary]:
+        """How every job stands, newest first."""
+        ...
+
+    def job(self, job: JobId) -> JobSummary | None:
+        """How one job stands; None if there is no such job."""
+        ...
+
+    def doubtful(self, job: JobId, limit: int) -> Sequence[Doubtful]:
+        """Rows in doubt, those given up longest ago first."""
         ...
 
     def runs(self, job: JobId) -> Sequence[RunFacts]:

@@ -21,7 +21,7 @@ from bulk_issue.sandbox.settings import Settings as BoxSettings
 from bulk_issue.web import access, server
 from bulk_issue.web.drafts import Drafts, harmless
 from bulk_issue.web.settings import Settings
-from tests.console import mobiles
+from tests.console import Console, ended, mobiles
 
 MEGABYTE = 1024 * 1024
 
@@ -63,9 +63,9 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(folder: Path, **changes: Any) -> AsyncIterator[Visitor]:
+async def visiting(folder: Path, latency: float = 0.0, **changes: Any) -> AsyncIterator[Visitor]:
     async with AsyncExitStack() as stack:
-        box = await stack.enter_async_context(Sandbox(BoxSettings(rate=0)))
+        box = await stack.enter_async_context(Sandbox(BoxSettings(rate=0, latency=latency)))
         config = Config(
             account=Account(base_url=box.url, user=box.user, password=box.password),
             series_id=1,
@@ -385,3 +385,40 @@ async def test_a_large_campaign_is_confirmed_by_its_number(tmp_path: Path) -> No
         assert visitor.box.book.requests() == 0
         status, text = await visitor.post(start, {"csrf": token, "agreed": "3", "typed": "3"})
         assert "/jobs/j" in text
+
+
+# --- runs of others ---------------------------------------------------------------------------------------------
+
+
+async def events(visitor: Visitor, job: str, until: str) -> str:
+    """What a job's page is sent, until that is among it."""
+    told = ""
+    async with asyncio.timeout(20), visitor.http.get(f"{visitor.url}/jobs/{job}/events") as stream:
+        async for line in stream.content:
+            told += line.decode()
+            if until in told:
+                break
+    return told
+
+
+async def test_jobs_of_the_command_line_are_there_and_can_be_followed_and_share_the_limit(tmp_path: Path) -> None:
+    limit = ("--rate", "6000", "--per", "60", "--connections", "2")
+    async with visiting(tmp_path, latency=0.05) as visitor:
+        await visitor.sign_in()
+        console = Console(tmp_path, visitor.box)
+        others = [
+            console.customers(f"{name}.csv", mobiles(count, at)) for name, count, at in (("a", 60, 0), ("b", 60, 100))
+        ]
+        series = ("--series", visitor.box.series_id)
+        started = [await console.start("run", file, *series, *limit) for file in others]
+        while len(jobs := set(re.findall(r'href="/jobs/(j\w+)"', (await visitor.get("/"))[1]))) < 2:
+            await asyncio.sleep(0.05)
+        first, second = sorted(jobs)
+        told = await events(visitor, first, f'Shares the limit: <a href="/jobs/{second}"')
+        token = await visitor.csrf()
+        status, refused = await visitor.post(f"/jobs/{first}/pause", {"csrf": token})
+
+        assert "event: now" in told and "in another process" in told
+        assert status == 409 and "run by this page" in refused
+        assert "event: spoken" in await events(visitor, second, ">ended<")
+        assert [(await ended(process)).code for process in started] == [0, 0]

@@ -37,13 +37,13 @@ class LedgerJobs(Face):
     @transaction
     def find(self, tx: Connection, job: JobId) -> Job | None:
         found = tx.execute(select(jobs).where(jobs.c.id == job)).first()
-        return _job(found) if found else None
+        return as_job(found) if found else None
 
     @transaction
     def all(self, tx: Connection) -> Sequence[JobSummary]:
         found = tx.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
         return [
-            JobSummary(job=_job(row), tally=tally(tx, row.seq), waiting_in=waiting_in(tx, row.seq)) for row in found
+            JobSummary(job=as_job(row), tally=tally(tx, row.seq), waiting_in=waiting_in(tx, row.seq)) for row in found
         ]
 
     def running_elsewhere(self, job: JobId) -> bool:
@@ -373,7 +373,8 @@ def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:
     }
 
 
-def _job(row: AnyRow) -> Job:
+def as_job(row: AnyRow) -> Job:
+    """The job that a row of the table describes."""
     spec = JobSpec(
         id=JobId(row.id),
         org=row.org,

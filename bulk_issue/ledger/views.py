@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from sqlalchemy import Connection, Integer, and_, cast, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
-from bulk_issue.ledger.database import Face
-from bulk_issue.ledger.jobs import homes
-from bulk_issue.ledger.schema import attempts, claims, excess, jobs, lookups, permits, rows, runs, scope
-from bulk_issue.model import JobId, Lineage, Moment
-from bulk_issue.ports import Pulse, ResultRow, RunFacts, Traffic
+from bulk_issue.ledger.database import AnyRow, Face
+from bulk_issue.ledger.jobs import as_job, homes
+from bulk_issue.ledger.schema import IN_DOUBT, attempts, claims, excess, jobs, lookups, permits, rows, runs, scope
+from bulk_issue.ledger.work import tally, waiting_in
+from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Moment
+from bulk_issue.ports import Doubtful, JobSummary, Pulse, ResultRow, RunFacts, Traffic
 from bulk_issue.states import RowState
 
 #: Rows that are fetched at a time.
@@ -211,6 +212,36 @@ class LedgerViews(Face):
             )
             return [(code or "", reason or "", n) for code, reason, n in counted]
 
+    def jobs(self) -> Sequence[JobSummary]:
+        with self._db.read() as connection:
+            found = connection.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
+            return [_summary(connection, row) for row in found]
+
+    def job(self, job: JobId) -> JobSummary | None:
+        with self._db.read() as connection:
+            found = connection.execute(select(jobs).where(jobs.c.id == job)).first()
+            return None if found is None else _summary(connection, found)
+
+    def doubtful(self, job: JobId, limit: int) -> Sequence[Doubtful]:
+        with self._db.read() as connection:
+            found = connection.execute(
+                select(rows, jobs.c.id)
+                .join(jobs, jobs.c.seq == rows.c.job)
+                .where(rows.c.queue == self._db.number(connection, job), IN_DOUBT)
+                .order_by(rows.c.given_up_wall, rows.c.number)
+                .limit(limit)
+            )
+            return [
+                Doubtful(
+                    job=JobId(row.id),
+                    row=row.number,
+                    identifier=Identifier(IdentifierKind(row.kind), row.value, row.key),
+                    sent=row.sent_wall or row.given_up_wall,
+                    empty_since=row.empty_wall,
+                )
+                for row in found
+            ]
+
     def runs(self, job: JobId) -> Sequence[RunFacts]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
@@ -259,6 +290,10 @@ class LedgerViews(Face):
                 .group_by(jobs.c.id)
             )
             return {JobId(job): permitted for job, permitted in found}
+
+
+def _summary(connection: Connection, row: AnyRow) -> JobSummary:
+    return JobSummary(job=as_job(row), tally=tally(connection, row.seq), waiting_in=waiting_in(connection, row.seq))
 
 
 def _worst_window(times: Iterator[float], per: float) -> int:

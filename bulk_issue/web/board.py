@@ -16,7 +16,7 @@ from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Job, JobId, JobState, Tally
-from bulk_issue.ports import Doubt, Pulse, RunFacts
+from bulk_issue.ports import Doubtful, Pulse, RunFacts
 from bulk_issue.saying import THROUGH, shown_tally
 from bulk_issue.states import RowState
 from bulk_issue.web.works import Work, Works
@@ -52,8 +52,8 @@ class Standing:
     running: bool
     here: bool
     waiting_in: Sequence[JobId]
-    #: Rows in doubt, those given up longest ago first, and when they were settled at the earliest (epoch seconds).
-    doubts: Sequence[Doubt]
+    #: Rows in doubt, those given up longest ago first.
+    doubts: Sequence[Doubtful]
     #: How many of the account's requests each job has now.
     shares: Mapping[JobId, int]
     counted: Counted
@@ -110,21 +110,23 @@ class Board:
 
     async def standing(self, job: JobId) -> Standing | None:
         """How the job stands now; None if the ledger doesn't know it."""
-        found = await self._ledger.jobs.find(job)
-        if found is None:
-            return None
         work = self._works.find(job)
         here = work is not None and not work.ended.is_set()
-        now = self._clock.now()
+        running = here or self._ledger.jobs.running_elsewhere(job)
+        views = self._ledger.views
+        # views only: whatever takes the ledger's write lock would wait for the runs, and they for it
+        found = await asyncio.to_thread(views.job, job)
+        if found is None:
+            return None
         return Standing(
-            job=found,
-            tally=await self._ledger.work.tally(job),
+            job=found.job,
+            tally=found.tally,
             work=work,
             here=here,
-            running=here or self._ledger.jobs.running_elsewhere(job),
-            waiting_in=await self._ledger.work.waiting_in(job),
-            doubts=await self._ledger.doubts.due(job, now, MOST_DOUBTS),
-            shares=await asyncio.to_thread(self._ledger.views.shares, found.spec.account, now),
+            running=running,
+            waiting_in=found.waiting_in,
+            doubts=await asyncio.to_thread(views.doubtful, job, MOST_DOUBTS),
+            shares=await asyncio.to_thread(views.shares, found.job.spec.account, self._clock.now()),
             counted=await self._count(job),
         )
 

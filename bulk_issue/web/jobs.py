@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -35,7 +36,7 @@ async def overview(request: web.Request) -> web.Response:
     ledger, works = request.app[LEDGER], request.app[WORKS]
     jobs = [
         (each, works.is_running(each.job.spec.id) or ledger.jobs.running_elsewhere(each.job.spec.id))
-        for each in await ledger.jobs.all()
+        for each in await asyncio.to_thread(ledger.views.jobs)
     ]
     return request.app[PAGES].page(request, "jobs.html", jobs=jobs)
 
