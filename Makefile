@@ -21,7 +21,7 @@ install: $(STAMP) ## set up .venv with the package and its tools
 	@echo "Ready: $(VENV)/bin/bulk-issue --help"
 
 test: $(STAMP) ## set up and run the tests (ARGS go to pytest)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto $(ARGS)
 
 check: lint types test ## everything CI runs: lint, types, tests
 

@@ -118,12 +118,12 @@ def test_a_rejected_row_comes_back_only_by_a_persons_hand() -> None:
     assert reachable(S.REJECTED, without=BY_HAND) == set()
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_final_states_have_no_way_out(state: RowState) -> None:
     assert TRANSITIONS[state] == {}
 
 
-@pytest.mark.parametrize("state", set(S) - FINAL)
+@pytest.mark.parametrize("state", sorted(set(S) - FINAL))
 def test_no_other_state_is_a_dead_end(state: RowState) -> None:
     assert reachable(state, without=frozenset()) & FINAL
 
