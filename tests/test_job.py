@@ -16,7 +16,7 @@ from bulk_issue.errors import JobHeld, LedgerUnavailable
 from bulk_issue.hours import Hours
 from bulk_issue.job import Ending, Run
 from bulk_issue.model import JobId
-from bulk_issue.testing import ByCustomer, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
+from bulk_issue.testing import ByCustomer, Look, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
 from bulk_issue.testing import fates as f
 from tests.hosts import Host, Killed, few_polls, rows_of, spec
 
@@ -167,6 +167,18 @@ async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(
     assert isinstance(ending, Ending)
     assert ending.exit_code is ExitCode.DONE
     assert host.states() == ["issued", "issued"]
+
+
+@on_virtual_time
+async def test_what_the_record_puts_back_during_the_last_read_is_issued_too(tmp_path: Path) -> None:
+    """The time for reconciling is over when the second look at row 3 is due; row 2 is read for the last time then."""
+    fates = ByCustomer({mobile(1).key: [f.UNANSWERED], mobile(2).key: [f.LOST]})
+    host = Host.with_server(tmp_path, fates=fates)
+    host.server.looks = lambda key: Look(seconds=18.0) if key == mobile(1).key and now() > 265.0 else f.SEEN
+    ending = await ended(host, 3, reconcile_for=236.0)
+
+    assert ending.exit_code is ExitCode.DONE
+    assert host.states() == ["issued"] * 3
 
 
 @on_virtual_time
