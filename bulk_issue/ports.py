@@ -148,10 +148,6 @@ class Jobs(Protocol):
 
     async def find(self, job: JobId) -> Job | None: ...
 
-    async def all(self) -> Sequence[JobSummary]:
-        """Every job, newest first."""
-        ...
-
     async def register(
         self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int], now: Moment
     ) -> Job:

@@ -955,7 +955,7 @@ async def test_rows_that_wait_in_a_rerun_leave_nothing_to_do_in_their_first_job(
     assert await desk.states() == await desk.states("job-f") == [S.PENDING]
     assert (await work.unfinished(JOB), await work.unfinished(JobId("job-f"))) == (0, 1)
     assert (await work.waiting_in(JOB), await work.waiting_in(JobId("job-f"))) == (["job-f"], [])
-    assert [(each.job.spec.id, each.waiting_in) for each in await desk.ledger.jobs.all()] == [
+    assert [(each.job.spec.id, each.waiting_in) for each in desk.ledger.views.jobs()] == [
         ("job-f", []),
         (JOB, ["job-f"]),
     ]

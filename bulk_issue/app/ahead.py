@@ -26,7 +26,7 @@ async def unfinished(ledger: SqliteLedger, spec: JobSpec) -> list[JobSummary]:
 
     return [
         each
-        for each in await ledger.jobs.all()
+        for each in ledger.views.jobs()
         if same_file(each.job.spec)
         and each.job.state not in (JobState.CANCELLED, JobState.REGISTERING)
         # rows that wait in a rerun of this job's failures are the rerun's

@@ -19,7 +19,6 @@ import click
 from bulk_issue import __version__
 from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
-from bulk_issue.config import Config
 from bulk_issue.ending import ExitCode, heaviest
 from bulk_issue.errors import ConfigError
 
@@ -130,7 +129,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
 
     async def put_back() -> int:
         async with app.opened(options["ledger"]) as ledger:
-            found = await _find(ledger, job)
+            found = _find(ledger, job)
             return await ledger.jobs.retry(found.spec.id, codes)
 
     rows = frame.in_loop(lambda _asked: put_back())
@@ -222,7 +221,7 @@ def _job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Conf
 
     async def look() -> Job:
         async with app.opened(options["ledger"]) as ledger:
-            return await _find(ledger, job)
+            return _find(ledger, job)
 
     found = frame.in_loop(lambda _asked: look())
     return found, opt.config(options, found.spec.series_id, found.spec.again)
@@ -242,7 +241,7 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
 
     async def look() -> Iterable[str]:
         async with app.opened(ledger) as opened:
-            jobs = await opened.jobs.all()
+            jobs = opened.views.jobs()
             if job is not None:
                 one = _matching(jobs, job)
                 name, views = one.job.spec.id, opened.views
@@ -270,7 +269,7 @@ def cancel(job: str, ledger: Path) -> int:
 
     async def put_aside() -> tuple[Job, int]:
         async with app.opened(ledger) as opened:
-            found = await _find(opened, job)
+            found = _find(opened, job)
             return found, await opened.jobs.cancel(found.spec.id)
 
     found, rows = frame.in_loop(lambda _asked: put_aside())
@@ -289,7 +288,7 @@ def export(job: str, ledger: Path, **options: Any) -> int:
 
     async def write() -> Report:
         async with app.opened(ledger) as opened:
-            return await app.export(opened, await _find(opened, job), _files(options))
+            return await app.export(opened, _find(opened, job), _files(options))
 
     report = frame.in_loop(lambda _asked: write())
     _say(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id]))
@@ -434,9 +433,9 @@ def _talk(options: dict[str, Any], config: Config) -> Talk:
     return Talk(show=show, confirm=confirm, finish_first=finish_first)
 
 
-async def _find(ledger: SqliteLedger, name: str | None) -> Job:
+def _find(ledger: SqliteLedger, name: str | None) -> Job:
     """The job of this name or beginning; without a name the only unfinished one."""
-    jobs = await ledger.jobs.all()
+    jobs = ledger.views.jobs()
     if name is not None:
         return _matching(jobs, name).job
     unfinished = [each.job for each in jobs if each.job.state in ("ready", "stopped", "running", "paused")]

@@ -19,9 +19,9 @@ from bulk_issue.ledger import permits
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
-from bulk_issue.ledger.work import in_doubt, tally, waiting_in
+from bulk_issue.ledger.work import in_doubt
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
-from bulk_issue.ports import Budget, Hold, JobSummary
+from bulk_issue.ports import Budget, Hold
 from bulk_issue.states import Event, RowState, after, sources
 
 
@@ -38,13 +38,6 @@ class LedgerJobs(Face):
     def find(self, tx: Connection, job: JobId) -> Job | None:
         found = tx.execute(select(jobs).where(jobs.c.id == job)).first()
         return as_job(found) if found else None
-
-    @transaction
-    def all(self, tx: Connection) -> Sequence[JobSummary]:
-        found = tx.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
-        return [
-            JobSummary(job=as_job(row), tally=tally(tx, row.seq), waiting_in=waiting_in(tx, row.seq)) for row in found
-        ]
 
     def running_elsewhere(self, job: JobId) -> bool:
         """Whether a living process of this host runs the job."""

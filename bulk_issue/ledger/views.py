@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Integer, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, cast, func, or_, select
 
 from bulk_issue.ledger.coupons import load_coupon, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
@@ -129,9 +130,7 @@ class LedgerViews(Face):
     def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            its = homes(connection, seq)
-            own_runs = select(runs.c.token).where(runs.c.job == seq)
-            mine = and_(attempts.c.job.in_(its), attempts.c.holder.in_(own_runs), attempts.c.begun_wall >= since)
+            mine = and_(_sent_by(connection, seq), attempts.c.begun_wall >= since)
             worked = and_(rows.c.job == lookups.c.job, rows.c.number == lookups.c.row, rows.c.queue == seq)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
             requests, limited, first, last = connection.execute(
@@ -149,7 +148,10 @@ class LedgerViews(Face):
                 requests=requests,
                 responses_429=limited,
                 lookups=connection.scalar(
-                    select(func.count()).select_from(lookups).join(rows, worked).where(lookups.c.job.in_(its))
+                    select(func.count())
+                    .select_from(lookups)
+                    .join(rows, worked)
+                    .where(lookups.c.job.in_(homes(connection, seq)))
                 )
                 or 0,
                 excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
@@ -170,22 +172,14 @@ class LedgerViews(Face):
     def parents(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            found = connection.execute(
-                select(jobs.c.id)
-                .where(jobs.c.seq.in_(select(rows.c.of_job).where(rows.c.job == seq, rows.c.state != "duplicate")))
-                .order_by(jobs.c.seq)
-            )
-            return [JobId(name) for (name,) in found if name != job]
+            of_mine = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state != "duplicate")
+            return _others(connection, seq, of_mine)
 
     def reruns(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            found = connection.execute(
-                select(jobs.c.id)
-                .where(jobs.c.seq.in_(select(rows.c.job).where(rows.c.of_job == seq, rows.c.state != "duplicate")))
-                .order_by(jobs.c.seq)
-            )
-            return [JobId(name) for (name,) in found if name != job]
+            of_theirs = select(rows.c.job).where(rows.c.of_job == seq, rows.c.state != "duplicate")
+            return _others(connection, seq, of_theirs)
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         with self._db.read() as connection:
@@ -261,8 +255,7 @@ class LedgerViews(Face):
     def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            own_runs = select(runs.c.token).where(runs.c.job == seq)
-            mine = and_(attempts.c.job.in_(homes(connection, seq)), attempts.c.holder.in_(own_runs))
+            mine = _sent_by(connection, seq)
             first, last = connection.execute(
                 select(func.min(attempts.c.begun_wall), func.max(attempts.c.begun_wall)).where(mine)
             ).one()
@@ -294,6 +287,18 @@ class LedgerViews(Face):
 
 def _summary(connection: Connection, row: AnyRow) -> JobSummary:
     return JobSummary(job=as_job(row), tally=tally(connection, row.seq), waiting_in=waiting_in(connection, row.seq))
+
+
+def _others(connection: Connection, seq: int, numbers: Select[Any]) -> Sequence[JobId]:
+    """The names of these jobs, but for the one itself."""
+    names = select(jobs.c.id).where(jobs.c.seq.in_(numbers), jobs.c.seq != seq).order_by(jobs.c.seq)
+    return [JobId(name) for name in connection.scalars(names)]
+
+
+def _sent_by(connection: Connection, seq: int) -> ColumnElement[bool]:
+    """The attempts that a job's own runs made, on its rows and those that its records stand for."""
+    own_runs = select(runs.c.token).where(runs.c.job == seq)
+    return and_(attempts.c.job.in_(homes(connection, seq)), attempts.c.holder.in_(own_runs))
 
 
 def _worst_window(times: Iterator[float], per: float) -> int:
