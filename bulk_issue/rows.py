@@ -9,144 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
-from bulk_issue.columns import ALL_COLUMNS
 from bulk_issue.countries import Country
-from bulk_issue.errors import SourceError
+from bulk_issue.customer_columns import PRIORITY
 from bulk_issue.model import Identifier, IdentifierKind, Problem, Record, Row
 
 K = IdentifierKind
-#: The order in which a row's identifier is chosen.
-PRIORITY = tuple(IdentifierKind)
-
-# --- which columns name customers -------------------------------------------------------------------------------
-
-#: Headers without case, blanks and punctuation. Member, loyalty and card numbers are not guessed at: a card is an
-#: identifier of its own (documented: `customer.cardNumber`), so only a person knows whether one is the external id.
-SPELLINGS: Mapping[IdentifierKind, re.Pattern[str]] = {
-    K.ID: re.compile(r"(cust|customer|user|capillary|capillarycustomer|capillaryuser)id"),
-    K.EXTERNAL_ID: re.compile(r"(cust|customer|user)?ext(ernal)?(cust|customer|user)?id"),
-    K.MOBILE: re.compile(
-        r"(cust|customer|user)?(mob|mobile|mobilephone|phone|cell|cellphone)(no|nr|num|number)?"
-        r"|contact(no|nr|num|number|mobile|phone)|msisdn"
-    ),
-    K.EMAIL: re.compile(r"(cust|customer|user)?e?mail(id|addr|address)?"),
-}
-#: The share of a column's values that make a length the usual one. Of random numbers of one length a tenth begin with
-#: a zero, and are shorter where a program took all of them for amounts.
-USUAL = 0.85
-#: Numbers of so many digits, so many times, have their length by plan, even where no zero is left to show it.
-BY_PLAN, OFTEN = 8, 20
-#: Often a running number, which is somebody else's customer id: taken only where nothing else names customers.
-BARE_ID = "id"
-
-_CLUES: Mapping[IdentifierKind, tuple[str, ...]] = {
-    K.MOBILE: ("mob", "phone", "cell", "contact", "tel", "whatsapp"),
-    K.EMAIL: ("mail",),
-    K.EXTERNAL_ID: ("ext", "member", "loyalty", "card", "cust"),
-    K.ID: ("id",),
-}
-
-
-def columns(
-    header: Sequence[str],
-    wanted: Mapping[IdentifierKind, str],
-    identify_by: IdentifierKind | None = None,
-) -> Mapping[IdentifierKind, int]:
-    """Where the identifiers stand, in order of priority; with `identify_by`, only that kind's column.
-
-    Columns that a person named (`wanted`) are the whole truth: with one of them, no other kind is looked for. Raises
-    `SourceError` if a named column isn't there, if two columns claim one kind, or if none does.
-    """
-    if wanted:
-        claims = {kind: _named(header, kind, name) for kind, name in wanted.items()}
-    else:
-        claims = _usual(header, bare_id=identify_by is K.ID)
-    if identify_by is not None:
-        claims = {kind: found for kind, found in claims.items() if kind is identify_by}
-    for kind, found in claims.items():
-        if len(found) > 1:
-            names = " and ".join(f"{header[at]!r} (column {at + 1})" for at in found)
-            choice = " ".join(f'--map {other}="{header[places[0]]}"' for other, places in claims.items())
-            raise SourceError(
-                f"{len(found)} columns may hold the {kind.value}: {names}",
-                hint=f"Say which one it is, e.g. {choice}. Columns of the same name must be renamed first.",
-            )
-    if not claims:
-        what = f"no column holds the {identify_by.value}" if identify_by else "no column names a customer"
-        raise SourceError(
-            f"{what}; {_listing(header)}",
-            hint=f"Name it, e.g. {_proposal(header, identify_by)}. If the names stand below a title: --header-row N; "
-            "if there are none: --no-header.",
-        )
-    return {kind: claims[kind][0] for kind in PRIORITY if kind in claims}
-
-
-def names_customers(
-    names: Sequence[str], wanted: Mapping[IdentifierKind, str], identify_by: IdentifierKind | None = None
-) -> bool:
-    """Whether these names could be a header: one of them names customers. A bare `id` alone is no proof."""
-    if wanted:
-        return all(any(_same(name, column) for name in names) for column in wanted.values())
-    spellings = [SPELLINGS[identify_by]] if identify_by is not None else SPELLINGS.values()
-    return any(spelling.fullmatch(_loose(name)) for name in names for spelling in spellings)
-
-
-def _same(name: str, wanted: str) -> bool:
-    return name.strip().casefold() == wanted.strip().casefold()
-
-
-def _loose(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def _usual(header: Sequence[str], *, bare_id: bool) -> dict[IdentifierKind, list[int]]:
-    """The columns of each kind by their usual spellings; a bare id where there is nothing else, or it is asked for."""
-    names = {at: _loose(name) for at, name in enumerate(header) if name not in ALL_COLUMNS}
-    claims = {
-        kind: found
-        for kind, spelling in SPELLINGS.items()
-        if (found := [at for at, name in names.items() if spelling.fullmatch(name)])
-    }
-    if K.ID not in claims and (bare_id or not claims):
-        bare = [at for at, name in names.items() if name == BARE_ID]
-        return {K.ID: bare, **claims} if bare else claims
-    return claims
-
-
-def _named(header: Sequence[str], kind: IdentifierKind, wanted: str) -> list[int]:
-    """The columns of that name: written just so, otherwise case and blanks aside."""
-    exact = [at for at, name in enumerate(header) if name == wanted]
-    near = [at for at, name in enumerate(header) if _same(name, wanted)]
-    if not (exact or near):
-        raise SourceError(
-            f"there is no column {wanted!r} to take the {kind.value} from; {_listing(header)}",
-            hint=f"Name one of them, e.g. {_proposal(header, kind)}.",
-        )
-    return exact or near
-
-
-def _proposal(header: Sequence[str], wanted: IdentifierKind | None = None) -> str:
-    for kind, clues in _CLUES.items():
-        for name in header if wanted in (None, kind) else ():
-            if not _personal(name) and any(clue in _loose(name) for clue in clues):
-                return f'--map {kind.value}="{name}"'
-    return f'--map {(wanted or K.MOBILE).value}="Name of the column"'
-
-
-def _listing(header: Sequence[str]) -> str:
-    """The header for people; not if it is a customer's record instead."""
-    if any(map(_personal, header)):
-        return "its first record looks like a customer's data, not like a header"
-    shown = ", ".join(name.strip() or "(no name)" for name in header[:40])
-    return f"the columns are: {shown}{', …' if len(header) > 40 else ''}"
-
-
-def _personal(name: str) -> bool:
-    return "@" in name or sum(character.isdigit() for character in name) >= 6
-
-
 # --- why a record names no usable customer ----------------------------------------------------------------------
 
 _AS_TEXT = "Format the column as text in the spreadsheet, fill in the value again from its origin, and save as CSV."
@@ -209,6 +78,12 @@ def problem(code: str, **facts: object) -> Problem:
 
 
 # --- judging ----------------------------------------------------------------------------------------------------
+
+#: The share of a column's values that make a length the usual one. Of random numbers of one length a tenth begin with
+#: a zero, and are shorter where a program took all of them for amounts.
+USUAL = 0.85
+#: Numbers of so many digits, so many times, have their length by plan, even where no zero is left to show it.
+BY_PLAN, OFTEN = 8, 20
 
 _PLAIN_MOBILE = re.compile(r"[0-9]{6,15}").fullmatch
 _PLAIN_ID = re.compile(r"[1-9][0-9]{0,18}").fullmatch

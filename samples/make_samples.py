@@ -17,7 +17,8 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from bulk_issue.columns import OUR_COLUMNS
 from bulk_issue.config import Reading
-from bulk_issue.rows import columns, judge
+from bulk_issue.customer_columns import columns
+from bulk_issue.rows import judge
 from bulk_issue.source import open_source
 
 HEADER = ("Name", "Mobile No.", "External ID", "E-mail", "City", "Note")

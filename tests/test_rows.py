@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
+from bulk_issue.customer_columns import columns
 from bulk_issue.errors import SourceError
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Problem, Record, Row
-from bulk_issue.rows import PROBLEMS, columns, judge, key, looks_like_email, problem, usual_length
+from bulk_issue.rows import PROBLEMS, judge, key, looks_like_email, problem, usual_length
 
 ID, EXTERNAL, MOBILE, EMAIL = IdentifierKind.ID, IdentifierKind.EXTERNAL_ID, IdentifierKind.MOBILE, IdentifierKind.EMAIL
 ALL_KINDS = {ID: 0, EXTERNAL: 1, MOBILE: 2, EMAIL: 3}

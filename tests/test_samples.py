@@ -13,8 +13,9 @@ import pytest
 
 from bulk_issue.columns import OUR_COLUMNS
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import columns
 from bulk_issue.model import IdentifierKind, Row
-from bulk_issue.rows import columns, judge
+from bulk_issue.rows import judge
 from bulk_issue.sandbox.customers import REFUSED
 from bulk_issue.source import open_source, valid_email
 

@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import columns
 from bulk_issue.errors import BulkIssueError, ConfigError, SourceError
 from bulk_issue.model import JobId, Lineage, Record
-from bulk_issue.rows import columns, judge
+from bulk_issue.rows import judge
 from bulk_issue.source import archive, delimited, open_source, opening, tables, valid_email
 
 PLAIN = Reading()

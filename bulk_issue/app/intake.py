@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bulk_issue import countries, rows
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import columns
 from bulk_issue.errors import SourceError
 from bulk_issue.exclusion import Exclusion, Judge
 from bulk_issue.model import IdentifierKind, Record, Row
@@ -52,14 +53,14 @@ def intake(path: Path, reading: Reading) -> Iterator[Intake]:
     """Open a file, and the list of whom to leave out; raises `SourceError` if one of them can't be read exactly."""
     with ExitStack() as opened:
         source = opened.enter_context(open_source(path, reading))
-        places = rows.columns(source.header, reading.map, reading.identify_by)
+        places = columns(source.header, reading.map, reading.identify_by)
         country = countries.country(reading.country)
         judge = partial(_judge, country=country, usual=_usual(source, places, country))
         exclusion, excluded_by = None, places
         if reading.exclude is not None:
             exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
             # also by identifiers that aren't sent: a list of e-mail addresses means the customer, not the column
-            excluded_by = exclusion.match(rows.columns(source.header, reading.map))
+            excluded_by = exclusion.match(columns(source.header, reading.map))
         yield Intake(
             source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by, judge=judge
         )
@@ -71,7 +72,7 @@ def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
     judge = partial(_judge, country=countries.country(reading.country))
     with open_source(path, Reading()) as source, Exclusion(source.sha256, judge) as exclusion:
         try:
-            places = rows.columns(source.header, {})
+            places = columns(source.header, {})
         except SourceError as error:
             raise SourceError(
                 f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
@@ -97,10 +98,10 @@ def _usual(source: Source, places: Places, country: countries.Country | None) ->
     A failures file holds what is unusual, each with its own verdict. The plan of a country says more than a column.
     """
     kinds = {IdentifierKind.EXTERNAL_ID} if country is not None else {IdentifierKind.EXTERNAL_ID, IdentifierKind.MOBILE}
-    columns = {kind: at for kind, at in places.items() if kind in kinds}
-    first = next(source.chunks(), []) if columns and not source.lineage else []
+    measured = {kind: at for kind, at in places.items() if kind in kinds}
+    first = next(source.chunks(), []) if measured and not source.lineage else []
     lengths = {
         kind: rows.usual_length(kind, (text for record in first if (text := record.cells[at].strip())))
-        for kind, at in columns.items()
+        for kind, at in measured.items()
     }
     return {kind: length for kind, length in lengths.items() if length is not None}

@@ -21,8 +21,8 @@ from typing import BinaryIO, TextIO
 
 from bulk_issue.columns import OURS
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import names_customers
 from bulk_issue.errors import ConfigError, SourceError
-from bulk_issue.rows import names_customers
 from bulk_issue.source import tables
 from bulk_issue.source.tables import LOOKED_AT, Chunk
 

@@ -13,9 +13,10 @@ from typing import BinaryIO, Self
 
 from bulk_issue.columns import ALL_COLUMNS, OURS
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import names_customers
 from bulk_issue.errors import SourceError
 from bulk_issue.model import JobId, Lineage, Problem, Record
-from bulk_issue.rows import PROBLEMS, names_customers, problem
+from bulk_issue.rows import PROBLEMS, problem
 from bulk_issue.source.delimited import Delimited
 from bulk_issue.source.kinds import Kind
 from bulk_issue.source.opening import STDIN, STDIN_NAME, opened

@@ -24,8 +24,8 @@ from xml.parsers import expat
 import python_calamine as calamine
 
 from bulk_issue.config import Reading
+from bulk_issue.customer_columns import names_customers
 from bulk_issue.errors import SourceError
-from bulk_issue.rows import names_customers
 from bulk_issue.source import binary, opendocument, tables
 from bulk_issue.source.archive import Extent, parts_of
 from bulk_issue.source.kinds import Kind
