@@ -195,7 +195,6 @@ class Run:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
         while True:
-            # in this order: a row that is put back between the two reads is still seen by the second
             doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None
             if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:
                 return True

@@ -404,21 +404,12 @@ MISTAKES = (
     ),
     # --- 7: again is safe ---------------------------------------------------------------------------------------
     Mistake(
-        name="what is pending is read before what is in doubt",
+        name="a run ends with a row that the record has just put back",
         promise=7,
         file="job.py",
-        old=(
-            "            doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None\n"
-            "            if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:\n"
-            "                return True\n"
-        ),
-        new=(
-            "            again = sending and await insist(lambda: self.ledger.work.pending(job)) > 0\n"
-            "            doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None\n"
-            "            if again:\n"
-            "                return True\n"
-        ),
-        test="test_job.py::test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run",
+        old="        return sending and not self.asked.is_set() and await insist(",
+        new="        return False and await insist(",
+        test="test_job.py::test_what_the_record_puts_back_during_the_last_read_is_issued_too",
     ),
     Mistake(
         name="a claim ends when its coupon is there",
