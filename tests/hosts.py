@@ -322,16 +322,16 @@ class Process:
         )
 
     def _watch_writes(self, ledger: SqliteLedger) -> None:
-        write: Callable[[Any], Awaitable[Any]] = ledger._db.write
+        write: Callable[..., Awaitable[Any]] = ledger._db.write
 
-        async def watched(work: Any) -> Any:
+        async def watched(work: Any, **how: bool) -> Any:
             async with self._writer:
                 await self._disk()
                 self.point("before a write")
                 if asyncio.get_running_loop().time() < self.host.ledger_down_until:
                     self.host.refused_writes += 1
                     raise LedgerUnavailable("the ledger can't be written, as scripted")
-                done = await write(work)
+                done = await write(work, **how)
                 its = dict(zip(work.__code__.co_freevars, work.__closure__ or (), strict=True))
                 if {"method", "args"} <= its.keys():
                     self.host.committed(its["method"].cell_contents.__name__, done, its["args"].cell_contents)

@@ -19,7 +19,7 @@ import click
 from bulk_issue import __version__
 from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
-from bulk_issue.config import Config
+from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode, heaviest
 from bulk_issue.errors import ConfigError
 
@@ -235,7 +235,7 @@ def _job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Conf
 @click.argument("job", required=False)
 @opt.ledger_option
 @opt.json_option("For machines.")
-def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
+def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
     """List all jobs, or show one."""
     from bulk_issue import app
     from bulk_issue.cli import words
@@ -264,7 +264,7 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
 @commands.command()
 @click.argument("job")
 @opt.ledger_option
-def cancel(job: str, ledger: Path) -> int:
+def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     """Put JOB's pending rows aside. Rows in doubt are still reconciled."""
     from bulk_issue import app
 
@@ -282,7 +282,7 @@ def cancel(job: str, ledger: Path) -> int:
 @click.argument("job")
 @opt.files_options
 @opt.ledger_option
-def export(job: str, ledger: Path, **options: Any) -> int:
+def export(job: str, ledger: Path | LedgerUrl, **options: Any) -> int:
     """Write JOB's files again, from the ledger alone."""
     from bulk_issue import app
     from bulk_issue.cli import words

@@ -6,7 +6,10 @@ look-ups and decisions are append-only and say how it came about.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
+    BigInteger,
     Column,
     Float,
     Index,
@@ -21,6 +24,14 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+#: Ids of others (customers, series) and of what is counted without end; an INTEGER of SQLite's has 64 bits anyway.
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """The condition of a partial index."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 jobs = Table(
     "jobs",
@@ -28,7 +39,7 @@ jobs = Table(
     Column("seq", Integer, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("org", Text, nullable=False),
-    Column("series_id", Integer, nullable=False),
+    Column("series_id", Big, nullable=False),
     Column("again", Text, nullable=False),
     # org and series: where a customer counts once
     Column("scope", Text, nullable=False),
@@ -99,7 +110,7 @@ rows = Table(
     Column("warnings", Text),
     Column("code", Text),
     Column("coupon", Text),
-    Column("customer_id", Integer),
+    Column("customer_id", Big),
     Column("issued_at", Float),
     Column("request_id", Text),
     # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from
@@ -117,12 +128,12 @@ IN_DOUBT = rows.c.state == literal_column("'in_doubt'")
 STILL_OPEN = (PENDING, IN_FLIGHT, IN_DOUBT)
 ISSUED = rows.c.state == literal_column("'issued'")
 DOUBTED = rows.c.doubted == literal_column("1")
-Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, sqlite_where=text("state = 'pending'"))
-Index("rows_in_flight", rows.c.queue, sqlite_where=text("state = 'in_flight'"))
-Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite_where=text("state = 'in_doubt'"))
-Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
+Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, **_where("state = 'pending'"))
+Index("rows_in_flight", rows.c.queue, **_where("state = 'in_flight'"))
+Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, **_where("state = 'in_doubt'"))
+Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, **_where("state = 'issued'"))
 Index("rows_by_state", rows.c.job, rows.c.state)
-Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
+Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, **_where("doubted = 1"))
 
 claims = Table(
     "claims",
@@ -140,7 +151,7 @@ claims = Table(
     PrimaryKeyConstraint("scope", "key", "again"),
     sqlite_with_rowid=False,
 )
-Index("claims_open", claims.c.scope, claims.c.key, unique=True, sqlite_where=text("open = 1"))
+Index("claims_open", claims.c.scope, claims.c.key, unique=True, **_where("open = 1"))
 Index("claims_of_row", claims.c.job, claims.c.row)
 
 attempts = Table(
@@ -168,7 +179,7 @@ attempts = Table(
 lookups = Table(
     "lookups",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -180,7 +191,7 @@ Index("lookups_of_row", lookups.c.job, lookups.c.row)
 decided = Table(
     "decisions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False, index=True),
     Column("row", Integer, nullable=False),
     Column("at", Float, nullable=False),
@@ -192,7 +203,7 @@ decided = Table(
 excess = Table(
     "excess",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),
     Column("code", Text, nullable=False),
@@ -229,7 +240,7 @@ accounts = Table(
 permits = Table(
     "permits",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("account", Text, nullable=False),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),

@@ -1,0 +1,126 @@
+"""A PostgreSQL server of the tests' own: its data in a temporary folder, reached by a socket in there and nothing else.
+
+PostgreSQL refuses to run as root; there the server runs as Debian's `postgres`. Every test gets a database of its own,
+copied from one that `samples/postgres-role.sql` and the migrations have made, and works in it with the role of least
+rights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bulk_issue.config import LedgerUrl
+from bulk_issue.ledger import open_ledger
+
+ROLES = Path(__file__).parent.parent / "samples" / "postgres-role.sql"
+
+
+def programs() -> Path | None:
+    """The folder of PostgreSQL's server programs, the newest where there are several."""
+    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()]
+    if found:
+        return max(found, key=lambda path: int(path.parent.name))
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent if initdb else None
+
+
+class Cluster:
+    """A running server."""
+
+    def __init__(self, folder: Path) -> None:
+        bin_ = programs()
+        assert bin_ is not None, "PostgreSQL's server isn't installed"
+        self.folder, self._bin, self._numbers = folder, bin_, itertools.count(1)
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            folder.chmod(0o755)
+            account = pwd.getpwnam(self._user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        self._do("initdb", "-D", "data", "-U", "admin", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        with (folder / "data" / "postgresql.conf").open("a", encoding="utf-8") as conf:
+            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nshared_buffers = 32MB\n")
+        self.start()
+        self._template()
+
+    def _do(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._bin / program, *arguments],
+            cwd=self.folder,
+            user=self._user,
+            extra_groups=[] if self._user else None,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+
+    def start(self) -> None:
+        self._do("pg_ctl", "-D", "data", "-l", "log", "-w", "-t", "60", "start")
+
+    def stop(self, how: str = "fast") -> None:
+        """`fast` as an administrator stops it; `immediate` as a crash: it recovers at the next start."""
+        self._do("pg_ctl", "-D", "data", "-m", how, "-w", "-t", "60", "stop")
+
+    def restart(self, how: str = "fast") -> None:
+        self.stop(how)
+        self.start()
+
+    def kill(self) -> None:
+        """End the server as SIGKILL does, children first: they would hold its memory."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text(encoding="ascii").split()[0])
+        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+        for each in (pid, *map(int, children)):
+            os.kill(each, signal.SIGKILL)
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """What psql prints for it, as the superuser."""
+        done = subprocess.run(
+            [self._bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-U", "admin", "-d", database],
+            input=statement,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def url(self, database: str, role: str = "bulk_issue") -> LedgerUrl:
+        return LedgerUrl(f"postgresql://{role}@/{database}?host={self.folder}")
+
+    def database(self) -> str:
+        """A new database with an empty ledger."""
+        name = f"ledger_{next(self._numbers)}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE made")
+        return name
+
+    def _template(self) -> None:
+        self.sql("CREATE DATABASE made")
+        self.sql(ROLES.read_text(encoding="utf-8"), "made")
+
+        async def migrate() -> None:
+            await (await open_ledger(self.url("made", "bulk_issue_owner"))).close()
+
+        asyncio.run(migrate())
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """A server for as long as the body runs; its data in memory where there is such a place."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="bi-pg-", dir=shm if shm.is_dir() else None) as folder:
+        cluster = Cluster(Path(folder))
+        try:
+            yield cluster
+        finally:
+            cluster.stop("immediate")
