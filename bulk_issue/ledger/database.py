@@ -123,7 +123,11 @@ class Database:
         with self._translated():
             if self._connection is None:
                 fresh = self._engine.connect()
-                self.dialect.attach(fresh)
+                try:
+                    self.dialect.attach(fresh)
+                except BaseException:
+                    fresh.close()
+                    raise
                 self._connection = fresh
             try:
                 yield self._connection
