@@ -15,9 +15,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.ledger import open_ledger
@@ -41,10 +43,10 @@ class Cluster:
         bin_ = programs()
         assert bin_ is not None, "PostgreSQL's server isn't installed"
         self.folder, self._bin, self._numbers = folder, bin_, itertools.count(1)
-        self._user = "postgres" if os.geteuid() == 0 else None
-        if self._user:
-            folder.chmod(0o755)
-            account = pwd.getpwnam(self._user)
+        self._as_user: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            self._as_user |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             os.chown(folder, account.pw_uid, account.pw_gid)
         self._do("initdb", "-D", "data", "-U", "admin", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         with (folder / "data" / "postgresql.conf").open("a", encoding="utf-8") as conf:
@@ -55,9 +57,7 @@ class Cluster:
     def _do(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [self._bin / program, *arguments],
-            cwd=self.folder,
-            user=self._user,
-            extra_groups=[] if self._user else None,
+            **self._as_user,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -66,22 +66,36 @@ class Cluster:
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
     def start(self) -> None:
-        self._do("pg_ctl", "-D", "data", "-l", "log", "-w", "-t", "60", "start")
+        """Return when the server takes connections, recovered if it has to be."""
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.folder / "data"],
+                **self._as_user,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        while not self._takes_connections():
+            assert self._server.poll() is None, (self.folder / "log").read_text(encoding="utf-8")
+            time.sleep(0.02)
+
+    def _takes_connections(self) -> bool:
+        asked = subprocess.run([self._bin / "pg_isready", "-q", "-h", self.folder], check=False)
+        return asked.returncode == 0
 
     def stop(self, how: str = "fast") -> None:
         """`fast` as an administrator stops it; `immediate` as a crash: it recovers at the next start."""
-        self._do("pg_ctl", "-D", "data", "-m", how, "-w", "-t", "60", "stop")
-
-    def restart(self, how: str = "fast") -> None:
-        self.stop(how)
-        self.start()
+        self._server.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[how])
+        self._server.wait()
 
     def kill(self) -> None:
-        """End the server as SIGKILL does, children first: they would hold its memory."""
-        pid = int((self.folder / "data" / "postmaster.pid").read_text(encoding="ascii").split()[0])
+        """End the server as SIGKILL, or the out-of-memory killer, does."""
+        pid = self._server.pid
         children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-        for each in (pid, *map(int, children)):
-            os.kill(each, signal.SIGKILL)
+        for each in (pid, *map(int, children)):  # children first would only be restarted
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self._server.wait()
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """What psql prints for it, as the superuser."""
