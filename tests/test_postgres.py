@@ -161,6 +161,31 @@ async def test_whoever_lost_its_session_and_its_job_to_another_begins_nothing(cl
         await other.close()
 
 
+async def test_what_collided_with_another_transaction_is_run_again(desk: Desk) -> None:
+    turns = 0
+
+    def collide(tx: Connection) -> int:
+        nonlocal turns
+        turns += 1
+        if turns < 3:
+            tx.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$")
+        return turns
+
+    assert await desk.ledger._db.write(collide) == 3
+
+
+async def test_a_row_that_another_worker_has_just_picked_is_passed_over(desk: Desk) -> None:
+    await desk.register(row(n) for n in range(1, 5))
+    hold = await desk.hold()
+    assert isinstance(desk.place, LedgerUrl)
+    with psycopg.connect(desk.place.url) as another:
+        another.execute("SELECT FROM rows WHERE number IN (1, 3) FOR UPDATE")
+        passed_over = [intent.row for intent in (await desk.begin(hold)).intents]
+
+    assert passed_over == [2, 4]
+    assert [intent.row for intent in (await desk.begin(hold)).intents] == [1, 3]
+
+
 # --- one limit for all ------------------------------------------------------------------------------------------
 
 
