@@ -278,9 +278,9 @@ class Scene:
 
     async def run(self, **settings: object) -> tuple[Done, list[str]]:
         """The command, once, to its end or its death."""
-        arguments = ("run", self.file, "--series", self.victims.box.series_id, *SCENE)
-        if self.victims.env:  # a host that was cut off may send for as long as this; nobody waits here for an answer
-            arguments = (*arguments, "--timeout", "2")
+        # a host that was cut off may send for as long as that; nobody waits here for an answer
+        soon = ("--timeout", "2") if self.victims.env else ()
+        arguments = ("run", self.file, "--series", self.victims.box.series_id, *SCENE, *soon)
         return await self.victims.until_end(*arguments, **(HURRIED | settings))
 
     def judge(self, done: Done) -> Verdict:
