@@ -186,6 +186,21 @@ async def test_a_row_that_another_worker_has_just_picked_is_passed_over(desk: De
     assert [intent.row for intent in (await desk.begin(hold)).intents] == [1, 3]
 
 
+async def test_a_process_that_stands_still_within_a_transaction_holds_up_nobody_for_long(
+    cluster: Cluster, desk: Desk
+) -> None:
+    def stand_still(tx: Connection) -> None:
+        assert tx.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "10s"
+        tx.exec_driver_sql("SET idle_in_transaction_session_timeout = '20ms'")
+        mine = tx.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        while cluster.sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {mine}") != "0":
+            pass  # each look takes its time
+
+    with pytest.raises(LedgerUnavailable):
+        await desk.ledger._db.write(stand_still)
+    assert await desk.ledger.jobs.all() == []
+
+
 # --- one limit for all ------------------------------------------------------------------------------------------
 
 
