@@ -6,11 +6,12 @@ Where a value came from (flag, environment, file) is the command line's business
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
@@ -119,6 +120,52 @@ class Account:
         return f"{self.host}#{self.user or self.client_key}"
 
 
+#: A host, and its port, of a PostgreSQL URL.
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerUrl:
+    """Where a ledger in PostgreSQL is. As text it has no password."""
+
+    url: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        parts = self._parts
+        # a password with an unescaped / or ? would otherwise be taken for a database, and shown
+        whole = parts.scheme in ("postgresql", "postgres") and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
+        if not whole or not all(_HOST.fullmatch(host) for host in self._hosts.split(",")):
+            raise self._wrong()
+
+    def _wrong(self) -> ConfigError:
+        return ConfigError(
+            "the ledger's URL can't be understood",
+            hint="Write postgresql://USER@HOST/DATABASE; in a password, write @ / ? # : as %40 %2F %3F %23 %3A.",
+        )
+
+    @property
+    def _parts(self) -> SplitResult:
+        try:
+            return urlsplit(self.url)
+        except ValueError:
+            raise self._wrong() from None  # its words may hold the password
+
+    @property
+    def _hosts(self) -> str:
+        return self._parts.netloc.rpartition("@")[2]
+
+    @property
+    def has_password(self) -> bool:
+        parts = self._parts
+        in_query = {"password", "sslpassword"} & {name for name, _ in parse_qsl(parts.query)}
+        return bool(in_query) or ":" in parts.netloc.rpartition("@")[0]
+
+    def __str__(self) -> str:
+        parts = self._parts
+        user = parts.netloc.rpartition("@")[0].partition(":")[0]
+        return f"{parts.scheme}://{user}{'@' if user else ''}{self._hosts}{parts.path}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How the input is read: options that decide which customer a record names."""
@@ -178,7 +225,7 @@ class Config:
 
     account: Account
     series_id: int
-    ledger: Path
+    ledger: Path | LedgerUrl
     reading: Reading = Reading()
     again: str = ""
     org: str = ""
@@ -224,4 +271,10 @@ class Config:
     @property
     def budget(self) -> Budget:
         """The account's limit in the ledger's terms."""
-        return Budget(account=self.account.name, rate=self.rate, per=self.per, unanswered=self.timeout + self.grace)
+        return Budget(
+            account=self.account.name,
+            rate=self.rate,
+            per=self.per,
+            unanswered=self.timeout + self.grace,
+            lingers=self.send_within + self.timeout,
+        )

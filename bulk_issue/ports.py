@@ -120,6 +120,8 @@ class Budget:
     per: float
     #: How long a permit whose request got no answer stays taken, besides `per`: time-out + grace.
     unanswered: float
+    #: How long after its intent a request may still be under way: until it may leave no more, and the time-out.
+    lingers: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,42 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
-# At import, before any module of ours or any child process can read them.
+import pytest
+
+from bulk_issue.config import LedgerUrl
+from tests.cluster import Cluster, programs, running
+
+# At import, before any child process can read them; modules of ours read them only when a command runs.
 for _name in [name for name in os.environ if name.startswith("BULK_ISSUE_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server; where there is none its tests are skipped, and fail where CI promises one."""
+    missing = [
+        name
+        for name, there in (("psycopg", find_spec("psycopg")), ("postgresql", programs() and shutil.which("psql")))
+        if not there
+    ]
+    if missing:
+        words = f"needs {' and '.join(missing)}: apt install postgresql, pip install 'bulk-issue[postgres]'"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | LedgerUrl:
+    """Where a ledger may be: in a file, and in PostgreSQL."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    started: Cluster = request.getfixturevalue("cluster")
+    return started.url(started.database())

@@ -128,7 +128,7 @@ def wrap_transactions(point: Points) -> None:
     transact = Database._transact
     refused = Refusals()
 
-    def _transact(self: Database, work: Callable[[Connection], T]) -> T:
+    def _transact(self: Database, work: Callable[[Connection], T], *, alone: bool = True) -> T:
         name = name_of(work)
         short = name.rpartition(".")[2].strip("_")
         trouble = refused(name)
@@ -145,7 +145,7 @@ def wrap_transactions(point: Points) -> None:
             return done
 
         with point.transaction:
-            done: T = transact(self, watched)
+            done: T = transact(self, watched, alone=alone)
         if begun:
             point(f"{short}: after the commit")
         return done

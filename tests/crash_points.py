@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from bulk_issue.config import LedgerUrl
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
+from tests.cluster import Cluster
 from tests.console import Done
 from tests.victims import CRASHED, Crashed, Scene, Verdict, crash_scene, points_of_scene
 
+NewLedger = Callable[[], LedgerUrl | None]
 #: Until a commit nothing has happened, so its "before" is as the "after" of what came before it; but not where the
 #: server or a person has been told something meanwhile.
 TELLING = ("begin: before", "finish: before", "settle: before")
@@ -29,28 +32,37 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield Scene.set_up(tmp_path, box)
 
 
-async def all_of(folder: Path, crashes: Iterable[tuple[str, ...]]) -> list[Crashed]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_ledger(request: pytest.FixtureRequest) -> NewLedger:
+    """Gives each scene a ledger: a file of its own (None), or a database."""
+    if request.param == "sqlite":
+        return lambda: None
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return lambda: cluster.url(cluster.database())
+
+
+async def all_of(folder: Path, crashes: Iterable[tuple[str, ...]], new_ledger: NewLedger) -> list[Crashed]:
     """Scenes with these crashes, a few at once: most of the time they wait."""
     slots = asyncio.Semaphore(16)
 
     async def one(number: int, names: tuple[str, ...]) -> Crashed:
         async with slots:
-            return await crash_scene(folder / str(number), *names)
+            return await crash_scene(folder / str(number), *names, ledger=new_ledger())
 
     return await asyncio.gather(*(one(number, names) for number, names in enumerate(crashes)))
 
 
-async def test_a_crash_at_any_kind_of_point(tmp_path: Path) -> None:
-    points = dict.fromkeys(await points_of_scene(tmp_path / "whole"))
+async def test_a_crash_at_any_kind_of_point(tmp_path: Path, new_ledger: NewLedger) -> None:
+    points = dict.fromkeys(await points_of_scene(tmp_path / "whole", new_ledger()))
     kinds = [(name,) for name in points if "before the commit" not in name or name.startswith(TELLING)]
-    scenes = await all_of(tmp_path, kinds)
+    scenes = await all_of(tmp_path, kinds, new_ledger)
 
     assert len(kinds) > 20
     assert [(*each.died_at,) for each in scenes] == kinds
     assert not [each.words for each in scenes if not each.verdict.clean]
 
 
-async def test_a_second_crash_while_the_first_is_made_good(tmp_path: Path) -> None:
+async def test_a_second_crash_while_the_first_is_made_good(tmp_path: Path, new_ledger: NewLedger) -> None:
     crashes = [
         ("begin: after the commit", "hold: after the commit"),
         ("send: after", "begin: after the commit"),
@@ -62,7 +74,7 @@ async def test_a_second_crash_while_the_first_is_made_good(tmp_path: Path) -> No
         ("settle: after the commit", "release: before the commit"),
         ("add: after the commit", "add: after the commit", "seal: before the commit"),
     ]
-    scenes = await all_of(tmp_path, crashes)
+    scenes = await all_of(tmp_path, crashes, new_ledger)
 
     assert [(*each.died_at,) for each in scenes] == crashes, [each.words for each in scenes]
     assert not [each.words for each in scenes if not each.verdict.clean]

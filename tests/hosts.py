@@ -16,15 +16,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from sqlalchemy import Dialect, create_engine
+import psycopg
+from sqlalchemy import Connection, Dialect, create_engine
 
 from bulk_issue import job as job_module
 from bulk_issue import pool as pool_module
 from bulk_issue import reconcile as reconcile_module
-from bulk_issue.config import Account, Config
+from bulk_issue.config import Account, Config, LedgerUrl
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.ledger.clocks import DatabaseClock
 from bulk_issue.limiter import Pacer
 from bulk_issue.model import Answer, Identifier, Intent, JobId, JobSpec, Problem, Reading, Row, Series, Unreadable
 from bulk_issue.ports import Landed, Progress
@@ -83,7 +85,7 @@ def _keep_statements(ledger: SqliteLedger) -> None:
         ledger._db._connection = None
 
 
-def configured(path: Path, **settings: Any) -> Config:
+def configured(path: Path | LedgerUrl, **settings: Any) -> Config:
     """A run's settings, with the patience of virtual time."""
     return Config(account=ACCOUNT, series_id=SERIES, ledger=path, **settings)
 
@@ -110,6 +112,17 @@ def rows_of(customers: Sequence[Identifier | None]) -> list[Row]:
     ]
 
 
+class LoopsClock(DatabaseClock):
+    """A database's clock in virtual time: no host's reboot or step moves it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: asyncio.get_running_loop().time())
+
+    def seconds(self, tx: Connection) -> float:
+        del tx
+        return asyncio.get_running_loop().time()
+
+
 class Killed(BaseException):
     """The process is gone; whatever of it still runs must not reach the world any more."""
 
@@ -117,9 +130,10 @@ class Killed(BaseException):
 class Host:
     """The machine."""
 
-    def __init__(self, folder: Path, server: ModelServer, clock: VirtualClock) -> None:
-        self.path = folder / "ledger.db"
-        self.path.write_bytes(_empty_ledger())
+    def __init__(self, folder: Path, server: ModelServer, clock: VirtualClock, place: LedgerUrl | None = None) -> None:
+        self.path: Path | LedgerUrl = place or folder / "ledger.db"
+        if isinstance(self.path, Path):
+            self.path.write_bytes(_empty_ledger())
         self.server, self.clock = server, clock
         self.log: list[str] = []
         #: Broken promises that can be seen in the moment only.
@@ -134,7 +148,7 @@ class Host:
         self.named: dict[tuple[str, str], int] = {}
         #: Rows that a person put back.
         self.put_back: set[tuple[Any, ...]] = set()
-        self._eye: sqlite3.Connection | None = None
+        self._eye: sqlite3.Connection | psycopg.Connection[Any] | None = None
         server.on_departure = self.look_at_intent
         server.on_event = self.note
 
@@ -148,7 +162,12 @@ class Host:
         self.log.append(f"{asyncio.get_running_loop().time():10.3f}  {text}")
 
     def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """What stands in the ledger file, read by nobody's code but SQLite's."""
+        """What stands in the ledger, read by nobody's code but the database's."""
+        if isinstance(self.path, LedgerUrl):
+            if self._eye is None:
+                self._eye = psycopg.connect(self.path.url, autocommit=True)
+            said = query.replace(" IS NOT 'not", " IS DISTINCT FROM 'not").replace(" offset ", ' "offset" ')
+            return self._eye.execute(said.replace("?", "%s"), values).fetchall()
         if self._eye is None:
             self._eye = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
         return self._eye.execute(query, values).fetchall()
@@ -170,12 +189,20 @@ class Host:
         )
         return [each for each in found if not (each[3] == "rejected" and each[:2] in self.put_back)]
 
+    async def opened(self) -> SqliteLedger:
+        """The ledger as one more process opens it."""
+        ledger = await open_ledger(self.path, inline=True)
+        if isinstance(self.path, Path):
+            _keep_statements(ledger)
+        else:
+            ledger._db.dialect._clock = LoopsClock()  # type: ignore[attr-defined]
+        return ledger
+
     @asynccontextmanager
     async def ledger(self) -> AsyncIterator[SqliteLedger]:
         """The ledger in a process that opens it for a moment, when its disk can be written."""
         await asyncio.sleep(max(self.ledger_down_until - asyncio.get_running_loop().time(), 0.0))
-        ledger = await open_ledger(self.path, inline=True)
-        _keep_statements(ledger)
+        ledger = await self.opened()
         try:
             yield ledger
         finally:
@@ -299,8 +326,7 @@ class Process:
         return await (await self._ready()).reconcile()
 
     async def _ready(self) -> Run:
-        self.ledger = ledger = await open_ledger(self.host.path, inline=True)
-        _keep_statements(ledger)
+        self.ledger = ledger = await self.host.opened()
         self._watch_writes(ledger)
         middle = len(self.rows) // 2
         chunks = [chunk for chunk in (self.rows[:middle], self.rows[middle:]) if chunk]
@@ -322,16 +348,16 @@ class Process:
         )
 
     def _watch_writes(self, ledger: SqliteLedger) -> None:
-        write: Callable[[Any], Awaitable[Any]] = ledger._db.write
+        write: Callable[..., Awaitable[Any]] = ledger._db.write
 
-        async def watched(work: Any) -> Any:
+        async def watched(work: Any, **how: bool) -> Any:
             async with self._writer:
                 await self._disk()
                 self.point("before a write")
                 if asyncio.get_running_loop().time() < self.host.ledger_down_until:
                     self.host.refused_writes += 1
                     raise LedgerUnavailable("the ledger can't be written, as scripted")
-                done = await write(work)
+                done = await write(work, **how)
                 its = dict(zip(work.__code__.co_freevars, work.__closure__ or (), strict=True))
                 if {"method", "args"} <= its.keys():
                     self.host.committed(its["method"].cell_contents.__name__, done, its["args"].cell_contents)

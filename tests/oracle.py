@@ -264,10 +264,17 @@ class _Oracle:
     def _excess_is_told(self) -> None:
         told = set(self.excess)
         coupons = self._coupons()
+        # told when that row is settled: until then the record may show a coupon of its own beside these
+        open_elsewhere = {row.key for row in self.rows if row.state in OPEN}
         stopped = {job.id for job, ended in self.history.ends[-len(self.history.jobs) :] if _stopped(ended)}
         for row in self.rows:
             closed = row.doubted and row.state not in OPEN and row.kind is not None
-            if not closed or row.queue in stopped or not self._could_look(row.queue, str(row.kind)):
+            if (
+                not closed
+                or row.key in open_elsewhere
+                or row.queue in stopped
+                or not self._could_look(row.queue, str(row.kind))
+            ):
                 continue
             for entry in coupons.get((row.again, row.key), []):
                 its = entry.code.lower()

@@ -65,13 +65,9 @@ MISTAKES = (
     Mistake(
         name="a request leaves before its intent is committed",
         promise=1,
-        file="ledger/database.py",
-        old="            with self._connection.begin():\n                return work(self._connection)\n",
-        new=(
-            "            self._connection.commit()\n"
-            "            self._connection.begin()\n"
-            "            return work(self._connection)\n"
-        ),
+        file="ledger/sqlite.py",
+        old="        with connection.begin():\n            return work(connection)\n",
+        new="        connection.commit()\n        connection.begin()\n        return work(connection)\n",
         test="test_ledger.py::test_an_intent_is_on_disk_before_begin_returns",
     ),
     Mistake(
@@ -85,7 +81,7 @@ MISTAKES = (
     Mistake(
         name="a commit is left to the system's cache",
         promise=1,
-        file="ledger/database.py",
+        file="ledger/sqlite.py",
         old='"PRAGMA synchronous = FULL"',
         new='"PRAGMA synchronous = NORMAL"',
         test=STORY + "a_commit_is_flushed_to_the_disk",
@@ -329,7 +325,7 @@ MISTAKES = (
         name="a permit is free `per` after the request was sent",
         promise=4,
         file="ledger/work.py",
-        old="permits.answered(tx, [(*r, s.at) for",
+        old="permits.answered(tx, [(*r, arrived or s.at) for",
         new="permits.answered(tx, [(*r, s.intent.begun) for",
         test="test_ledger.py::test_a_permit_is_free_per_seconds_after_the_answer",
     ),

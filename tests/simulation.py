@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bulk_issue.config import Pace, Share
+from bulk_issue.config import LedgerUrl, Pace, Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, JobHeld
 from bulk_issue.health import StopKind
@@ -33,6 +33,7 @@ from bulk_issue.job import Ending
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobSpec, ReadProblem, Row
 from bulk_issue.testing import Canned, Dice, Fate, Look, ModelServer, Repeat, VirtualClock, mobile, refusal, run
 from bulk_issue.testing import fates as f
+from tests.cluster import running
 from tests.hosts import SERIES, Host, Killed, Process, few_polls, memory_folder, rows_of, spec
 from tests.oracle import judge
 from tests.people import Act, People, acts, second_names
@@ -286,8 +287,10 @@ def _looks(plan: Plan, random: Random) -> Any:
 class History:
     """One seed's history."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, place: LedgerUrl | None = None) -> None:
         self.plan = plan(seed)
+        #: A ledger in PostgreSQL; None for a file.
+        self.place = place
         #: The files of the plan, and those that people make of failures.
         self.jobs = list(self.plan.jobs)
         #: Seconds after a request was given up in which it may still have an effect.
@@ -328,7 +331,7 @@ class History:
             lag=lambda: plan.random.choice((0.0, plan.lag)),
             alias={second.key: first.key for second, first in plan.twofold.items()},
         )
-        self.host = host = Host(self.folder, server, clock)
+        self.host = host = Host(self.folder, server, clock, self.place)
         host.disk = plan.disk
         self._introduce()
         for key, series, store, ago in plan.older:
@@ -480,10 +483,10 @@ def _in_words(ended: Ending | BulkIssueError | Killed) -> str:
     return type(ended).__name__ if isinstance(ended, JobHeld) else f"{type(ended).__name__} {ended}"
 
 
-def history(seed: int) -> History:
+def history(seed: int, place: LedgerUrl | None = None) -> History:
     """Let a seed's history happen."""
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, few_polls():
-        past = History(seed, Path(folder))
+        past = History(seed, Path(folder), place)
         try:
             run(past.happen, end=LONGEST)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
@@ -491,9 +494,9 @@ def history(seed: int) -> History:
         return past
 
 
-def failing(seed: int) -> tuple[int, str] | None:
+def failing(seed: int, place: LedgerUrl | None = None) -> tuple[int, str] | None:
     """The seed with what is wrong with its history, if anything is."""
-    past = history(seed)
+    past = history(seed, place)
     if not past.complaints:
         return None
     lines = [f"seed {seed}: {past.plan}", *(line for line in past.log[-SHOWN:]), *past.complaints]
@@ -506,6 +509,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--show", action="store_true", help="print the whole of each history")
+    parser.add_argument("--postgres", action="store_true", help="ledgers in PostgreSQL, one history after another")
     options = parser.parse_args(arguments)
     seeds = range(options.start, options.start + options.seeds)
     if options.show:
@@ -514,6 +518,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"seed {seed}: {past.plan}", *past.log, *past.complaints, sep="\n")
         return 0
     began, failures = time.monotonic(), 0
+    if options.postgres:
+        with running() as cluster:
+            for seed in seeds:
+                database = cluster.database()
+                if found := failing(seed, cluster.url(database)):
+                    failures += 1
+                    print(found[1], flush=True)
+                else:
+                    cluster.sql(f"DROP DATABASE {database}")
+        print(f"{len(seeds)} histories on PostgreSQL in {time.monotonic() - began:.0f} s, {failures} failing")
+        return 1 if failures else 0
     with ProcessPoolExecutor(options.processes) as pool:
         for found in pool.map(failing, seeds, chunksize=20):
             if found is not None:

@@ -75,6 +75,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "jinja2": frozenset({"web"}),
     "pandas": frozenset({"source"}),
     "platformdirs": frozenset({"cli"}),
+    "psycopg": frozenset({"ledger"}),
     "python_calamine": frozenset({"source"}),
     "rich": frozenset({"progress"}),
     "sqlalchemy": frozenset({"ledger"}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulk_issue.config import Account, Config, Pace, Reading, Share
+from bulk_issue.config import Account, Config, LedgerUrl, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
 from bulk_issue.model import IdentifierKind
 
@@ -197,3 +197,42 @@ def test_anything_else_is_refused_and_quoted(text: str) -> None:
 
     assert caught.value.message.startswith(f"--max-failures {text!r} ")
     assert "25 or 5%" in caught.value.hint
+
+
+# --- where the ledger is ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann@db.example.com/ledger", "postgresql://ann@db.example.com/ledger"),
+        ("postgresql://ann:s3cret@db:5433/ledger?sslmode=verify-full", "postgresql://ann@db:5433/ledger"),
+        ("postgresql://ann:s3%40cret@a:1,b:2/ledger", "postgresql://ann@a:1,b:2/ledger"),
+        ("postgres://ann:s3@cret@[::1]:5432/ledger", "postgres://ann@[::1]:5432/ledger"),
+        ("postgresql:///ledger?host=/run/postgresql&password=s3cret", "postgresql:///ledger"),
+    ],
+)
+def test_a_ledgers_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    place = LedgerUrl(url)
+
+    assert str(place) == f"{place}" == shown
+    assert repr(place) == "LedgerUrl()"
+    assert place.has_password == ("s3" in url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3/cret@db/ledger",
+        "postgresql://ann:s3?cret@db/ledger",
+        "postgresql://ann:s3#cret@db/ledger",
+        "postgresql://ann:s3[cret@db/ledger",
+        "postgresql://ann:s3cret",
+        "mysql://ann:s3cret@db/ledger",
+    ],
+)
+def test_a_ledgers_url_that_cant_be_understood_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LedgerUrl(url)
+
+    assert "s3" not in f"{caught.value.message}{caught.value.hint}{caught.value.__cause__!r}"

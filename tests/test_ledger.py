@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerError, LedgerUnavailable, SchemaMismatch
 from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.model import (
     Coupon,
     Decision,
@@ -79,8 +82,25 @@ def said(number: int, code: str | None, job: str = JOB) -> Decision:
 class Desk:
     """A ledger with a clock, and short words for what the tests do."""
 
-    def __init__(self, ledger: SqliteLedger, clock: ManualClock, path: Path) -> None:
-        self.ledger, self.clock, self.path = ledger, clock, path
+    def __init__(self, ledger: SqliteLedger, clock: ManualClock, place: Path | LedgerUrl) -> None:
+        self.ledger, self.clock, self.place = ledger, clock, place
+        go_by(clock, ledger)
+
+    async def another(self) -> SqliteLedger:
+        """The same ledger, as another process opens it."""
+        opened = await open_ledger(self.place)
+        go_by(self.clock, opened)
+        return opened
+
+    def look(self, sql: str) -> list[tuple[object, ...]]:
+        """What somebody else finds on disk."""
+        if isinstance(self.place, LedgerUrl):
+            import psycopg
+
+            with psycopg.connect(self.place.url) as other:
+                return other.execute(sql.encode()).fetchall()
+        with contextlib.closing(sqlite3.connect(self.place)) as there:
+            return there.execute(sql).fetchall()
 
     async def register(self, rows: Iterable[Row], job: JobSpec | None = None, blank: int = 0) -> None:
         await self.ledger.jobs.register(job or spec(), [list(rows)], lambda: blank, self.clock.now())
@@ -141,11 +161,27 @@ class Desk:
         return [result.state for result in self.ledger.views.results(JobId(job))]
 
 
+def go_by(clock: ManualClock, ledger: SqliteLedger) -> None:
+    """Let permits in PostgreSQL go by this clock too; the database's own has tests in test_postgres.py."""
+    if isinstance(ledger._db.dialect, Sqlite):
+        return
+    from tests.postgres_clock import ManualDatabaseClock
+
+    ledger._db.dialect._clock = ManualDatabaseClock(clock)  # type: ignore[attr-defined]
+
+
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    path = tmp_path / "ledger.db"
-    ledger = await open_ledger(path)
-    yield Desk(ledger, ManualClock(), path)
+async def desk(place: Path | LedgerUrl) -> AsyncIterator[Desk]:
+    ledger = await open_ledger(place)
+    yield Desk(ledger, ManualClock(), place)
+    await ledger.close()
+
+
+@pytest.fixture
+async def file_desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """For what only a file can do."""
+    ledger = await open_ledger(tmp_path / "ledger.db")
+    yield Desk(ledger, ManualClock(), tmp_path / "ledger.db")
     await ledger.close()
 
 
@@ -217,12 +253,10 @@ async def test_an_intent_is_on_disk_before_begin_returns(desk: Desk) -> None:
     await desk.register([row(1)])
     intent = await desk.one(await desk.hold())
 
-    with sqlite3.connect(desk.path) as other:
-        assert other.execute("SELECT state, attempt FROM rows").fetchall() == [("in_flight", 1)]
-        assert other.execute("SELECT key, open FROM claims").fetchall() == [(intent.identifier.key, 1)]
-        assert other.execute("SELECT count(*) FROM permits").fetchall() == [(1,)]
-        assert other.execute("SELECT attempt, event FROM attempts").fetchall() == [(1, None)]
-    other.close()
+    assert desk.look("SELECT state, attempt FROM rows") == [("in_flight", 1)]
+    assert desk.look("SELECT key, open FROM claims") == [(intent.identifier.key, 1)]
+    assert desk.look("SELECT count(*) FROM permits") == [(1,)]
+    assert desk.look("SELECT attempt, event FROM attempts") == [(1, None)]
 
 
 async def test_rows_begin_in_input_order_and_put_back_rows_behind_all_others(desk: Desk) -> None:
@@ -442,16 +476,16 @@ async def test_a_permit_of_a_request_that_never_left_is_free_at_once(desk: Desk)
     assert (await desk.begin(hold, 1, one)).intents
 
 
-async def test_permits_survive_a_restart_and_count_as_taken_now_after_a_reboot(desk: Desk) -> None:
+async def test_permits_survive_a_restart_and_count_as_taken_now_after_a_reboot(file_desk: Desk) -> None:
     one = Budget(account=BUDGET.account, rate=1, per=60.0, unanswered=150.0)
-    await desk.register([row(1), row(2), row(3)])
-    hold = await desk.hold(budget=one)
-    await desk.issue((await desk.begin(hold, 1, one)).intents[0], "CODE1")
-    await desk.release(hold)
-    clock = ManualClock(wall=desk.clock.wall + 30, boot=5.0, boot_id="boot-2")
-    ledger = await open_ledger(desk.path)
+    await file_desk.register([row(1), row(2), row(3)])
+    hold = await file_desk.hold(budget=one)
+    await file_desk.issue((await file_desk.begin(hold, 1, one)).intents[0], "CODE1")
+    await file_desk.release(hold)
+    clock = ManualClock(wall=file_desk.clock.wall + 30, boot=5.0, boot_id="boot-2")
+    ledger = await open_ledger(file_desk.place)
     try:
-        after_reboot = Desk(ledger, clock, desk.path)
+        after_reboot = Desk(ledger, clock, file_desk.place)
         hold = await after_reboot.hold(budget=one)
         begun = await after_reboot.begin(hold, 1, one)
         assert (begun.wait, begun.seconds) == (Wait.PERMITS, 60.0)
@@ -466,7 +500,7 @@ async def test_a_pause_holds_for_every_process_and_the_longest_wins(desk: Desk) 
     hold = await desk.hold()
     await desk.ledger.work.pause(BUDGET.account, 30, desk.clock.now())
     await desk.ledger.work.pause(BUDGET.account, 5, desk.clock.now())
-    other = await open_ledger(desk.path)
+    other = await desk.another()
     try:
         begun = await other.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
         assert (begun.intents, begun.wait, begun.seconds) == ((), Wait.PERMITS, 30.0)
@@ -480,7 +514,7 @@ async def test_a_pause_holds_for_every_process_and_the_longest_wins(desk: Desk) 
 async def test_processes_on_one_ledger_never_begin_a_customer_twice(desk: Desk) -> None:
     await desk.register(row(n) for n in range(1, 200))
     await desk.register((row(n) for n in range(199, 0, -1)), spec("job-b"))
-    other = await open_ledger(desk.path)
+    other = await desk.another()
     wide = Budget(account=BUDGET.account, rate=1_000, per=60.0, unanswered=150.0)
     try:
         holds = [await desk.hold(budget=wide), await other.jobs.hold(JobId("job-b"), wide, desk.clock.now())]
@@ -501,19 +535,19 @@ async def test_processes_on_one_ledger_never_begin_a_customer_twice(desk: Desk) 
     assert len(keys) == len(set(keys)) == 199
 
 
-async def test_a_failed_begin_leaves_nothing(desk: Desk, tmp_path: Path) -> None:
+async def test_a_failed_begin_leaves_nothing(file_desk: Desk, tmp_path: Path) -> None:
     """A ledger that can't grow refuses the intent as a whole."""
-    await desk.register(row(n) for n in range(1, 400))
-    hold = await desk.hold()
+    await file_desk.register(row(n) for n in range(1, 400))
+    hold = await file_desk.hold()
     wide = Budget(account=BUDGET.account, rate=1_000, per=60.0, unanswered=150.0)
-    await desk.ledger._db.write(
+    await file_desk.ledger._db.write(
         lambda tx: tx.exec_driver_sql(f"PRAGMA max_page_count = {tx.exec_driver_sql('PRAGMA page_count').scalar()}")
     )
 
     with pytest.raises(LedgerUnavailable):
-        await desk.begin(hold, 390, wide)
+        await file_desk.begin(hold, 390, wide)
 
-    with sqlite3.connect(desk.path) as other:
+    with sqlite3.connect(str(file_desk.place)) as other:
         counts = [
             other.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
             for what in ("rows WHERE state = 'in_flight'", "claims", "permits", "attempts")
@@ -745,7 +779,7 @@ async def test_a_job_without_a_coupon_borrows_one_of_the_same_series_and_account
 async def test_a_second_holder_is_told_the_pid(desk: Desk) -> None:
     await desk.register([row(1)])
     await desk.hold()
-    other = await open_ledger(desk.path)
+    other = await desk.another()
     try:
         assert other.jobs.running_elsewhere(JOB)
         with pytest.raises(JobHeld, match=str(os.getpid())):
@@ -754,17 +788,19 @@ async def test_a_second_holder_is_told_the_pid(desk: Desk) -> None:
         await other.close()
 
 
-async def test_a_killed_holder_leaves_its_rows_in_doubt(desk: Desk, tmp_path: Path) -> None:
+async def test_a_killed_holder_leaves_its_rows_in_doubt(desk: Desk) -> None:
     """The kernel frees the lock at death; what was in flight is in doubt as of the takeover."""
     await desk.register([row(1), row(2)])
+    shown = f"LedgerUrl({desk.place.url!r})" if isinstance(desk.place, LedgerUrl) else f"Path({str(desk.place)!r})"
     script = f"""
 import asyncio, sys
 from pathlib import Path
+from bulk_issue.config import LedgerUrl
 from bulk_issue.clock import SystemClock
 from bulk_issue.ledger import open_ledger
 from bulk_issue.ports import Budget
 async def main():
-    ledger = await open_ledger(Path({str(desk.path)!r}))
+    ledger = await open_ledger({shown})
     budget = Budget(account="host#user", rate=100, per=60.0, unanswered=150.0)
     hold = await ledger.jobs.hold("job-a", budget, SystemClock().now())
     await ledger.work.begin(hold, 1, budget, SystemClock().now(), 5.0)
@@ -782,6 +818,8 @@ asyncio.run(main())
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
+    while desk.ledger.jobs.running_elsewhere(JOB):  # a server takes a moment to see that its client is gone
+        await asyncio.sleep(0.01)
 
     hold = await desk.hold()
 
@@ -805,7 +843,7 @@ async def test_another_rate_is_refused_while_a_run_uses_the_account(desk: Desk) 
     await desk.register([row(1)])
     await desk.register([row(2)], spec("job-b"))
     hold = await desk.hold()
-    other = await open_ledger(desk.path)
+    other = await desk.another()
     slower = Budget(account=BUDGET.account, rate=10, per=60.0, unanswered=150.0)
     try:
         with pytest.raises(ConfigError, match="100 requests per 60 s"):
@@ -1003,11 +1041,11 @@ async def test_an_account_belongs_to_the_org_that_was_learnt_first(desk: Desk) -
 # --- the file ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_ledger_is_readable_by_its_owner_only(desk: Desk) -> None:
-    await desk.register([row(1)])
-    await desk.hold()
+async def test_the_ledger_is_readable_by_its_owner_only(file_desk: Desk, tmp_path: Path) -> None:
+    await file_desk.register([row(1)])
+    await file_desk.hold()
 
-    modes = {path.name: path.stat().st_mode & 0o777 for path in desk.path.parent.rglob("*") if path.is_file()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}  # noqa: ASYNC240
     assert set(modes.values()) == {0o600}, modes
 
 
@@ -1015,7 +1053,7 @@ async def test_a_newer_ledger_is_refused_unchanged(desk: Desk) -> None:
     await desk.ledger._db.write(lambda tx: tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
 
     with pytest.raises(SchemaMismatch, match="newer"):
-        await open_ledger(desk.path)
+        await desk.another()
 
 
 async def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
@@ -1041,32 +1079,32 @@ async def test_migrations_make_the_tables_that_the_code_knows(desk: Desk) -> Non
     assert differences == []
 
 
-async def test_no_query_of_a_running_job_scans_all_rows(desk: Desk) -> None:
+async def test_no_query_of_a_running_job_scans_all_rows(file_desk: Desk) -> None:
     """EXPLAIN every statement that begin, finish, due and tally execute: no full scan of `rows`."""
     from sqlalchemy import event as events
 
-    await desk.register(row(n) for n in range(1, 50))
-    hold = await desk.hold()
+    await file_desk.register(row(n) for n in range(1, 50))
+    hold = await file_desk.hold()
     seen: list[tuple[str, object]] = []
 
     def note(_c: object, _cur: object, statement: str, parameters: object, *_rest: object) -> None:
         seen.append((statement, parameters))
 
-    events.listen(desk.ledger._db._engine, "before_cursor_execute", note)
-    intents = (await desk.begin(hold, 5)).intents
-    await desk.issue(intents[0], "CODE1", customer=5)
-    await desk.doubt(intents[1])
-    (doubt,) = await desk.doubts()
-    await desk.ledger.doubts.next_due(JOB)
-    await desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, desk.clock.now())
-    await desk.ledger.doubts.doubted(JOB, Lineage(job=JOB, row=1), 10)
-    await desk.ledger.doubts.issued(JOB, IdentifierKind.MOBILE, 3)
-    await desk.ledger.work.pending(JOB)
-    await desk.ledger.work.unfinished(JOB)
-    await desk.ledger.work.tally(JOB)
-    events.remove(desk.ledger._db._engine, "before_cursor_execute", note)
+    events.listen(file_desk.ledger._db._engine, "before_cursor_execute", note)
+    intents = (await file_desk.begin(hold, 5)).intents
+    await file_desk.issue(intents[0], "CODE1", customer=5)
+    await file_desk.doubt(intents[1])
+    (doubt,) = await file_desk.doubts()
+    await file_desk.ledger.doubts.next_due(JOB)
+    await file_desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, file_desk.clock.now())
+    await file_desk.ledger.doubts.doubted(JOB, Lineage(job=JOB, row=1), 10)
+    await file_desk.ledger.doubts.issued(JOB, IdentifierKind.MOBILE, 3)
+    await file_desk.ledger.work.pending(JOB)
+    await file_desk.ledger.work.unfinished(JOB)
+    await file_desk.ledger.work.tally(JOB)
+    events.remove(file_desk.ledger._db._engine, "before_cursor_execute", note)
 
-    with sqlite3.connect(desk.path) as other:
+    with sqlite3.connect(str(file_desk.place)) as other:
         for statement, parameters in seen:
             if statement.split()[0] not in ("SELECT", "UPDATE", "DELETE", "INSERT"):
                 continue

@@ -30,6 +30,7 @@ from random import Random
 from bulk_issue.sandbox.faults import NAMES
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
+from tests.cluster import Cluster, running
 from tests.console import Done, mobiles
 from tests.victims import TERMS, Point, Verdict, Victim, Victims, crash_scene, judge, points_of_scene
 
@@ -210,6 +211,8 @@ class Torture:
     wanted: int
     seed: int
     deadline: float
+    #: The server that has the ledgers; None for files.
+    cluster: Cluster | None = None
     tally: Tally = field(default_factory=Tally)
     _planned: int = 0
 
@@ -237,6 +240,8 @@ class Torture:
             victims = Victims(folder, box)
             if plan.oauth:
                 victims.env = with_token(box)
+            if self.cluster:
+                victims.env["BULK_ISSUE_LEDGER"] = self.cluster.url(self.cluster.database()).url
             files = [victims.customers(f"c{at}.csv", numbers) for at, numbers in enumerate(plan.files)]
             await asyncio.gather(
                 *(self._kill_again_and_again(victims, plan, file, at) for at, file in enumerate(files))
@@ -394,12 +399,19 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="start no campaign after so many")
     parser.add_argument("--no-walk", action="store_true", help="kill only")
     parser.add_argument("--worst", action="store_true", help="only the run in which a quarter of everything fails")
+    parser.add_argument("--postgres", action="store_true", help="ledgers in PostgreSQL; kills only")
     given = parser.parse_args()
     sys.setswitchinterval(0.0005)
     began = time.monotonic()
     if given.worst:
         return 0 if (await worst(given.seed)).clean else 1
     walked = Verdict()
+    if given.postgres:
+        with running() as cluster:
+            torture = Torture(given.kills, given.seed, began + given.minutes * 60.0, cluster)
+            await torture.run()
+        print("\n", *(f"{line}\n" for line in report(torture.tally, given.seed, time.monotonic() - began)), sep="")
+        return 0 if torture.tally.verdict.clean and torture.tally.kills.total() >= given.kills else 1
     if not given.no_walk:
         points, crashes, walked = await walk(given.seed)
         took = time.monotonic() - began

@@ -25,6 +25,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from bulk_issue.config import LedgerUrl
 from bulk_issue.sandbox.book import IssuedCoupon
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
@@ -150,6 +153,10 @@ class Victims(Console):
 
     def intents(self) -> int:
         """How many intents are on disk."""
+        if place := self.env.get("BULK_ISSUE_LEDGER"):
+            with psycopg.connect(place) as elsewhere:
+                (count,) = elsewhere.execute("SELECT count(*) FROM attempts").fetchone() or (0,)
+                return int(count)
         path = self.folder / "ledger.db"
         if not path.exists():
             return 0
@@ -259,19 +266,21 @@ class Scene:
     file: Path
 
     @classmethod
-    def set_up(cls, folder: Path, box: Sandbox) -> Scene:
+    def set_up(cls, folder: Path, box: Sandbox, ledger: LedgerUrl | None = None) -> Scene:
         folder.mkdir(parents=True, exist_ok=True)
         numbers = mobiles(5)
         box.faults.script_for(f"mobile:{numbers[1]}", fault("drop-after"))
         box.faults.script_for(f"mobile:{numbers[2]}", fault("429"))
         box.faults.script_for(f"mobile:{numbers[4]}", fault("drop-before"))
-        victims = Victims(folder, box)
+        victims = Victims(folder, box, {"BULK_ISSUE_LEDGER": ledger.url} if ledger else {})
         repeated = [*numbers[:3], "919800010709", numbers[3], numbers[0], numbers[4]]
         return cls(victims, victims.customers("c.csv", repeated))
 
     async def run(self, **settings: object) -> tuple[Done, list[str]]:
         """The command, once, to its end or its death."""
-        arguments = ("run", self.file, "--series", self.victims.box.series_id, *SCENE)
+        # a host that was cut off may send for as long as that; nobody waits here for an answer
+        soon = ("--timeout", "2") if self.victims.env else ()
+        arguments = ("run", self.file, "--series", self.victims.box.series_id, *SCENE, *soon)
         return await self.victims.until_end(*arguments, **(HURRIED | settings))
 
     def judge(self, done: Done) -> Verdict:
@@ -296,10 +305,10 @@ class Crashed:
     words: str
 
 
-async def crash_scene(folder: Path, *crashes: int | str) -> Crashed:
+async def crash_scene(folder: Path, *crashes: int | str, ledger: LedgerUrl | None = None) -> Crashed:
     """Die at each of these points, one command after the other, then let the same command finish."""
     async with Sandbox(Settings(rate=0, latency=0.004)) as box:
-        scene = Scene.set_up(folder, box)
+        scene = Scene.set_up(folder, box, ledger)
         died_at: list[str] = []
         unannounced = exits = 0
         for number in crashes:
@@ -317,10 +326,10 @@ async def crash_scene(folder: Path, *crashes: int | str) -> Crashed:
         return Crashed(died_at=died_at, verdict=verdict, words=words)
 
 
-async def points_of_scene(folder: Path) -> list[str]:
+async def points_of_scene(folder: Path, ledger: LedgerUrl | None = None) -> list[str]:
     """Every point that the scene passes when nothing dies."""
     async with Sandbox(Settings(rate=0, latency=0.004)) as box:
-        scene = Scene.set_up(folder, box)
+        scene = Scene.set_up(folder, box, ledger)
         done, points = await scene.run()
         verdict = scene.judge(done)
         assert verdict.clean, (verdict, done)

@@ -17,7 +17,7 @@ from bulk_issue.app.reports import Files, Report, default_out, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config
+from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.decisions import decided, read_decisions
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
@@ -44,9 +44,9 @@ _UNFINISHED = (ExitCode.STOPPED, ExitCode.ASKED)
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
+async def opened(place: Path | LedgerUrl) -> AsyncIterator[SqliteLedger]:
     """The ledger, closed again afterwards."""
-    ledger = await open_ledger(path)
+    ledger = await open_ledger(place)
     try:
         yield ledger
     finally:

@@ -24,7 +24,7 @@ from bulk_issue.errors import ConfigError
 
 if TYPE_CHECKING:
     from bulk_issue.app import Checked, Desk, Files, Report, Talk
-    from bulk_issue.config import Config
+    from bulk_issue.config import Config, LedgerUrl
     from bulk_issue.ledger import SqliteLedger
     from bulk_issue.model import Job
     from bulk_issue.ports import JobSummary
@@ -234,7 +234,7 @@ def _job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Conf
 @click.argument("job", required=False)
 @opt.ledger_option
 @opt.json_option("For machines.")
-def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
+def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
     """List all jobs, or show one."""
     from bulk_issue import app
     from bulk_issue.cli import words
@@ -263,7 +263,7 @@ def status(job: str | None, ledger: Path, as_json: bool) -> int:  # noqa: FBT001
 @commands.command()
 @click.argument("job")
 @opt.ledger_option
-def cancel(job: str, ledger: Path) -> int:
+def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     """Put JOB's pending rows aside. Rows in doubt are still reconciled."""
     from bulk_issue import app
 
@@ -281,7 +281,7 @@ def cancel(job: str, ledger: Path) -> int:
 @click.argument("job")
 @opt.files_options
 @opt.ledger_option
-def export(job: str, ledger: Path, **options: Any) -> int:
+def export(job: str, ledger: Path | LedgerUrl, **options: Any) -> int:
     """Write JOB's files again, from the ledger alone."""
     from bulk_issue import app
     from bulk_issue.cli import words

@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 import platformdirs
+from click.core import ParameterSource
 
-from bulk_issue.config import Account, Config, Pace, Reading, Share
+from bulk_issue.config import Account, Config, LedgerUrl, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
 from bulk_issue.model import IdentifierKind
@@ -42,6 +43,26 @@ class Duration(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is not a length of time like 30, 90s, 10m or 2h", param, ctx)
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+class LedgerPlace(click.ParamType[Path | LedgerUrl]):
+    """A file, or the URL of a PostgreSQL database."""
+
+    name = "path or url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | LedgerUrl:
+        if isinstance(value, Path | LedgerUrl):
+            return value
+        if not str(value).startswith(("postgresql:", "postgres:")):
+            return Path(click.Path(path_type=Path, dir_okay=False).convert(str(value), param, ctx))
+        url = LedgerUrl(str(value))
+        source = ctx and param and param.name and ctx.get_parameter_source(param.name)
+        if url.has_password and source is not ParameterSource.ENVIRONMENT:
+            raise ConfigError(
+                "the ledger's URL has a password in it, where others may read it",
+                hint="Leave it out and set PGPASSWORD or write ~/.pgpass; or set the whole URL as BULK_ISSUE_LEDGER.",
+            )
+        return url
 
 
 def default_ledger() -> Path:
@@ -148,10 +169,10 @@ profile_options: Callable[[F], F] = stacked(
 
 ledger_option: Callable[[F], F] = option(
     "--ledger",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LedgerPlace(),
     default=default_ledger,
     show_default="one per user of this machine",
-    help="The ledger: the record of what was sent. On a local disk.",
+    help="The ledger: the record of what was sent. A file on a local disk, or postgresql://USER@HOST/DATABASE.",
 )
 
 account_options: Callable[[F], F] = stacked(

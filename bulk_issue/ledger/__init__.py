@@ -1,7 +1,8 @@
 """The durable record of jobs, rows, attempts, claims and permits: the only truth.
 
 `open_ledger` gives its four faces (see `ports`). SQLite in WAL mode with `synchronous=FULL`: what a method has returned
-from survives a power cut. One ledger file belongs on one host's own disk; processes of that host may share it.
+from survives a power cut. One ledger file belongs on one host's own disk; processes of that host may share it. Several
+hosts share a ledger in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect
 
-from bulk_issue.errors import LedgerError, SchemaMismatch
-from bulk_issue.ledger.database import Database, create_private
+from bulk_issue.config import LedgerUrl
+from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
+from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.jobs import LedgerJobs
+from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.ledger.work import LedgerWork
 
@@ -32,7 +35,7 @@ class SqliteLedger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self.jobs = LedgerJobs(database, database.path)
+        self.jobs = LedgerJobs(database)
         self.work = LedgerWork(database)
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
@@ -41,15 +44,28 @@ class SqliteLedger:
         await self._db.close()
 
 
-async def open_ledger(path: Path, *, inline: bool = False) -> SqliteLedger:
+async def open_ledger(place: Path | LedgerUrl, *, inline: bool = False) -> SqliteLedger:
     """Open the ledger, making or migrating it first; raises `LedgerError` where it can't be trusted."""
-    database = Database(_trusted(path), inline=inline)
+    database = Database(_dialect(place), inline=inline)
     try:
         await database.write(_migrate)
     except BaseException:
         await database.close()
         raise
     return SqliteLedger(database)
+
+
+def _dialect(place: Path | LedgerUrl) -> Dialect:
+    if isinstance(place, Path):
+        return Sqlite(_trusted(place))
+    try:
+        from bulk_issue.ledger.postgres import Postgres  # noqa: PLC0415 - an extra: nobody else has its driver
+    except ImportError as error:
+        raise ConfigError(
+            "a ledger in PostgreSQL needs psycopg, which isn't installed",
+            hint="Run: pip install 'bulk-issue[postgres]'",
+        ) from error
+    return Postgres(place)
 
 
 def _migrate(connection: Connection) -> None:

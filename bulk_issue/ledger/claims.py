@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.ledger.coupons import alias_keys
-from bulk_issue.ledger.database import AnyRow
+from bulk_issue.ledger.database import AnyRow, upsert
 from bulk_issue.ledger.schema import claims, excess, rows
 from bulk_issue.model import Coupon
 from bulk_issue.states import CLAIMING, RowState
@@ -37,7 +36,7 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     codes = _codes(tx, _of(row.job, row.number), _HEIR)
     if names:
         claim = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
-        mine = upsert(claims).values([{"key": name, **claim} for name in names]).on_conflict_do_nothing()
+        mine = upsert(tx, claims).values([{"key": name, **claim} for name in names]).on_conflict_do_nothing()
         if tx.execute(mine).rowcount < len(names):
             codes |= _claimed_by_others(tx, row, names)
     if {code.casefold() for code in codes if code} <= {coupon.code.casefold()}:
@@ -89,4 +88,4 @@ def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) ->
 def record_excess(tx: Connection, job: int, row: int, code: str, because: str, at: float) -> None:
     """Keep a coupon that should not exist; once for each row and code."""
     found = {"job": job, "row": row, "code": code, "because": because, "at": at}
-    tx.execute(upsert(excess).values(found).on_conflict_do_nothing())
+    tx.execute(upsert(tx, excess).values(found).on_conflict_do_nothing())

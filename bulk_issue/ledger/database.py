@@ -1,4 +1,4 @@
-"""One SQLite file, one writer: how transactions are run and what their errors mean.
+"""How transactions are run, and what their errors mean. What SQLite and PostgreSQL do differently is in `Dialect`.
 
 Every port method of the ledger is written once, as a plain function of a connection; `transaction` makes it an async
 method. The seam is `Database.write`: a thread of its own in real runs, so that the event loop never waits for the
@@ -9,62 +9,146 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, select
+from sqlalchemy import Connection, Engine, Table, exc, select
 
-from bulk_issue.errors import LedgerError, LedgerUnavailable
+from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import schema
-from bulk_issue.model import JobId
+from bulk_issue.model import JobId, Moment
 
 P = ParamSpec("P")
 T = TypeVar("T")
 #: A row of a query: what its columns are is known where it is made.
 AnyRow: TypeAlias = Any
 
-#: Milliseconds for which a writer waits for another process' transaction.
-BUSY_MS = 10_000
+
+class Holders(Protocol):
+    """Who runs a job now: whoever has taken it, until it is freed or its process dies."""
+
+    def take(self, job: JobId) -> None:
+        """Hold the job; raises `JobHeld` naming the living holder's pid."""
+        ...
+
+    def free(self, job: JobId) -> None:
+        """Let the job go; nothing happens if it isn't held here."""
+        ...
+
+    def held_by_others(self, job: JobId) -> bool:
+        """Whether a living process, other than through this ledger, holds the job."""
+        ...
+
+
+class Dialect(Protocol):
+    """What a database does in its own way."""
+
+    #: What people know the ledger by; never with a password.
+    place: str
+    #: Whether a holder that was replaced may be alive still, with requests on their way.
+    outlived: bool
+
+    def engine(self, *, read_only: bool) -> Engine: ...
+
+    def holders(self, database: Database) -> Holders: ...
+
+    def attach(self, connection: Connection) -> None:
+        """Make a new connection the writer's."""
+        ...
+
+    def transact(self, connection: Connection, work: Callable[[Connection], T], *, alone: bool) -> T:
+        """Run `work` in one transaction that no other one of the ledger sees half of, or sees it half done.
+
+        Those that aren't `alone` may run beside each other.
+        """
+        ...
+
+    def translated(self, error: exc.DBAPIError) -> LedgerError:
+        """The error as ours: unavailable where the same call may succeed later. No value of a row is in it."""
+        ...
+
+    def insert_rows(self, tx: Connection, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        """Insert many rows of `rows` at once."""
+        ...
+
+    def clock(self, tx: Connection, account: str, now: Moment) -> tuple[Moment, bool]:
+        """The moment on the clock that permits go by, and whether that clock was set since this process last saw it."""
+        ...
+
+    def arrived(self, tx: Connection) -> Moment | None:
+        """A moment on the clock of permits before which all that is being recorded has arrived.
+
+        None where that is the processes' own clock, which says it exactly.
+        """
+        ...
 
 
 class Database:
-    """The connections to one ledger file."""
+    """The connections to one ledger."""
 
-    def __init__(self, path: Path, *, inline: bool) -> None:
-        self.path = path
+    def __init__(self, dialect: Dialect, *, inline: bool) -> None:
+        self.dialect = dialect
         self._inline = inline
-        self._engine = _engine(path, read_only=False)
-        self._readers = _engine(path, read_only=True)
+        self.holders = dialect.holders(self)
+        self._engine = dialect.engine(read_only=False)
+        self._readers = dialect.engine(read_only=True)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._connection: Connection | None = None
         self._numbers: dict[str, int] = {}
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, alone: bool = True) -> T:
         """Run `work` in one transaction: all of it is on disk on return, nothing of it after an exception.
 
         A cancelled caller leaves no half transaction: it either never begins, or runs to its end without the caller.
         """
-        if self._inline:
-            return self._transact(work)
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, work)
+        return await self.call(lambda: self._transact(work, alone=alone))
 
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        with translated():
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run `work` where transactions are run, in its turn."""
+        if self._inline:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    def _transact(self, work: Callable[[Connection], T], *, alone: bool = True) -> T:
+        with self.connected() as connection:
+            return self.dialect.transact(connection, work, alone=alone)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Lend the writer's connection, to its own thread only; a new one if the last one broke."""
+        with self._translated():
             if self._connection is None:
-                self._connection = self._engine.connect()
-            with self._connection.begin():
-                return work(self._connection)
+                fresh = self._engine.connect()
+                try:
+                    self.dialect.attach(fresh)
+                except BaseException:
+                    fresh.close()
+                    raise
+                self._connection = fresh
+            try:
+                yield self._connection
+            finally:
+                if self._connection.invalidated:
+                    self._connection.close()
+                    self._connection = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a read-only connection: a snapshot of its own that never blocks the writer."""
-        with translated(), self._readers.connect() as connection:
+        with self._translated(), self._readers.connect() as connection:
             yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            ours = self.dialect.translated(error)
+            raise ours from (error if ours.__cause__ is None else ours.__cause__)
 
     def number(self, connection: Connection, job: JobId) -> int:
         """The job's number in this ledger; raises `LedgerError` for one that it doesn't know."""
@@ -72,7 +156,7 @@ class Database:
             seq = connection.scalar(select(schema.jobs.c.seq).where(schema.jobs.c.id == job))
             if seq is None:
                 raise LedgerError(
-                    f"this ledger ({self.path}) knows no job {job}",
+                    f"this ledger ({self.dialect.place}) knows no job {job}",
                     hint="`bulk-issue status` lists its jobs; --ledger names another ledger.",
                 )
             self._numbers[job] = int(seq)
@@ -106,7 +190,7 @@ F = TypeVar("F", bound=Face)
 def transaction(
     method: Callable[Concatenate[F, Connection, P], T],
 ) -> Callable[Concatenate[F, P], Coroutine[Any, Any, T]]:
-    """Make an async method of a function that works inside one transaction."""
+    """Make an async method of a function that works inside one transaction, while no other one changes the ledger."""
 
     async def run(self: F, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._db.write(lambda connection: method(self, connection, *args, **kwargs))
@@ -114,38 +198,29 @@ def transaction(
     return update_wrapper(run, method)  # type: ignore[return-value]  # its type is still that of `run`
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """SQLAlchemy's errors as ours, by whether the same call may succeed later."""
-    try:
-        yield
-    except exc.OperationalError as error:
-        raise LedgerUnavailable(
-            f"the ledger can't be written or read now: {error.orig}",
-            hint="Look at the disk's free space and at other programs that hold the file, then run again.",
-        ) from error
-    except exc.DBAPIError as error:
-        raise LedgerError(
-            f"the ledger can't be used: {error.orig}",
-            hint="If the file is damaged, restore a backup; rows are safe as of that backup.",
-        ) from error
+def beside(
+    method: Callable[Concatenate[F, Connection, P], T],
+) -> Callable[Concatenate[F, P], Coroutine[Any, Any, T]]:
+    """Like `transaction`, for what other processes may do at the same time where the database has several writers.
+
+    Such a function locks what it reads before it changes it, or only reads.
+    """
+
+    async def run(self: F, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._db.write(lambda connection: method(self, connection, *args, **kwargs), alone=False)
+
+    return update_wrapper(run, method)  # type: ignore[return-value]  # its type is still that of `run`
 
 
-def _engine(path: Path, *, read_only: bool) -> Engine:
-    def connect() -> sqlite3.Connection:
-        target = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
-        connection = sqlite3.connect(target, uri=True, timeout=BUSY_MS / 1000, check_same_thread=False)
-        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: NORMAL may lose a committed intent in a power cut, and that would be a second coupon
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
+def upsert(tx: Connection, table: Table) -> Any:
+    """An INSERT with ON CONFLICT, as this connection's database writes it."""
+    if tx.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - one or the other
 
-    engine = create_engine("sqlite://", creator=connect, pool_size=4, hide_parameters=True)
-    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
+        return insert(table)
+    from sqlalchemy.dialects.postgresql import insert as insert_there  # noqa: PLC0415 - one or the other
+
+    return insert_there(table)
 
 
 def create_private(path: Path) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
-from bulk_issue.ledger.database import AnyRow, Face, transaction
+from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
 from bulk_issue.ledger.jobs import real_row
 from bulk_issue.ledger.schema import (
     DOUBTED,
@@ -37,7 +36,7 @@ LATEST_JOBS = 100
 class LedgerDoubts(Face):
     """See `ports.Doubts`."""
 
-    @transaction
+    @beside
     def due(self, tx: Connection, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
         queue = self._db.number(tx, job)
         given_up = or_(
@@ -70,7 +69,7 @@ class LedgerDoubts(Face):
             empty_since=_moment(row, "empty"),
         )
 
-    @transaction
+    @beside
     def next_due(self, tx: Connection, job: JobId) -> Moment | None:
         queue = self._db.number(tx, job)
         row = tx.execute(
@@ -194,7 +193,7 @@ class LedgerDoubts(Face):
 
     # --- readers ------------------------------------------------------------------------------------------------
 
-    @transaction
+    @beside
     def readers(self, tx: Connection, job: JobId, account: str) -> Sequence[ReaderFacts]:
         seq = self._db.number(tx, job)
         found = tx.execute(select(readers).where(readers.c.job == seq, readers.c.account == account))
@@ -223,9 +222,10 @@ class LedgerDoubts(Face):
             "issued_at": facts.issued_at,
             "proven": now.wall,
         }
-        tx.execute(upsert(readers).values(**name, **seen).on_conflict_do_update(index_elements=list(name), set_=seen))
+        found = upsert(tx, readers).values(**name, **seen)
+        tx.execute(found.on_conflict_do_update(index_elements=list(name), set_=seen))
 
-    @transaction
+    @beside
     def issued(self, tx: Connection, job: JobId, kind: IdentifierKind, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
         own = tx.execute(select(jobs.c.scope, jobs.c.account).where(jobs.c.seq == seq)).one()
@@ -247,7 +247,7 @@ class LedgerDoubts(Face):
                 return [_issued(row, frozenset()) for row in found]
         return []
 
-    @transaction
+    @beside
     def doubted(self, tx: Connection, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
         queue = self._db.number(tx, job)
         home, number = (self._db.number(tx, behind.job), behind.row) if behind else (0, 0)
@@ -262,7 +262,7 @@ class LedgerDoubts(Face):
         ).all()
         return [_issued(row, codes_of_others(tx, row.scope, row.key, row.job, row.number)) for row in found]
 
-    @transaction
+    @beside
     def with_coupon(self, tx: Connection, job: JobId, behind: Lineage | None, limit: int) -> Sequence[Issued]:
         seq = self._db.number(tx, job)
         home, number = (self._db.number(tx, behind.job), behind.row) if behind else (seq, 0)

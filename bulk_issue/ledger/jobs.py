@@ -7,53 +7,58 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue import __version__, model
 from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
-from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
-from bulk_issue.ledger.locks import Locks
+from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
 from bulk_issue.ledger.work import in_doubt
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold
 from bulk_issue.states import Event, RowState, after, sources
 
+#: The columns of a row that is registered.
+NEW_ROW = (
+    *("job", "number", "queue", "state", "kind", "value", "key", "cells", "due", "attempt", "spent", "doubted"),
+    *("error_code", "reason", "of_job", "of_row"),
+)
+#: Its due, attempt, spent and doubted.
+UNTOUCHED = (0.0, 0, 0, 0)
+
 
 class LedgerJobs(Face):
     """See `ports.Jobs`."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._locks = Locks(path)
+        self._locks = database.holders
 
     # --- what there is ------------------------------------------------------------------------------------------
 
-    @transaction
+    @beside
     def find(self, tx: Connection, job: JobId) -> Job | None:
         found = tx.execute(select(jobs).where(jobs.c.id == job)).first()
         return as_job(found) if found else None
 
     def running_elsewhere(self, job: JobId) -> bool:
-        """Whether a living process of this host runs the job."""
+        """Whether another living process runs the job."""
         return self._locks.held_by_others(job)
 
     @transaction
     def account(self, tx: Connection, account: str, org: str | None = None) -> str | None:
         if org is not None:
             tx.execute(
-                upsert(accounts)
+                upsert(tx, accounts)
                 .values(account=account, org=org)
                 .on_conflict_do_update(index_elements=["account"], set_={"org": func.coalesce(accounts.c.org, org)})
             )
         return tx.scalar(select(accounts.c.org).where(accounts.c.account == account))
 
-    @transaction
+    @beside
     def orgs(self, tx: Connection, host: str) -> frozenset[str]:
         """The orgs that accounts of this host are known to belong to."""
         found = tx.execute(select(accounts.c.org).where(accounts.c.account.startswith(f"{host}#", autoescape=True)))
@@ -64,7 +69,7 @@ class LedgerJobs(Face):
     async def register(
         self, spec: JobSpec, chunks: Iterable[Sequence[model.Row]], blank: Callable[[], int], now: Moment
     ) -> Job:
-        self._locks.take(spec.id)
+        await self._db.call(lambda: self._locks.take(spec.id))
         try:
             known = await self.find(spec.id)
             if known is not None and known.state is not JobState.REGISTERING:
@@ -79,7 +84,7 @@ class LedgerJobs(Face):
             await self._take_back(spec.id)
             raise
         finally:
-            self._locks.free(spec.id)
+            await self._db.call(lambda: self._locks.free(spec.id))
         found = await self.find(spec.id)
         assert found is not None
         return found
@@ -112,14 +117,13 @@ class LedgerJobs(Face):
             ).scalar_one()
         )
 
-    @transaction
+    @beside
     def _add(self, tx: Connection, seq: int, chunk: Sequence[model.Row]) -> None:
         parents = {row.lineage.job for row in chunk if row.lineage is not None}
         numbers = {job: self._db.number(tx, job) for job in parents}
-        # the driver's own executemany: Core's costs twice as much for a million rows
-        tx.exec_driver_sql(
-            "INSERT INTO rows (job, number, queue, state, kind, value, key, cells, due, attempt, spent, doubted,"
-            " error_code, reason, of_job, of_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)",
+        self._db.dialect.insert_rows(
+            tx,
+            NEW_ROW,
             [
                 (
                     seq,
@@ -130,6 +134,7 @@ class LedgerJobs(Face):
                     row.identifier and row.identifier.value,
                     row.identifier and row.identifier.key,
                     json.dumps(row.cells, ensure_ascii=False, separators=(",", ":")),
+                    *UNTOUCHED,
                     row.problem and row.problem.code,
                     row.problem and row.problem.reason,
                     numbers[row.lineage.job] if row.lineage else None,
@@ -211,11 +216,11 @@ class LedgerJobs(Face):
     # --- running ------------------------------------------------------------------------------------------------
 
     async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
-        self._locks.take(job)
+        await self._db.call(lambda: self._locks.take(job))
         try:
             return await self._hold(job, budget, now)
         except BaseException:
-            self._locks.free(job)
+            await self._db.call(lambda: self._locks.free(job))
             raise
 
     @transaction
@@ -223,7 +228,7 @@ class LedgerJobs(Face):
         seq = self._registered(tx, job)
         self._agree(tx, job, budget, now)
         token = secrets.token_hex(8)
-        recovered = recover(tx, seq, now)
+        recovered = recover(tx, seq, _later(now, budget.lingers) if self._db.dialect.outlived else now)
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq)
@@ -272,13 +277,13 @@ class LedgerJobs(Face):
                         f"job {other} uses this account now at {known.rate} requests per {known.per:g} s",
                         hint=f"Use --rate {known.rate} --per {known.per:g} too, or wait until it has ended.",
                     )
-        permits.agree(tx, budget, now)
+        permits.agree(tx, budget, self._db.dialect.clock(tx, budget.account, now)[0])
 
     async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None:
         try:
             await self._release(hold, state, because, now)
         finally:
-            self._locks.free(hold.job)
+            await self._db.call(lambda: self._locks.free(hold.job))
 
     @transaction
     def _release(self, tx: Connection, hold: Hold, state: JobState, because: str, now: Moment) -> None:
@@ -338,6 +343,10 @@ def recover(tx: Connection, queue: int, now: Moment) -> int:
         if row.sent_wall is None:
             tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
     return len(left)
+
+
+def _later(now: Moment, seconds: float) -> Moment:
+    return Moment(now.wall + seconds, now.boot + seconds, now.boot_id)
 
 
 def real_row(tx: Connection, job: int, number: int) -> AnyRow | None:

@@ -3,16 +3,17 @@
 A permit is taken in the transaction that writes the intent, and is free again `per` seconds after the answer arrived.
 The server counts the request somewhere between those two moments, so no window of `per` seconds there can hold more
 than `rate`. A request without an answer keeps its permit for `unanswered + per` after its last moment to leave; one
-that provably never left gives it back at once. Time is the boot clock; after a reboot every permit counts as taken now.
+that provably never left gives it back at once. Time is the boot clock, or the database's where several hosts share the
+ledger; after a reboot, or when that clock was set, every permit counts as taken now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, insert, select, true, update
 
+from bulk_issue.ledger.database import upsert
 from bulk_issue.ledger.schema import accounts, permits
 from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
@@ -22,6 +23,11 @@ _OF_REQUEST = and_(
     permits.c.row == bindparam("its_row"),
     permits.c.attempt == bindparam("its_attempt"),
 )
+
+
+def lock(connection: Connection, account: str) -> None:
+    """Keep other processes from taking permits of the account until this transaction ends."""
+    connection.execute(select(accounts.c.account).where(accounts.c.account == account).with_for_update())
 
 
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
@@ -34,7 +40,7 @@ def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, 
     paused = connection.execute(
         select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == budget.account)
     ).first()
-    if paused and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
+    if paused and paused.paused_boot and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
         return 0, paused.paused_boot - now.boot
     taken, next_free = connection.execute(
         select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == budget.account)
@@ -93,7 +99,7 @@ def pause(connection: Connection, account: str, seconds: float, now: Moment) -> 
     until = now.boot + seconds
     longer = (accounts.c.paused_boot_id == now.boot_id) & (accounts.c.paused_boot > until)
     connection.execute(
-        upsert(accounts)
+        upsert(connection, accounts)
         .values(account=account, paused_boot=until, paused_boot_id=now.boot_id)
         .on_conflict_do_update(
             index_elements=["account"],
@@ -109,19 +115,29 @@ def agree(connection: Connection, budget: Budget, now: Moment) -> None:
     """Make this budget the account's, and bring permits of an earlier boot or a shorter `per` up to it."""
     known = connection.execute(select(accounts.c.per).where(accounts.c.account == budget.account)).first()
     connection.execute(
-        upsert(accounts)
+        upsert(connection, accounts)
         .values(account=budget.account, rate=budget.rate, per=budget.per)
         .on_conflict_do_update(index_elements=["account"], set_={"rate": budget.rate, "per": budget.per})
     )
-    whole = case((permits.c.answered == 1, budget.per), else_=budget.unanswered + budget.per)
-    connection.execute(
-        update(permits)
-        .where(permits.c.account == budget.account, permits.c.boot_id != now.boot_id)
-        .values(free_boot=now.boot + whole, boot_id=now.boot_id)
-    )
+    _take_anew(connection, budget, now, permits.c.boot_id != now.boot_id)
     if known and known.per and known.per < budget.per:
         connection.execute(
             update(permits)
             .where(permits.c.account == budget.account)
             .values(free_boot=permits.c.free_boot + (budget.per - known.per))
         )
+
+
+def clock_was_set(connection: Connection, budget: Budget, now: Moment) -> None:
+    """Nobody knows how old these permits are: all count as taken now, and no pause is believed."""
+    _take_anew(connection, budget, now, true())
+    connection.execute(update(accounts).where(accounts.c.account == budget.account).values(paused_boot=None))
+
+
+def _take_anew(connection: Connection, budget: Budget, now: Moment, which: ColumnElement[bool]) -> None:
+    whole = case((permits.c.answered == 1, budget.per), else_=budget.unanswered + budget.per)
+    connection.execute(
+        update(permits)
+        .where(permits.c.account == budget.account, which)
+        .values(free_boot=now.boot + whole, boot_id=now.boot_id)
+    )

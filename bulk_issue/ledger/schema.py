@@ -7,6 +7,7 @@ look-ups and decisions are append-only and say how it came about.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Float,
     Index,
@@ -21,6 +22,8 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+#: Ids of others (customers, series) and of what is counted without end; an INTEGER of SQLite's has 64 bits anyway.
+Big = BigInteger().with_variant(Integer(), "sqlite")
 
 jobs = Table(
     "jobs",
@@ -28,7 +31,7 @@ jobs = Table(
     Column("seq", Integer, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("org", Text, nullable=False),
-    Column("series_id", Integer, nullable=False),
+    Column("series_id", Big, nullable=False),
     Column("again", Text, nullable=False),
     # org and series: where a customer counts once
     Column("scope", Text, nullable=False),
@@ -99,7 +102,7 @@ rows = Table(
     Column("warnings", Text),
     Column("code", Text),
     Column("coupon", Text),
-    Column("customer_id", Integer),
+    Column("customer_id", Big),
     Column("issued_at", Float),
     Column("request_id", Text),
     # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from
@@ -110,6 +113,7 @@ rows = Table(
 )
 #: The job in whose queue a row is, where that isn't the row's own
 WORKED_BY = jobs.alias("worked_by")
+# the migrations make these indexes partial in PostgreSQL too; here the word would load its dialect for nothing
 # written out, not bound: SQLite uses a partial index only where it can read the condition
 PENDING = rows.c.state == literal_column("'pending'")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
@@ -168,7 +172,7 @@ attempts = Table(
 lookups = Table(
     "lookups",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -180,7 +184,7 @@ Index("lookups_of_row", lookups.c.job, lookups.c.row)
 decided = Table(
     "decisions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False, index=True),
     Column("row", Integer, nullable=False),
     Column("at", Float, nullable=False),
@@ -192,7 +196,7 @@ decided = Table(
 excess = Table(
     "excess",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),
     Column("code", Text, nullable=False),
@@ -229,7 +233,7 @@ accounts = Table(
 permits = Table(
     "permits",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("account", Text, nullable=False),
     Column("job", Integer, nullable=False),
     Column("row", Integer, nullable=False),

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
-from bulk_issue.ledger.database import AnyRow, Face, transaction
+from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
 from bulk_issue.ledger.schema import PENDING, STILL_OPEN, WORKED_BY, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
@@ -34,12 +33,15 @@ PASSED_AT_ONCE = 500
 class LedgerWork(Face):
     """See `ports.Work`."""
 
-    @transaction
+    @beside
     def begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
         if tx.scalar(select(jobs.c.holder).where(jobs.c.seq == queue)) != hold.token:
             raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
-        free, seconds = permits.free_now(tx, budget, now)
+        at, was_set = self._db.dialect.clock(tx, budget.account, now)
+        if was_set:
+            permits.clock_was_set(tx, budget, at)
+        free, seconds = permits.free_now(tx, budget, at)
         if free == 0:
             nothing_left = self._next_due(tx, queue) is None
             return Begun(intents=(), wait=Wait.DRAINED if nothing_left else Wait.PERMITS, seconds=seconds)
@@ -54,7 +56,10 @@ class LedgerWork(Face):
             won += winners
             self._begin_rows(tx, winners, hold)
             self._set_aside(tx, [row for row in pending if row not in winners], now)
-        intents = self._intents(tx, won, hold, budget, now, send_within)
+        if won:
+            taken = [(row.job, row.number, row.attempt + 1) for row in won]
+            permits.take(tx, budget, at, send_within, taken)
+        intents = self._intents(tx, won, hold, now, send_within)
         if len(intents) == n or passed >= PASSED_AT_ONCE:
             return Begun(intents=intents, duplicates=passed)
         if len(intents) == free:
@@ -92,6 +97,7 @@ class LedgerWork(Face):
             )
             .order_by(rows.c.due, rows.c.number)
             .limit(n)
+            .with_for_update(of=rows, skip_locked=True)
         ).all()
 
     def _next_due(self, tx: Connection, queue: int) -> float | None:
@@ -101,7 +107,7 @@ class LedgerWork(Face):
     def _claim(self, tx: Connection, pending: Sequence[AnyRow]) -> list[AnyRow]:
         """Claim the customers of these rows; the rows that got their claim."""
         landed = tx.execute(
-            upsert(claims)
+            upsert(tx, claims)
             .values(
                 [
                     {
@@ -146,11 +152,10 @@ class LedgerWork(Face):
             tx.execute(update(rows).where(rows.c.job == row.job, rows.c.number == row.number, PENDING).values(values))
 
     def _intents(
-        self, tx: Connection, won: Sequence[AnyRow], hold: Hold, budget: Budget, now: Moment, send_within: float
+        self, tx: Connection, won: Sequence[AnyRow], hold: Hold, now: Moment, send_within: float
     ) -> list[Intent]:
         if not won:
             return []
-        permits.take(tx, budget, now, send_within, [(row.job, row.number, row.attempt + 1) for row in won])
         tx.execute(
             insert(attempts),
             [
@@ -188,7 +193,8 @@ class LedgerWork(Face):
     def finish(self, tx: Connection, settlements: Sequence[Settlement]) -> Sequence[Landed]:
         named = {name: self._db.number(tx, name) for name in {s.intent.job for s in settlements}}
         requests = [(named[s.intent.job], s.intent.row, s.intent.attempt) for s in settlements]
-        permits.answered(tx, [(*r, s.at) for r, s in zip(requests, settlements, strict=True) if s.answered])
+        arrived = self._db.dialect.arrived(tx)
+        permits.answered(tx, [(*r, arrived or s.at) for r, s in zip(requests, settlements, strict=True) if s.answered])
         permits.never_left(tx, [r for r, s in zip(requests, settlements, strict=True) if not s.left])
         found = {
             (row.job, row.number): row
@@ -312,31 +318,31 @@ class LedgerWork(Face):
 
     @transaction
     def pause(self, tx: Connection, account: str, seconds: float, now: Moment) -> None:
-        permits.pause(tx, account, seconds, now)
+        permits.pause(tx, account, seconds, self._db.dialect.clock(tx, account, now)[0])
 
     # --- counts -------------------------------------------------------------------------------------------------
 
-    @transaction
+    @beside
     def pending(self, tx: Connection, job: JobId) -> int:
         queue = self._db.number(tx, job)
         return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
 
-    @transaction
+    @beside
     def unfinished(self, tx: Connection, job: JobId) -> int:
         queue = self._db.number(tx, job)
         # one query for each partial index
         counted = (select(func.count()).select_from(rows).where(rows.c.queue == queue, state) for state in STILL_OPEN)
         return sum(tx.scalar(count) or 0 for count in counted)
 
-    @transaction
+    @beside
     def waiting_in(self, tx: Connection, job: JobId) -> Sequence[JobId]:
         return waiting_in(tx, self._db.number(tx, job))
 
-    @transaction
+    @beside
     def tally(self, tx: Connection, job: JobId) -> Tally:
         return tally(tx, self._db.number(tx, job))
 
-    @transaction
+    @beside
     def firsts(self, tx: Connection, job: JobId) -> Tally:
         """DUPLICATE rows by the state of the row that has their claim."""
         first = rows.alias()
@@ -362,7 +368,7 @@ class LedgerWork(Face):
             counts[RowState(state)] += count
         return dict(counts)
 
-    @transaction
+    @beside
     def excess(self, tx: Connection, job: JobId) -> int:
         seq = self._db.number(tx, job)
         its = and_(rows.c.of_job == excess.c.job, rows.c.of_row == excess.c.row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,6 +11,12 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
 def upgrade() -> None:
@@ -57,10 +65,10 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("claims_of_row", "claims", ["job", "row"], unique=False)
-    op.create_index("claims_open", "claims", ["scope", "key"], unique=True, sqlite_where=sa.text("open = 1"))
+    op.create_index("claims_open", "claims", ["scope", "key"], unique=True, **_where("open = 1"))
     op.create_table(
         "decisions",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", BIG, nullable=False),
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
@@ -72,7 +80,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_decisions_job"), "decisions", ["job"], unique=False)
     op.create_table(
         "excess",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", BIG, nullable=False),
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -86,7 +94,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org", sa.Text(), nullable=False),
-        sa.Column("series_id", sa.Integer(), nullable=False),
+        sa.Column("series_id", BIG, nullable=False),
         sa.Column("again", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
@@ -109,7 +117,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "lookups",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", BIG, nullable=False),
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -120,7 +128,7 @@ def upgrade() -> None:
     op.create_index("lookups_of_row", "lookups", ["job", "row"], unique=False)
     op.create_table(
         "permits",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", BIG, nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("row", sa.Integer(), nullable=False),
@@ -174,7 +182,7 @@ def upgrade() -> None:
         sa.Column("warnings", sa.Text(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("coupon", sa.Text(), nullable=True),
-        sa.Column("customer_id", sa.Integer(), nullable=True),
+        sa.Column("customer_id", BIG, nullable=True),
         sa.Column("issued_at", sa.Float(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("of_job", sa.Integer(), nullable=True),
@@ -183,23 +191,17 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
-    op.create_index(
-        "rows_doubted", "rows", ["queue", "job", "number"], unique=False, sqlite_where=sa.text("doubted = 1")
-    )
-    op.create_index(
-        "rows_issued", "rows", ["queue", "kind", "number"], unique=False, sqlite_where=sa.text("state = 'issued'")
-    )
-    op.create_index("rows_in_flight", "rows", ["queue"], unique=False, sqlite_where=sa.text("state = 'in_flight'"))
+    op.create_index("rows_doubted", "rows", ["queue", "job", "number"], unique=False, **_where("doubted = 1"))
+    op.create_index("rows_issued", "rows", ["queue", "kind", "number"], unique=False, **_where("state = 'issued'"))
+    op.create_index("rows_in_flight", "rows", ["queue"], unique=False, **_where("state = 'in_flight'"))
     op.create_index(
         "rows_in_doubt",
         "rows",
         ["queue", "given_up_wall", "number"],
         unique=False,
-        sqlite_where=sa.text("state = 'in_doubt'"),
+        **_where("state = 'in_doubt'"),
     )
-    op.create_index(
-        "rows_pending", "rows", ["queue", "due", "number"], unique=False, sqlite_where=sa.text("state = 'pending'")
-    )
+    op.create_index("rows_pending", "rows", ["queue", "due", "number"], unique=False, **_where("state = 'pending'"))
     op.create_table(
         "runs",
         sa.Column("token", sa.Text(), nullable=False),

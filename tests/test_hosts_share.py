@@ -1,0 +1,89 @@
+"""The whole command line on a ledger in PostgreSQL: killed processes, a server that restarts or dies under them.
+
+Real processes, sockets and SIGKILL; the oracle is the sandbox's own book.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bulk_issue.sandbox.server import Sandbox
+from bulk_issue.sandbox.settings import Settings
+from tests.cluster import Cluster
+from tests.console import QUICK, Console, ended, mobiles
+
+
+@pytest.fixture
+async def console(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Console]:
+    async with Sandbox(Settings(rate=0, latency=0.01)) as box:
+        place = cluster.url(cluster.database())
+        yield Console(tmp_path, box, {"BULK_ISSUE_LEDGER": place.url})
+
+
+def issued(console: Console) -> int:
+    return len(console.box.book.coupons_of(console.box.series_id))
+
+
+async def test_kill_9_again_and_again_then_the_same_command(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(150))
+    kills = 0
+    for at in (30, 90):
+        kills += await console.killed(file, lambda at=at: issued(console) >= at)  # type: ignore[misc]
+    done = await console.run(file)
+
+    assert done.code == 0, done.err
+    assert kills == 2
+    assert len(console.results(file)) == 150
+    console.check_book(file)
+
+
+@pytest.mark.parametrize("how", ["fast", "kill"])
+async def test_the_database_restarts_or_dies_under_a_run(cluster: Cluster, console: Console, how: str) -> None:
+    file = console.customers("c.csv", mobiles(400))
+    process = await console.start("run", file, "--series", console.box.series_id, *QUICK)
+    while issued(console) < 60:
+        await asyncio.sleep(0.002)
+    await asyncio.to_thread(*((cluster.kill,) if how == "kill" else (cluster.stop, how)))
+    before = issued(console)
+    await asyncio.to_thread(cluster.start)
+    done = await ended(process)
+
+    assert before < 400
+    assert done.code == 0, done.out + done.err
+    assert len(console.results(file)) == 400
+    console.check_book(file)
+
+
+async def test_two_hosts_with_overlapping_files_and_a_second_run_of_one(console: Console) -> None:
+    files = [console.customers(f"c{at}.csv", mobiles(300, start)) for at, start in enumerate((0, 150))]
+    first = await console.start("run", files[0], "--series", console.box.series_id, *QUICK)
+    while issued(console) < 5:
+        await asyncio.sleep(0.002)
+    again, other = await asyncio.gather(console.run(files[0]), console.run(files[1]))
+    done = await ended(first)
+
+    assert again.code == 6
+    assert str(first.pid) in again.err
+    assert (done.code, other.code) == (0, 0), done.err + other.err
+    assert issued(console) == 450
+    console.check_book(*files)
+
+
+async def test_the_ledgers_password_is_neither_taken_from_argv_nor_shown(console: Console) -> None:
+    place = console.env["BULK_ISSUE_LEDGER"].replace("bulk_issue@", "bulk_issue:s3cret@")
+    file = console.customers("c.csv", mobiles(3))
+    refused = await console("status", "--ledger", place)
+    console.env["BULK_ISSUE_LEDGER"] = place
+    done = await console.run(file)
+    shown = await console("status")
+
+    assert refused.code == 2
+    assert "PGPASSWORD" in refused.err
+    assert (done.code, shown.code) == (0, 0), done.err
+    everything = refused.out + refused.err + done.out + done.err + shown.out + shown.err
+    assert "s3cret" not in everything
+    assert "Ledger: postgresql://bulk_issue@" in everything
