@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +29,12 @@ def say(text: str, *, err: bool = False) -> None:
     except OSError:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say_all(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print lines."""
+    for line in lines:
+        say(line, err=err)
 
 
 def exit_code(commands: click.Command, arguments: list[str]) -> int:

@@ -358,7 +358,7 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
 
 def page(options: Mapping[str, Any]) -> Settings:
     """The settings of the upload page. The series is each campaign's own: 1 stands for it here."""
-    from bulk_issue.web.settings import Settings  # noqa: PLC0415 - the page's libraries aren't always there
+    from bulk_issue.web.settings import Settings
 
     ledger: Path = options["ledger"]
     return Settings(

@@ -1,0 +1,188 @@
+"""The commands that talk to Capillary: `run`, `check`, `resume`, `retry`, `reconcile`, `audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bulk_issue.cli import frame, session
+from bulk_issue.cli import options as opt
+from bulk_issue.ending import ExitCode
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Desk, Report
+    from bulk_issue.model import Job
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@opt.option("--series", type=int, required=True, help="The coupon series.")
+@opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
+@opt.profile_options
+@opt.account_options
+@opt.reading_options
+@opt.limit_options
+@opt.files_options
+@opt.ledger_option
+@opt.talk_options
+def run(file: Path, series: int, again: str, **options: Any) -> int:
+    """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
+    config = opt.config(options, series, again, reading=opt.reading(options))
+    return session.shown(
+        options,
+        config,
+        lambda desk: desk.run(file, session.talk(options, config)),
+        ["bulk-issue", *sys.argv[1:]],
+    )
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@opt.option("--series", type=int, help="The coupon series; without it only the file is checked.")
+@opt.option("--again", default="", help="The name under which customers are served again.")
+@opt.profile_options
+@opt.account_options
+@opt.reading_options
+@opt.limit_options
+@opt.ledger_option
+@opt.json_option("For machines.")
+def check(file: Path, series: int | None, again: str, **options: Any) -> int:
+    """Show what FILE holds and what a run would do. Issues nothing."""
+    from bulk_issue import app, before
+    from bulk_issue.outlook import Plan
+
+    reading = opt.reading(options)
+    config = opt.config(options, series, again, reading=reading) if series is not None else None
+    plan = Plan.of(config) if config else opt.plan(options)
+    checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan))
+    if options["as_json"]:
+        frame.say(json.dumps(before.check_facts(checked), indent=2))
+    else:
+        frame.say_all(before.check_words(checked, plan, heading=str(file)))
+    assert checked.survey is not None
+    return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
+
+
+# --- go on with a job -------------------------------------------------------------------------------------------
+
+
+def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]], click.Command]:
+    """What the commands that go on with a registered job have in common."""
+    return lambda command: click.command(name)(
+        click.argument("job", required=required)(
+            opt.stacked(
+                opt.profile_options,
+                opt.account_options,
+                opt.limit_options,
+                opt.files_options,
+                opt.ledger_option,
+                opt.talk_options,
+            )(command)
+        )
+    )
+
+
+@_job_command("resume", required=False)
+def resume(job: str | None, **options: Any) -> int:
+    """Go on with JOB without its file; without JOB, with the only one that isn't finished."""
+    return _resume(job, options)
+
+
+@click.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
+def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
+    """Put JOB's rejected rows back, all or by --code, and issue them."""
+    from bulk_issue import app
+
+    async def put_back() -> int:
+        async with app.opened(options["ledger"]) as ledger:
+            found = session.find(ledger, job)
+            return await ledger.jobs.retry(found.spec.id, codes)
+
+    rows = frame.in_loop(lambda _asked: put_back())
+    if not options["quiet"]:
+        frame.say(f"{rows} rejected rows are pending again.", err=True)
+    return _resume(job, options)
+
+
+retry = _job_command("retry", required=True)(_retry)
+
+
+@click.option(
+    "--decisions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="in_doubt.csv with its _decision column filled in: `issued CODE` or `not issued`.",
+)
+@click.option("--why", default="", help="Why you decided so; kept with the decisions.")
+def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
+    """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
+
+    async def settle(desk: Desk, found: Job) -> list[Report]:
+        if decisions is not None:
+            landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
+            frame.say(
+                f"{landed} decisions recorded" + (f", {late} rows were settled already" if late else ""), err=True
+            )
+        return await desk.reconcile(found)
+
+    return _on_job(job, options, settle, ["bulk-issue", "resume", job])
+
+
+reconcile = _job_command("reconcile", required=True)(_reconcile)
+
+
+@click.command()
+@click.argument("job")
+@opt.option("--sample", type=click.IntRange(min=1), help="Only so many rows, chosen at random.")
+@opt.profile_options
+@opt.account_options
+@opt.limit_options
+@opt.ledger_option
+@opt.talk_options
+def audit(job: str, sample: int | None, **options: Any) -> int:
+    """Read the coupons of JOB's issued rows back from Capillary and compare. Issues nothing.
+
+    A coupon that shouldn't be there is recorded (exit code 5); one that isn't there, or can't be read, is told (1).
+    """
+    from bulk_issue import app
+    from bulk_issue.cli import words
+    from bulk_issue.progress import Reporter
+
+    found, config = session.job_and_config(job, options)
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+
+        async def read_back(asked: asyncio.Event) -> tuple[app.Audited, bool]:
+            async with app.desk(config, reporter, asked, app.Files()) as desk:
+                return await desk.audit(found, sample), asked.is_set()
+
+        audited, stopped = frame.in_loop(read_back)
+    if options["as_json"]:
+        frame.say(json.dumps(words.audit_facts(found.spec.id, audited, stopped=stopped)))
+    else:
+        frame.say_all(words.audit_words(found.spec.id, audited, stopped=stopped))
+    if stopped:
+        return ExitCode.ASKED
+    if audited.counts[app.Seen.EXCESS]:
+        return ExitCode.DOUBT
+    return ExitCode.FAILURES if audited.remarkable else ExitCode.DONE
+
+
+def _resume(job: str | None, options: dict[str, Any]) -> int:
+    async def go_on(desk: Desk, found: Job) -> list[Report]:
+        return await desk.resume(found, session.talk(options, desk.config))
+
+    return _on_job(job, options, go_on, ["bulk-issue", "resume", *([job] if job else [])])
+
+
+def _on_job(
+    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]], again: list[str]
+) -> int:
+    """Find the job, take its series and name, and work on it."""
+    found, config = session.job_and_config(job, options)
+    return session.shown(options, config, lambda desk: work(desk, found), again)

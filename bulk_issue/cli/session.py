@@ -1,0 +1,121 @@
+"""What commands share: a run that is shown and reported, the questions before it, and which job is meant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from bulk_issue.cli import frame
+from bulk_issue.cli import options as opt
+from bulk_issue.ending import heaviest
+from bulk_issue.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Checked, Desk, Files, Report, Talk
+    from bulk_issue.config import Config
+    from bulk_issue.ledger import SqliteLedger
+    from bulk_issue.model import Job
+    from bulk_issue.ports import JobSummary
+    from bulk_issue.survey import Difference
+
+
+def shown(
+    options: dict[str, Any], config: Config, work: Callable[[Desk], Awaitable[list[Report]]], again: list[str]
+) -> int:
+    """Run what talks to Capillary, show how it goes, say how it ended."""
+    from bulk_issue import app
+    from bulk_issue.cli import words
+    from bulk_issue.progress import Reporter
+
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+        reporter.say(f"Ledger: {config.ledger}")
+
+        async def session(asked: asyncio.Event) -> list[Report]:
+            async with app.desk(config, reporter, asked, files(options)) as desk:
+                return await work(desk)
+
+        reports = frame.in_loop(session)
+    for report in reports:
+        if options["as_json"]:
+            facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
+            frame.say(json.dumps(facts))
+        else:
+            frame.say_all(words.report_words(report, again))
+    return heaviest(report.ending.exit_code for report in reports)
+
+
+def files(options: dict[str, Any]) -> Files:
+    """Where result files go, and what is in them."""
+    from bulk_issue.app import Files
+    from bulk_issue.sink import Columns, Format
+
+    return Files(out=options["out"], columns=Columns(options["columns"]), format=Format(options["format_"]))
+
+
+def talk(options: dict[str, Any], config: Config) -> Talk:
+    """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
+    from bulk_issue import before
+    from bulk_issue.app import Talk
+    from bulk_issue.outlook import Plan
+    from bulk_issue.saying import count
+
+    asks = not (options["yes"] or options["as_json"]) and sys.stdin.isatty()
+
+    def show(checked: Checked) -> None:
+        if not options["quiet"] and not options["as_json"]:
+            frame.say_all(before.check_words(checked, Plan.of(config)), err=True)
+
+    def confirm(checked: Checked) -> bool:
+        rows = checked.outlook.rows
+        if rows <= options["confirm_above"] or not asks:
+            return True
+        return frame.ask(f"Issue {count(rows, 'coupon')} now?")
+
+    def finish_first(earlier: JobSummary, difference: Difference) -> bool:
+        if not options["as_json"]:
+            frame.say_all(before.earlier_words(earlier.job.spec.id, earlier.tally, difference), err=True)
+        if asks:
+            return frame.ask("Finish it first?", default=True)
+        if not options["as_json"]:
+            frame.say("  It is finished first.", err=True)
+        return True
+
+    return Talk(show=show, confirm=confirm, finish_first=finish_first)
+
+
+def find(ledger: SqliteLedger, name: str | None) -> Job:
+    """The job of this name or beginning; without a name the only unfinished one."""
+    jobs = ledger.views.jobs()
+    if name is not None:
+        return matching(jobs, name).job
+    unfinished = [each.job for each in jobs if each.job.state in ("ready", "stopped", "running", "paused")]
+    if len(unfinished) == 1:
+        return unfinished[0]
+    names = ", ".join(each.spec.id for each in unfinished) or "none"
+    raise ConfigError(
+        f"name the job: {len(unfinished)} are unfinished ({names})", hint="`bulk-issue status` lists them."
+    )
+
+
+def matching(jobs: Iterable[JobSummary], name: str) -> JobSummary:
+    """The one job of this name or beginning."""
+    found = [each for each in jobs if each.job.spec.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    many = f"{len(found)} jobs begin with {name}" if found else f"this ledger knows no job {name}"
+    raise ConfigError(many, hint="`bulk-issue status` lists them; --ledger names another ledger.")
+
+
+def job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Config]:
+    """The job, and the settings with its series and name."""
+    from bulk_issue import app
+
+    async def look() -> Job:
+        async with app.opened(options["ledger"]) as ledger:
+            return find(ledger, job)
+
+    found = frame.in_loop(lambda _asked: look())
+    return found, opt.config(options, found.spec.series_id, found.spec.again)
