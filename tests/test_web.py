@@ -67,7 +67,7 @@ async def visiting(
     folder: Path, latency: float = 0.0, at: Sandbox | None = None, **changes: Any
 ) -> AsyncIterator[Visitor]:
     async with AsyncExitStack() as stack:
-        box = at or await stack.enter_async_context(Sandbox(BoxSettings(rate=0, latency=latency)))
+        box = at if at is not None else await stack.enter_async_context(Sandbox(BoxSettings(rate=0, latency=latency)))
         config = Config(
             account=Account(base_url=box.url, user=box.user, password=box.password),
             series_id=1,
