@@ -17,6 +17,7 @@ from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
+from bulk_issue.web.access import set_password
 from tests.console import mobiles
 from tests.pages import Server, browser, look, until
 
@@ -192,3 +193,33 @@ async def test_a_whole_campaign(page: Page, tmp_path: Path) -> None:
         said = (tmp_path / "server.err").read_text()
         assert not [each for each in [*numbers, *told, box.password] if each in said]
         assert not list((tmp_path / "ledger.db.page" / "uploads").glob("*/*.csv"))
+
+
+async def test_signing_in_by_password_and_keyboard_and_what_goes_wrong(page: Page, tmp_path: Path) -> None:
+    set_password(tmp_path / "secret", "correct horse battery")
+    useless = tmp_path / "c.pdf"
+    useless.write_bytes(b"%PDF-1.7")
+    async with (
+        Sandbox(Settings(rate=0)) as box,
+        Server(tmp_path, box, ("--sign-in-file", tmp_path / "secret")) as server,
+    ):
+        await page.goto(server.url)
+        await look(page, "sign-in-password")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        for _ in range(2):
+            await page.keyboard.press("Tab")
+        await expect(page.get_by_label("Password")).to_be_focused()
+        await page.keyboard.type("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_contain_text("isn't the password")
+        await page.get_by_label("Password").fill("correct horse battery")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="Campaigns")).to_be_visible()
+
+        await page.goto(f"{server.url}/jobs/j1")
+        await expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+        await look(page, "error")
+        await upload(page, useless, box.series_id)
+        await expect(page.get_by_role("alert")).to_contain_text("c.pdf is a PDF")
+        await look(page, "useless-file")

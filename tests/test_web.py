@@ -63,9 +63,11 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(folder: Path, latency: float = 0.0, **changes: Any) -> AsyncIterator[Visitor]:
+async def visiting(
+    folder: Path, latency: float = 0.0, at: Sandbox | None = None, **changes: Any
+) -> AsyncIterator[Visitor]:
     async with AsyncExitStack() as stack:
-        box = await stack.enter_async_context(Sandbox(BoxSettings(rate=0, latency=latency)))
+        box = at if at is not None else await stack.enter_async_context(Sandbox(BoxSettings(rate=0, latency=latency)))
         config = Config(
             account=Account(base_url=box.url, user=box.user, password=box.password),
             series_id=1,
@@ -385,6 +387,56 @@ async def test_a_large_campaign_is_confirmed_by_its_number(tmp_path: Path) -> No
         assert visitor.box.book.requests() == 0
         status, text = await visitor.post(start, {"csrf": token, "agreed": "3", "typed": "3"})
         assert "/jobs/j" in text
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------
+
+
+async def shows(visitor: Visitor, path: str, word: str) -> str:
+    async with asyncio.timeout(20):
+        while word not in (text := (await visitor.get(path))[1]):
+            await asyncio.sleep(0.05)
+    return text
+
+
+async def requests(box: Sandbox, more_than: int) -> int:
+    async with asyncio.timeout(20):
+        while (sent := box.book.requests()) <= more_than:
+            await asyncio.sleep(0.02)
+    return sent
+
+
+async def test_a_paused_run_stays_paused_over_a_restart_and_a_running_one_goes_on(tmp_path: Path) -> None:
+    content = ("mobile\n" + "".join(f"{each}\n" for each in mobiles(58))).encode()
+    async with Sandbox(BoxSettings(rate=0, latency=0.2)) as box:
+        config = Config(
+            account=Account(base_url=box.url, user=box.user, password=box.password),
+            series_id=1,
+            ledger=tmp_path / "ledger.db",
+            connections=2,
+        )
+        async with visiting(tmp_path, at=box, config=config) as visitor:
+            await visitor.sign_in()
+            _, text = await visitor.upload(content)
+            (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
+            token = await visitor.csrf()
+            _, text = await visitor.post(start, {"csrf": token, "agreed": "58"})
+            job = re.findall(r"/jobs/j\w+", text)[0]
+            await requests(box, 4)
+            await visitor.post(f"{job}/pause", {"csrf": token})
+            paused = box.book.requests()
+        async with visiting(tmp_path, at=box, config=config) as visitor:
+            await visitor.sign_in()
+            await shows(visitor, job, ">paused<")
+            assert box.book.requests() == paused
+            await visitor.post(f"{job}/go-on", {"csrf": await visitor.csrf()})
+            stopped = await requests(box, paused + 4)
+        assert stopped < 50
+        async with visiting(tmp_path, at=box, config=config) as visitor:
+            await visitor.sign_in()
+            await shows(visitor, job, ">ended<")
+        assert len(box.book.coupons_of(box.series_id)) == 58
+        assert not box.book.duplicates(box.series_id)
 
 
 # --- runs of others ---------------------------------------------------------------------------------------------
