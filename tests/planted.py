@@ -174,8 +174,8 @@ MISTAKES = (
         name="no claim inside one job",
         promise=2,
         file="ledger/work.py",
-        old='                        "key": row.key,\n',
-        new='                        "key": f"{row.key}#{row.number}",\n',
+        old='                    "key": row.key,\n',
+        new='                    "key": f"{row.key}#{row.number}",\n',
         test="test_ledger.py::test_the_second_row_of_a_customer_is_a_duplicate_of_the_first",
     ),
     Mistake(
@@ -189,7 +189,7 @@ MISTAKES = (
     Mistake(
         name="an outcome without a look at the holder",
         promise=2,
-        file="ledger/work.py",
+        file="ledger/answers.py",
         old="(state is RowState.IN_FLIGHT and row.holder == settlement.intent.holder)",
         new="(state is RowState.IN_FLIGHT)",
         test=STORY + "an_answer_to_another_run_moves_no_row",
@@ -197,9 +197,9 @@ MISTAKES = (
     Mistake(
         name="an outcome without a look at the attempt",
         promise=2,
-        file="ledger/work.py",
-        old="        mine = row.attempt == settlement.intent.attempt and (\n",
-        new="        mine = (\n",
+        file="ledger/answers.py",
+        old="    mine = row.attempt == settlement.intent.attempt and (\n",
+        new="    mine = (\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
     # --- 3: nothing lost ----------------------------------------------------------------------------------------
@@ -214,15 +214,12 @@ MISTAKES = (
     Mistake(
         name="answers are joined with rows by position",
         promise=3,
-        file="ledger/work.py",
+        file="ledger/answers.py",
         old=(
-            "            self._settle(tx, found[request[:2]], settlement)\n"
-            "            for request, settlement in zip(requests, settlements, strict=True)\n"
+            "    moves = [_move(found[request[:2]], settlement)"
+            " for request, settlement in zip(requests, settlements, strict=True)]\n"
         ),
-        new=(
-            "            self._settle(tx, row, settlement)\n"
-            "            for row, settlement in zip(found.values(), settlements, strict=True)\n"
-        ),
+        new=("        _move(row, settlement) for row, settlement in zip(found.values(), settlements, strict=True)\n"),
         test=STORY + "answers_that_are_recorded_together_go_to_their_own_rows",
     ),
     Mistake(
@@ -383,9 +380,9 @@ MISTAKES = (
     Mistake(
         name="a second coupon for a row is dropped",
         promise=8,
-        file="ledger/work.py",
-        old="            return Landed.EXCESS\n",
-        new="            return Landed.STALE\n",
+        file="ledger/answers.py",
+        old="    return Landed.EXCESS\n",
+        new="    return Landed.STALE\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
     Mistake(

@@ -333,6 +333,41 @@ async def test_permits_bound_what_begins(desk: Desk) -> None:
     assert (len(again.intents), again.wait, again.seconds) == (0, Wait.PERMITS, 215.0)
 
 
+async def test_rows_that_lose_their_claim_are_passed_without_a_permit(desk: Desk) -> None:
+    """Thousands of customers who were served already must not wait for the limit."""
+    one = Budget(account=BUDGET.account, rate=1, per=60.0, unanswered=150.0)
+    await desk.register([row(1), *(row(n, mobile(1)) for n in range(2, 1_400)), row(1_400)])
+    hold = await desk.hold(budget=one)
+    assert len((await desk.begin(hold, 1, one)).intents) == 1
+
+    passed, waits = 0, []
+    while not waits or waits[-1] is None:
+        begun = await desk.begin(hold, 1, one)
+        assert not begun.intents
+        passed += begun.duplicates
+        waits.append(begun.wait)
+
+    assert (passed, waits) == (1_398, [None, None, Wait.PERMITS])
+    assert await desk.ledger.work.pending(JOB) == 1
+
+
+async def test_answers_of_one_batch_know_of_each_other(desk: Desk) -> None:
+    """Two rows of one customer, answered together, are found out as if they had been answered one after the other."""
+    await desk.register([row(1), row(2), row(3)])
+    first, second, third = (await desk.begin(await desk.hold())).intents
+    same = [Coupon(code=code, customer_id=77) for code in ("CODE1", "CODE2")]
+
+    landed = await desk.finish(
+        desk.settlement(first, Event.ISSUED, coupon=same[0]),
+        desk.settlement(second, Event.REJECTED),
+        desk.settlement(third, Event.ISSUED, coupon=same[1]),
+    )
+
+    assert landed == [Landed.LANDED, Landed.LANDED, Landed.EXCESS]
+    assert await desk.states() == [S.ISSUED, S.REJECTED, S.ISSUED]
+    assert await desk.ledger.work.excess(JOB) == 1
+
+
 async def test_a_permit_is_free_per_seconds_after_the_answer(desk: Desk) -> None:
     one = Budget(account=BUDGET.account, rate=1, per=60.0, unanswered=150.0)
     await desk.register([row(1), row(2)])
@@ -397,7 +432,7 @@ async def test_a_pause_holds_for_every_process_and_the_longest_wins(desk: Desk) 
     other = await open_ledger(desk.path)
     try:
         begun = await other.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
-        assert (begun.intents, begun.wait, begun.seconds) == ((), Wait.PERMITS, 30.0)
+        assert (begun.intents, begun.wait, begun.seconds) == ([], Wait.PERMITS, 30.0)
     finally:
         await other.close()
     desk.clock.forward(30)

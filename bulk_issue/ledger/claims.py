@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bulk_issue.ledger.batch import Batch
+from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.schema import claims, excess, rows
 from bulk_issue.states import CLAIMING, RowState
 
+#: Rows by job and number, and the state that each is in from now on.
+Stands = tuple[int, int, RowState]
+_OF_ROW = and_(claims.c.job == bindparam("its_job"), claims.c.row == bindparam("its_row"))
+_DROP = Batch(delete(claims).where(_OF_ROW))
+_CLOSE = Batch(update(claims).where(_OF_ROW).values(open=literal_column("0")))
+_NAME = Batch(
+    upsert(claims).values(open=literal_column("0")).on_conflict_do_nothing(),
+    *("scope", "key", "again", "job", "row", "customer_id"),
+)
+_NAMED = (
+    select(claims.c.scope, claims.c.key, claims.c.again, claims.c.open, claims.c.job, claims.c.row, rows.c.code)
+    .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
+    .where(claims.c.scope == bindparam("its_scope"), claims.c.key.in_(bindparam("its_keys", expanding=True)))
+)
+
+
+def keep_claims(tx: Connection, moved: Iterable[Stands]) -> None:
+    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change."""
+    dropped, closed = list[dict[str, int]](), list[dict[str, int]]()
+    for job, row, state in moved:
+        if state not in CLAIMING:
+            dropped.append({"its_job": job, "its_row": row})
+        elif state in (RowState.ISSUED, RowState.HELD):
+            closed.append({"its_job": job, "its_row": row})
+    _DROP(tx, dropped)
+    _CLOSE(tx, closed)
+
 
 def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
-    """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change."""
-    of_row = and_(claims.c.job == job, claims.c.row == row)
-    if state not in CLAIMING:
-        tx.execute(delete(claims).where(of_row))
-    elif state in (RowState.ISSUED, RowState.HELD):
-        tx.execute(update(claims).where(of_row).values(open=0))
+    """`keep_claims` for one row."""
+    keep_claims(tx, [(job, row, state)])
 
 
-def claim_aliases(
-    tx: Connection, scope: str, again: str, job: int, row: int, keys: Iterable[str], customer_id: int | None
-) -> set[str]:
-    """Claim what a reply says of the customer too; the codes of other rows that had claimed one of these already."""
-    names = sorted(set(keys))
-    if not names:
-        return set()
-    same = {"scope": scope, "again": again, "job": job, "row": row, "open": 0, "customer_id": customer_id}
-    tx.execute(upsert(claims).values([{"key": key, **same} for key in names]).on_conflict_do_nothing())
-    others = tx.execute(
-        select(rows.c.code)
-        .select_from(claims)
-        .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
-        .where(claims.c.scope == scope, claims.c.again == again, claims.c.key.in_(names))
-        .where(or_(claims.c.job != job, claims.c.row != row), rows.c.code.is_not(None))
-    )
-    return {code.casefold() for (code,) in others}
+def claim_names(tx: Connection, names: Iterable[tuple[str, str, str, int, int, int | None]]) -> None:
+    """Claim what replies say of customers (scope, key, again, job, row, customer id); what is claimed stays so."""
+    columns = ("scope", "key", "again", "job", "row", "customer_id")
+    _NAME(tx, [dict(zip(columns, each, strict=True)) for each in names])
+
+
+def named(tx: Connection, names: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[AnyRow]]:
+    """Who claims these customers (scope, key), under whatever `again` name, and the codes of those rows."""
+    keys: dict[str, list[str]] = {}
+    for scope, key in dict.fromkeys(names):
+        keys.setdefault(scope, []).append(key)
+    found: dict[tuple[str, str], list[AnyRow]] = {}
+    for scope, its in keys.items():
+        for row in tx.execute(_NAMED, {"its_scope": scope, "its_keys": its}):
+            found.setdefault((row.scope, row.key), []).append(row)
+    return found
 
 
 def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:

@@ -16,10 +16,11 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bulk_issue import __version__, model
 from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
+from bulk_issue.ledger.answers import in_doubt
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
-from bulk_issue.ledger.work import in_doubt, tally
+from bulk_issue.ledger.work import tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
 from bulk_issue.states import Event, RowState, after, sources

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from bulk_issue.ledger.batch import Batch
 from bulk_issue.ledger.schema import accounts, permits
 from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
@@ -24,21 +25,31 @@ _OF_REQUEST = and_(
 )
 
 
+_FREED = delete(permits).where(
+    permits.c.account == bindparam("account"),
+    permits.c.boot_id == bindparam("boot_id"),
+    permits.c.free_boot <= bindparam("now"),
+)
+_PAUSED = select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == bindparam("account"))
+_TAKEN = select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == bindparam("account"))
+_TAKE = Batch(insert(permits), "account", "job", "row", "attempt", "answered", "free_boot", "boot_id")
+_PER = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
+_ANSWERED = Batch(
+    update(permits)
+    .where(_OF_REQUEST)
+    .values(answered=literal_column("1"), free_boot=bindparam("at") + _PER, boot_id=bindparam("boot"))
+)
+_NEVER_LEFT = Batch(delete(permits).where(_OF_REQUEST))
+
+
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
     """How many permits are free, and seconds until another one is (0 if one is)."""
-    connection.execute(
-        delete(permits).where(
-            permits.c.account == budget.account, permits.c.boot_id == now.boot_id, permits.c.free_boot <= now.boot
-        )
-    )
-    paused = connection.execute(
-        select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == budget.account)
-    ).first()
+    its = {"account": budget.account}
+    connection.execute(_FREED, {**its, "boot_id": now.boot_id, "now": now.boot})
+    paused = connection.execute(_PAUSED, its).first()
     if paused and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
         return 0, paused.paused_boot - now.boot
-    taken, next_free = connection.execute(
-        select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == budget.account)
-    ).one()
+    taken, next_free = connection.execute(_TAKEN, its).one()
     free = budget.rate - taken
     return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
 
@@ -47,8 +58,8 @@ def take(
     connection: Connection, budget: Budget, now: Moment, send_within: float, requests: Sequence[tuple[int, int, int]]
 ) -> None:
     """Take a permit for each request (job, row, attempt), which leaves within so many seconds or not at all."""
-    connection.execute(
-        insert(permits),
+    _TAKE(
+        connection,
         [
             {
                 "account": budget.account,
@@ -66,26 +77,20 @@ def take(
 
 def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Moment]]) -> None:
     """These requests (job, row, attempt) were answered then: their permits are free `per` later."""
-    if requests:
-        per = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
-        connection.execute(
-            update(permits)
-            .where(_OF_REQUEST)
-            .values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
-            [
-                {"its_job": job, "its_row": row, "its_attempt": attempt, "at": at.boot, "boot": at.boot_id}
-                for job, row, attempt, at in requests
-            ],
-        )
+    _ANSWERED(
+        connection,
+        [
+            {"its_job": job, "its_row": row, "its_attempt": attempt, "at": at.boot, "boot": at.boot_id}
+            for job, row, attempt, at in requests
+        ],
+    )
 
 
 def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]]) -> None:
     """Of these requests not one byte left: their permits are free at once."""
-    if requests:
-        connection.execute(
-            delete(permits).where(_OF_REQUEST),
-            [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests],
-        )
+    _NEVER_LEFT(
+        connection, [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests]
+    )
 
 
 def pause(connection: Connection, account: str, seconds: float, now: Moment) -> None:

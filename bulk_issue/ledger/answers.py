@@ -1,0 +1,247 @@
+"""What answers do to rows: state, claim, coupon and attempt of a whole batch, in a fixed number of statements.
+
+The rule: the batch comes out as if its answers had been taken in one by one, in their order. A row moves only from a
+state and attempt that its answer fits (the table in `states` says where to); a coupon that comes too late is excess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, select, update
+
+from bulk_issue.ledger.batch import Batch
+from bulk_issue.ledger.claims import claim_names, keep_claims, named, record_excess
+from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
+from bulk_issue.ledger.database import AnyRow
+from bulk_issue.ledger.schema import attempts, jobs, rows
+from bulk_issue.model import Coupon, Moment
+from bulk_issue.ports import Landed, Settlement
+from bulk_issue.states import Event, RowState, after
+
+#: A request by its job's number, row and attempt.
+Request = tuple[int, int, int]
+
+#: One job a query: SQLite reads a whole job for an IN over pairs.
+_STANDING = (
+    select(
+        rows.c.job,
+        rows.c.number,
+        rows.c.state,
+        rows.c.attempt,
+        rows.c.holder,
+        rows.c.spent,
+        rows.c.code,
+        rows.c.sent_wall,
+        jobs.c.scope,
+        jobs.c.again,
+        jobs.c.cancelled,
+    )
+    .join(jobs, jobs.c.seq == rows.c.job)
+    .where(rows.c.job == bindparam("its_job"), rows.c.number.in_(bindparam("numbers", expanding=True)))
+)
+_ANSWERED = Batch(
+    update(attempts).where(
+        attempts.c.job == bindparam("its_job"),
+        attempts.c.row == bindparam("its_row"),
+        attempts.c.attempt == bindparam("its_attempt"),
+    ),
+    *("at_wall", "at_boot", "sent", "event", "error_code", "reason", "request_id", "landed"),
+)
+
+
+@cache
+def _moving(columns: tuple[str, ...]) -> Batch:
+    """Move a row that still stands as it was found, setting these columns."""
+    its = and_(rows.c.job == bindparam("its_job"), rows.c.number == bindparam("its_row"))
+    guard = and_(rows.c.state == bindparam("its_state"), rows.c.attempt == bindparam("its_attempt"))
+    return Batch(update(rows).where(its, guard), *columns)
+
+
+@dataclass(slots=True)
+class _Move:
+    """What one answer does to its row."""
+
+    row: AnyRow
+    settlement: Settlement
+    to: RowState
+    #: The columns that change.
+    values: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.row.job, self.row.number
+
+    @property
+    def coupon(self) -> Coupon | None:
+        return self.settlement.outcome.coupon if self.to is RowState.ISSUED else None
+
+
+def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Settlement]) -> list[Landed]:
+    """Move each row as its answer says, if it still is where that answer finds it; one verdict for each, in order."""
+    found = {(row.job, row.number): row for row in _standing(tx, requests)}
+    moves = [_move(found[request[:2]], settlement) for request, settlement in zip(requests, settlements, strict=True)]
+    landed = [move for move in moves if move is not None]
+    keep_claims(tx, [(*move.place, move.to) for move in landed])
+    excess = set(_compare(tx, landed))
+    for columns in dict.fromkeys(tuple(move.values) for move in landed):
+        _moving(columns)(
+            tx,
+            [
+                {
+                    **move.values,
+                    "its_job": move.row.job,
+                    "its_row": move.row.number,
+                    "its_state": move.row.state,
+                    "its_attempt": move.row.attempt,
+                }
+                for move in landed
+                if tuple(move.values) == columns
+            ],
+        )
+    verdicts = [
+        _late(tx, found[request[:2]], settlement)
+        if move is None
+        else Landed.EXCESS
+        if move.place in excess
+        else Landed.LANDED
+        for request, settlement, move in zip(requests, settlements, moves, strict=True)
+    ]
+    _ANSWERED(
+        tx,
+        [
+            {
+                "its_job": job,
+                "its_row": row,
+                "its_attempt": attempt,
+                "at_wall": s.at.wall,
+                "at_boot": s.at.boot,
+                "sent": int(s.left),
+                "event": s.event.value,
+                "error_code": s.outcome.error_code,
+                "reason": s.outcome.reason,
+                "request_id": s.outcome.request_id,
+                "landed": landed.value,
+            }
+            for (job, row, attempt), s, landed in zip(requests, settlements, verdicts, strict=True)
+        ],
+    )
+    return verdicts
+
+
+def in_doubt(if_absent: RowState, given_up: Moment) -> dict[str, Any]:
+    """The columns of a row that becomes doubtful."""
+    return {
+        "doubted": 1,
+        "if_absent": str(if_absent),
+        "given_up_wall": given_up.wall,
+        "given_up_boot": given_up.boot,
+        "given_up_boot_id": given_up.boot_id,
+        "empty_wall": None,
+        "empty_boot": None,
+        "empty_boot_id": None,
+    }
+
+
+def _standing(tx: Connection, requests: Iterable[Request]) -> Iterator[AnyRow]:
+    """How the rows of these requests stand."""
+    numbers: dict[int, list[int]] = {}
+    for job, number, _ in requests:
+        numbers.setdefault(job, []).append(number)
+    for job, its in numbers.items():
+        yield from tx.execute(_STANDING, {"its_job": job, "numbers": its})
+
+
+def _move(row: AnyRow, settlement: Settlement) -> _Move | None:
+    """What an answer does to its row; None if the row has moved on."""
+    state = RowState(row.state)
+    mine = row.attempt == settlement.intent.attempt and (
+        (state is RowState.IN_FLIGHT and row.holder == settlement.intent.holder)
+        # a definite answer that comes late still settles its own row
+        or (state is RowState.IN_DOUBT and settlement.event is Event.ISSUED)
+    )
+    if not mine:
+        return None
+    to = after(state, settlement.event)
+    if to is RowState.PENDING and row.cancelled:
+        to = after(to, Event.CANCEL)
+    outcome, at = settlement.outcome, settlement.at
+    values: dict[str, Any] = {
+        "state": to.value,
+        "error_code": outcome.error_code,
+        "reason": outcome.reason,
+        "request_id": outcome.request_id,
+        "spent": row.spent + settlement.counts,
+    }
+    if to is RowState.PENDING:
+        values["due"] = settlement.due
+    elif to is RowState.IN_DOUBT:
+        values |= in_doubt(settlement.if_absent, at)
+        if row.sent_wall is None:
+            begun = settlement.intent.begun
+            values |= {"sent_wall": begun.wall, "sent_boot": begun.boot, "sent_boot_id": begun.boot_id}
+    elif to is RowState.ISSUED and (coupon := outcome.coupon) is not None:
+        values |= {
+            "code": coupon.code,
+            "coupon": dump_coupon(coupon),
+            "customer_id": coupon.customer_id,
+            "issued_at": at.wall,
+            "warnings": dump_warnings(outcome.warnings),
+            "error_code": "",
+            "reason": "",
+        }
+    return _Move(row, settlement, to, values)
+
+
+def _compare(tx: Connection, moves: Sequence[_Move]) -> Iterator[tuple[int, int]]:
+    """Claim what coupons say of their customers, and compare the coupons with those of the customers' other rows.
+
+    A code that another row has is marked as reused; other codes of the customer under this `again` name make the
+    coupon excess: yields the rows of these.
+    """
+    issued = [(move, coupon, alias_keys(coupon)) for move in moves if (coupon := move.coupon) is not None]
+    claim_names(
+        tx,
+        [
+            (move.row.scope, key, move.row.again, *move.place, coupon.customer_id)
+            for move, coupon, names in issued
+            for key in names
+        ],
+    )
+    known = named(
+        tx,
+        ((move.row.scope, key) for move, _, names in issued for key in (*names, move.settlement.intent.identifier.key)),
+    )
+    fresh: dict[tuple[int, int], str] = {}  # what the batch itself brings, as far as it has been gone through
+    for move, coupon, names in issued:
+        code, scope = coupon.code.casefold(), move.row.scope
+
+        def others(key: str, move: _Move = move, scope: str = scope) -> Iterator[tuple[str, str]]:
+            """(`again` name, code) of the customer's other rows."""
+            for row in known.get((scope, key), ()):
+                place = row.job, row.row
+                theirs = fresh.get(place) or row.code
+                if place != move.place and theirs is not None:
+                    yield row.again, theirs.casefold()
+
+        if any(theirs == code for _, theirs in others(move.settlement.intent.identifier.key)):
+            move.values["warnings"] = dump_warnings(
+                [*move.settlement.outcome.warnings, "reused: this coupon was issued before"]
+            )
+        if any(again == move.row.again and theirs != code for key in names for again, theirs in others(key)):
+            because = "the customer has a coupon of another row, under another identifier"
+            record_excess(tx, *move.place, coupon.code, because, move.settlement.at.wall)
+            yield move.place
+        fresh[move.place] = coupon.code
+
+
+def _late(tx: Connection, row: AnyRow, settlement: Settlement) -> Landed:
+    """What an answer means that came when its row had moved on."""
+    coupon = settlement.outcome.coupon
+    if settlement.event is not Event.ISSUED or coupon is None or coupon.code == row.code:
+        return Landed.STALE
+    record_excess(tx, row.job, row.number, coupon.code, "an answer came when the row had moved on", settlement.at.wall)
+    return Landed.EXCESS
