@@ -73,6 +73,44 @@ def threads(url: str, rows: int) -> tuple[float, float]:
         return time.perf_counter() - began, time.process_time() - cpu
 
 
+def client(url: str, rows: int) -> tuple[float, float]:
+    """The package's client alone: one `issue` for each of 50 tasks at a time, nothing recorded."""
+    from bulk_issue.client import Client  # noqa: PLC0415 - each way pays for its own
+    from bulk_issue.clock import SystemClock  # noqa: PLC0415
+    from bulk_issue.config import Account  # noqa: PLC0415
+    from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId  # noqa: PLC0415
+
+    async def send() -> tuple[float, float]:
+        clock, left = SystemClock(), enumerate(mobiles(rows), 1)
+        account = Account(base_url=url, user="store", password="123")  # noqa: S106 - nobody's
+        async with Client(account, clock, timeout=30.0, connections=CONNECTIONS, series_id=SERIES) as client:
+
+            async def work() -> None:
+                for row, mobile in left:
+                    now = clock.now()
+                    who = Identifier(IdentifierKind.MOBILE, mobile, f"mobile:{mobile}")
+                    await client.issue(
+                        Intent(
+                            job=JobId("bench"),
+                            row=row,
+                            attempt=1,
+                            spent=0,
+                            doubted=False,
+                            holder="",
+                            series_id=SERIES,
+                            identifier=who,
+                            begun=now,
+                            send_by=now.boot + 5.0,
+                        )
+                    )
+
+            began, cpu = time.perf_counter(), time.process_time()
+            await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
+            return time.perf_counter() - began, time.process_time() - cpu
+
+    return asyncio.run(send())
+
+
 def ours(url: str, rows: int) -> tuple[float, float]:
     """A whole run: hold, canary and its read-back, intents, requests, records; its job registered before."""
     return asyncio.run(_ours(url, rows))
@@ -140,5 +178,5 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
 
 if __name__ == "__main__":
     _, way, url, rows = sys.argv
-    wall, cpu = {"bare": bare, "threads": threads, "ours": ours}[way](url, int(rows))
+    wall, cpu = {"bare": bare, "threads": threads, "client": client, "ours": ours}[way](url, int(rows))
     print(json.dumps({"wall": wall, "cpu": cpu}))

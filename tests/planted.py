@@ -123,8 +123,8 @@ MISTAKES = (
         name="a request leaves after its `send_by`",
         promise=2,
         file="client/exchange.py",
-        old="        if self._clock.now().boot > departure.send_by:\n",
-        new="        if self._clock.now().boot > departure.send_by + self._timeout:\n",
+        old="        if self._clock.now().boot > self._send_by:\n",
+        new="        if self._clock.now().boot > self._send_by + 30.0:\n",
         test="test_client.py::test_a_request_that_waited_too_long_for_a_connection_is_dropped",
     ),
     Mistake(

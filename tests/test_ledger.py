@@ -340,7 +340,7 @@ async def test_rows_that_lose_their_claim_are_passed_without_a_permit(desk: Desk
     hold = await desk.hold(budget=one)
     assert len((await desk.begin(hold, 1, one)).intents) == 1
 
-    passed, waits = 0, []
+    passed, waits = 0, list[Wait | None]()
     while not waits or waits[-1] is None:
         begun = await desk.begin(hold, 1, one)
         assert not begun.intents
