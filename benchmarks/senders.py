@@ -56,7 +56,7 @@ def bare(url: str, rows: int) -> tuple[float, float]:
 
 
 def threads(url: str, rows: int) -> tuple[float, float]:
-    """requests and a pool of threads: no limit, no record, no resume."""
+    """What one writes first, with `requests`: no limit, no record, no resume."""
     import requests  # noqa: PLC0415 - each way pays for its own
 
     with requests.Session() as session, ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -172,7 +172,7 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
             ending = await run.issue()
             took = time.perf_counter() - began, time.process_time() - cpu
         await ledger.close()
-    assert ending.exit_code == 0 and ending.tally == {"issued": rows}, ending
+    assert ending.tally == {"issued": rows}, ending
     return took
 
 

@@ -1,8 +1,8 @@
 """A server as fast as Python can be, in a process of its own, so that a sender's speed is the sender's.
 
 It keeps nothing but the moments of the first requests: a customer's coupon is derived from the customer, so that the
-record agrees with the answers. `GET /clock?from=N` tells when the Nth and the last issue request came (CLOCK_MONOTONIC,
-which all processes of a host share). It judges nothing and refuses nobody: speed is all it is for.
+record agrees with the answers. `GET /clock` tells when the first and the last issue request came since `GET /anew`
+(CLOCK_MONOTONIC, which all processes of a host share). It judges nothing and refuses nobody: speed is all it is for.
 """
 
 from __future__ import annotations
@@ -66,10 +66,8 @@ class Count:
     """When issue requests came."""
 
     requests: int = 0
-    marked: float = 0.0
+    first: float = 0.0
     last: float = 0.0
-    #: The number of the request whose moment is kept.
-    mark: int = 1
 
 
 class Speaker(asyncio.Protocol):
@@ -96,8 +94,8 @@ class Speaker(asyncio.Protocol):
             count = self._count
             count.requests += 1
             count.last = time.monotonic()
-            if count.requests == count.mark:
-                count.marked = count.last
+            if count.requests == 1:
+                count.first = count.last
             mobile = body.rpartition(b":")[2].strip(b' "}')
             self._say(mobile.join(_GAPS))
         else:
@@ -105,11 +103,11 @@ class Speaker(asyncio.Protocol):
 
     def _look(self, target: str) -> bytes:
         path, _, query = target.partition("?")
-        if path == "/clock":
+        if path == "/anew":
+            self._count.requests = 0
+        if path in ("/anew", "/clock"):
             count = self._count
-            facts = {"requests": count.requests, "marked": count.marked, "last": count.last}
-            self._count.requests, self._count.mark = 0, int(query.partition("=")[2] or 1)
-            return json.dumps(facts).encode()
+            return json.dumps({"requests": count.requests, "first": count.first, "last": count.last}).encode()
         if path == "/v2/coupon/series":
             return _SERIES
         mobile = dict(part.split("=", 1) for part in query.split("&")).get("mobile", "")
@@ -127,24 +125,22 @@ class Speaker(asyncio.Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """What `GET /clock` told: how many issue requests came since it was asked before, and when."""
-
-    requests: int
-    marked: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
 class FastServer:
     """A running server, as its users see it."""
 
     url: str
 
-    def clock(self, mark: int = 1) -> Times:
-        """The counts since the last call, and begin anew: the moment of request number `mark` is kept."""
-        with urllib.request.urlopen(f"{self.url}/clock?from={mark}") as answer:
-            return Times(**json.load(answer))
+    def anew(self) -> None:
+        """Count from here."""
+        self._ask("anew")
+
+    def clock(self) -> Count:
+        """What came since then."""
+        return self._ask("clock")
+
+    def _ask(self, what: str) -> Count:
+        with urllib.request.urlopen(f"{self.url}/{what}") as answer:
+            return Count(**json.load(answer))
 
 
 @contextlib.contextmanager
