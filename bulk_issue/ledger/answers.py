@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
-from bulk_issue.ledger.batch import Batch
-from bulk_issue.ledger.claims import claim_names, keep_claims, named, record_excess
+from bulk_issue.ledger.batch import Batch, update_many
+from bulk_issue.ledger.claims import claim_names, keep_claims, others, record_excess
 from bulk_issue.ledger.coupons import alias_keys, dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.schema import attempts, jobs, rows
@@ -43,22 +43,17 @@ _STANDING = (
     .join(jobs, jobs.c.seq == rows.c.job)
     .where(rows.c.job == bindparam("its_job"), rows.c.number.in_(bindparam("numbers", expanding=True)))
 )
-_ANSWERED = Batch(
-    update(attempts).where(
-        attempts.c.job == bindparam("its_job"),
-        attempts.c.row == bindparam("its_row"),
-        attempts.c.attempt == bindparam("its_attempt"),
-    ),
-    *("at_wall", "at_boot", "sent", "event", "error_code", "reason", "request_id", "landed"),
+_ANSWERED = update_many(
+    attempts,
+    ("job", "row", "attempt"),
+    ("at_wall", "at_boot", "sent", "event", "error_code", "reason", "request_id", "landed"),
 )
 
 
 @cache
 def _moving(columns: tuple[str, ...]) -> Batch:
     """Move a row that still stands as it was found, setting these columns."""
-    its = and_(rows.c.job == bindparam("its_job"), rows.c.number == bindparam("its_row"))
-    guard = and_(rows.c.state == bindparam("its_state"), rows.c.attempt == bindparam("its_attempt"))
-    return Batch(update(rows).where(its, guard), *columns)
+    return update_many(rows, ("job", "number", "state", "attempt"), columns)
 
 
 @dataclass(slots=True)
@@ -93,10 +88,10 @@ def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Se
             [
                 {
                     **move.values,
-                    "its_job": move.row.job,
-                    "its_row": move.row.number,
-                    "its_state": move.row.state,
-                    "its_attempt": move.row.attempt,
+                    "job": move.row.job,
+                    "number": move.row.number,
+                    "now_state": move.row.state,
+                    "attempt": move.row.attempt,
                 }
                 for move in landed
                 if tuple(move.values) == columns
@@ -114,9 +109,9 @@ def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Se
         tx,
         [
             {
-                "its_job": job,
-                "its_row": row,
-                "its_attempt": attempt,
+                "job": job,
+                "row": row,
+                "attempt": attempt,
                 "at_wall": s.at.wall,
                 "at_boot": s.at.boot,
                 "sent": int(s.left),
@@ -211,27 +206,30 @@ def _compare(tx: Connection, moves: Sequence[_Move]) -> Iterator[tuple[int, int]
             for key in names
         ],
     )
-    known = named(
+    known = others(
         tx,
-        ((move.row.scope, key) for move, _, names in issued for key in (*names, move.settlement.intent.identifier.key)),
+        (
+            (move.row.scope, key, *move.place)
+            for move, _, names in issued
+            for key in (*names, move.settlement.intent.identifier.key)
+        ),
     )
     fresh: dict[tuple[int, int], str] = {}  # what the batch itself brings, as far as it has been gone through
     for move, coupon, names in issued:
-        code, scope = coupon.code.casefold(), move.row.scope
+        code = coupon.code.casefold()
 
-        def others(key: str, move: _Move = move, scope: str = scope) -> Iterator[tuple[str, str]]:
+        def codes(key: str, move: _Move = move) -> Iterator[tuple[str, str]]:
             """(`again` name, code) of the customer's other rows."""
-            for row in known.get((scope, key), ()):
-                place = row.job, row.row
-                theirs = fresh.get(place) or row.code
-                if place != move.place and theirs is not None:
+            for row in known.get((move.row.scope, key, *move.place), ()):
+                theirs = fresh.get((row.job, row.row)) or row.code
+                if theirs is not None:
                     yield row.again, theirs.casefold()
 
-        if any(theirs == code for _, theirs in others(move.settlement.intent.identifier.key)):
+        if any(theirs == code for _, theirs in codes(move.settlement.intent.identifier.key)):
             move.values["warnings"] = dump_warnings(
                 [*move.settlement.outcome.warnings, "reused: this coupon was issued before"]
             )
-        if any(again == move.row.again and theirs != code for key in names for again, theirs in others(key)):
+        if any(again == move.row.again and theirs != code for key in names for again, theirs in codes(key)):
             because = "the customer has a coupon of another row, under another identifier"
             record_excess(tx, *move.place, coupon.code, because, move.settlement.at.wall)
             yield move.place

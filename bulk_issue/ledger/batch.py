@@ -1,42 +1,59 @@
-"""One statement over many rows: compiled once, its values handed to the driver as they are.
+"""Changes of many rows in one statement.
 
-Core's own executemany takes every row through its compiler again and costs more than twice as much (measured), and a
-statement that is put together anew for every row costs fifty times as much.
+Two costs decide here (measured). A statement that SQLAlchemy puts together anew costs fifty times its execution; and
+Python's sqlite3 lets go of the interpreter for every step of a statement, so that a writer beside a busy event loop
+waits its turn again for each of them. `executemany` is one step and one turn a row; a statement over a list of VALUES
+is one for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Update
+from sqlalchemy import Connection, Table
+
+#: Rows of one statement: SQLite takes some thousands of values at a time.
+MOST = 500
 
 _Take = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
 
 class Batch:
-    """A statement that changes one row; `columns` are those that an INSERT or UPDATE sets to values of the same name.
+    """A statement with a place for a list of VALUES; each row is given as a mapping with the columns of that list."""
 
-    Not for statements with fewer than two values, and columns without a Python-side type (the ledger has no other).
+    def __init__(self, sql: str, columns: Sequence[str]) -> None:
+        self._sql = sql
+        first, second, *others = columns
+        self._take: _Take = itemgetter(first, second, *others)
+        self._one = f"({', '.join('?' * len(columns))})"
+
+    def __call__(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute it for all of these; of several rows that touch the same thing, which one counts is open."""
+        for at in range(0, len(rows), MOST):
+            some = rows[at : at + MOST]
+            sql = self._sql.format(values=", ".join([self._one] * len(some)))
+            tx.exec_driver_sql(sql, tuple(chain.from_iterable(map(self._take, some))))
+
+
+def insert_many(table: Table, *columns: str, if_new: bool = False) -> Batch:
+    """Insert rows with these columns; `if_new` leaves out those that a unique index has already."""
+    conflict = " ON CONFLICT DO NOTHING" if if_new else ""
+    return Batch(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {{values}}{conflict}", columns)
+
+
+def update_many(
+    table: Table, keys: Sequence[str], columns: Sequence[str], *, to: Mapping[str, str] | None = None, also: str = ""
+) -> Batch:
+    """Set these columns of the rows that have these keys; `now_KEY` names a key that is among the columns too.
+
+    `to` writes a column's new value in SQL, where {new} is the value given; `also` is one more condition.
     """
-
-    def __init__(self, statement: Insert | Update | Delete, *columns: str) -> None:
-        self._statement = statement
-        self._columns = list(columns)
-        #: The SQL and what it takes from each row, by the name of the database.
-        self._compiled: dict[str, tuple[str, _Take]] = {}
-
-    def __call__(self, tx: Connection, values: Sequence[Mapping[str, Any]]) -> None:
-        """Execute it for each of these, in order."""
-        if values:
-            sql, take = self._compiled.get(tx.dialect.name) or self._compile(tx)
-            tx.exec_driver_sql(sql, [take(each) for each in values])
-
-    def _compile(self, tx: Connection) -> tuple[str, _Take]:
-        compiled = self._statement.compile(dialect=tx.dialect, column_keys=self._columns)
-        assert compiled.positiontup is not None, "the ledger's driver takes values by position"
-        first, *others = compiled.positiontup
-        made = str(compiled), itemgetter(first, *others)
-        self._compiled[tx.dialect.name] = made
-        return made
+    given = [*(f"now_{key}" if key in columns else key for key in keys), *columns]
+    new = {name: f"new.column{at}" for at, name in enumerate(given, 1)}
+    changes = (f"{name} = {(to or {}).get(name, '{new}').format(new=new[name])}" for name in columns)
+    same = (f"{table.name}.{key} = {new[name]}" for key, name in zip(keys, given, strict=False))
+    where = " AND ".join([*same, *([also] if also else [])])
+    return Batch(f"UPDATE {table.name} SET {', '.join(changes)} FROM (VALUES {{values}}) AS new WHERE {where}", given)

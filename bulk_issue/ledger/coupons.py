@@ -10,7 +10,7 @@ from typing import Any
 from bulk_issue.model import Coupon, IdentifierKind
 from bulk_issue.rows import key
 
-_scan = json.JSONDecoder().scan_once
+_decode = json.JSONDecoder().raw_decode
 _KINDS = {str(kind).casefold(): kind for kind in IdentifierKind}
 _DEFAULTS = {field.name: field.default for field in fields(Coupon)}
 
@@ -28,7 +28,7 @@ def dump_coupon(coupon: Coupon) -> str:
 
 def load(text: str) -> Any:
     """JSON that we wrote: `json.loads` without its search for blanks, three times as fast."""
-    return _scan(text, 0)[0]
+    return _decode(text)[0]
 
 
 def load_coupon(text: str | None) -> Coupon | None:

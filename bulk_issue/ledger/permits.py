@@ -10,20 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from bulk_issue.ledger.batch import Batch
+from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.schema import accounts, permits
 from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
-
-_OF_REQUEST = and_(
-    permits.c.job == bindparam("its_job"),
-    permits.c.row == bindparam("its_row"),
-    permits.c.attempt == bindparam("its_attempt"),
-)
-
 
 _FREED = delete(permits).where(
     permits.c.account == bindparam("account"),
@@ -32,14 +25,18 @@ _FREED = delete(permits).where(
 )
 _PAUSED = select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == bindparam("account"))
 _TAKEN = select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == bindparam("account"))
-_TAKE = Batch(insert(permits), "account", "job", "row", "attempt", "answered", "free_boot", "boot_id")
-_PER = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
-_ANSWERED = Batch(
-    update(permits)
-    .where(_OF_REQUEST)
-    .values(answered=literal_column("1"), free_boot=bindparam("at") + _PER, boot_id=bindparam("boot"))
+_TAKE = insert_many(permits, "account", "job", "row", "attempt", "answered", "free_boot", "boot_id")
+_ANSWERED = update_many(
+    permits,
+    ("job", "row", "attempt"),
+    ("answered", "free_boot", "boot_id"),
+    to={"free_boot": "{new} + (SELECT per FROM accounts WHERE accounts.account = permits.account)"},
 )
-_NEVER_LEFT = Batch(delete(permits).where(_OF_REQUEST))
+_NEVER_LEFT = delete(permits).where(
+    permits.c.job == bindparam("its_job"),
+    permits.c.row == bindparam("its_row"),
+    permits.c.attempt == bindparam("its_attempt"),
+)
 
 
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
@@ -80,7 +77,7 @@ def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Mom
     _ANSWERED(
         connection,
         [
-            {"its_job": job, "its_row": row, "its_attempt": attempt, "at": at.boot, "boot": at.boot_id}
+            {"job": job, "row": row, "attempt": attempt, "answered": 1, "free_boot": at.boot, "boot_id": at.boot_id}
             for job, row, attempt, at in requests
         ],
     )
@@ -88,9 +85,10 @@ def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Mom
 
 def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]]) -> None:
     """Of these requests not one byte left: their permits are free at once."""
-    _NEVER_LEFT(
-        connection, [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests]
-    )
+    if requests:
+        connection.execute(
+            _NEVER_LEFT, [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests]
+        )
 
 
 def pause(connection: Connection, account: str, seconds: float, now: Moment) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
 
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.answers import settle
-from bulk_issue.ledger.batch import Batch
-from bulk_issue.ledger.claims import named
+from bulk_issue.ledger.batch import insert_many, update_many
+from bulk_issue.ledger.claims import claimed
 from bulk_issue.ledger.database import AnyRow, Face, transaction
 from bulk_issue.ledger.schema import PENDING, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
@@ -52,12 +52,12 @@ _DUE = (
     .limit(bindparam("n"))
 )
 _NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"), PENDING)
-_CLAIM = Batch(insert(claims), "scope", "key", "again", "job", "row", "open")
-_ATTEMPT = Batch(insert(attempts), "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
-_PENDING_ROW = update(rows).where(rows.c.job == bindparam("its_job"), rows.c.number == bindparam("its_row"), PENDING)
-_BEGIN = Batch(_PENDING_ROW, "state", "attempt", "holder")
-_DUPLICATE = Batch(_PENDING_ROW, "state", "of_job", "of_row")
-_LATER = Batch(_PENDING_ROW, "due")
+_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open")
+_ATTEMPT = insert_many(attempts, "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
+_STILL = "rows.state = 'pending'"
+_BEGIN = update_many(rows, ("job", "number"), ("state", "attempt", "holder"), also=_STILL)
+_DUPLICATE = update_many(rows, ("job", "number"), ("state", "of_job", "of_row"), also=_STILL)
+_LATER = update_many(rows, ("job", "number"), ("due",), also=_STILL)
 
 
 class LedgerWork(Face):
@@ -111,10 +111,10 @@ class LedgerWork(Face):
 
         Of several rows of one customer only the first is in either: the others come up again.
         """
-        claimed = named(tx, ((row.scope, row.key) for row in pending))
+        taken = claimed(tx, ((row.scope, row.key) for row in pending))
         free, lost = dict[tuple[str, str], AnyRow](), list[tuple[AnyRow, AnyRow]]()
         for row in pending:
-            theirs = claimed.get((row.scope, row.key), ())
+            theirs = taken.get((row.scope, row.key), ())
             same = next((claim for claim in theirs if claim.again == row.again), None)
             other = same or next((claim for claim in theirs if claim.open), None)
             if other is None:
@@ -144,8 +144,8 @@ class LedgerWork(Face):
             tx,
             [
                 {
-                    "its_job": row.job,
-                    "its_row": row.number,
+                    "job": row.job,
+                    "number": row.number,
                     "state": in_flight,
                     "attempt": row.attempt + 1,
                     "holder": hold.token,
@@ -163,8 +163,8 @@ class LedgerWork(Face):
             tx,
             [
                 {
-                    "its_job": row.job,
-                    "its_row": row.number,
+                    "job": row.job,
+                    "number": row.number,
                     "state": duplicate,
                     "of_job": claim.job,
                     "of_row": claim.row,
@@ -173,7 +173,7 @@ class LedgerWork(Face):
             ],
         )
         later = now.wall + OPEN_ELSEWHERE
-        _LATER(tx, [{"its_job": row.job, "its_row": row.number, "due": later} for row in waiting])
+        _LATER(tx, [{"job": row.job, "number": row.number, "due": later} for row in waiting])
 
     def _intents(
         self, tx: Connection, won: Sequence[AnyRow], hold: Hold, budget: Budget, now: Moment, send_within: float
