@@ -32,10 +32,14 @@ class Batch:
 
     def __call__(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute it for all of these; of several rows that touch the same thing, which one counts is open."""
+        self.of_tuples(tx, list(map(self._take, rows)))
+
+    def of_tuples(self, tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The same, each row given by its values in the order of the columns."""
         for at in range(0, len(rows), MOST):
             some = rows[at : at + MOST]
             sql = self._sql.format(values=", ".join([self._one] * len(some)))
-            tx.exec_driver_sql(sql, tuple(chain.from_iterable(map(self._take, some))))
+            tx.exec_driver_sql(sql, tuple(chain.from_iterable(some)))
 
 
 def insert_many(table: Table, *columns: str, if_new: bool = False) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from bulk_issue import __version__, model
 from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.answers import in_doubt
+from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import AnyRow, Database, Face, transaction
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
@@ -24,6 +26,15 @@ from bulk_issue.ledger.work import tally
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, JobSummary
 from bulk_issue.states import Event, RowState, after, sources
+
+#: due, attempt, spent and doubted of a new row.
+UNTOUCHED = (0.0, 0, 0, 0)
+_ROWS = insert_many(
+    rows,
+    *("job", "number", "queue", "state", "kind", "value", "key", "cells", "due", "attempt", "spent", "doubted"),
+    *("error_code", "reason", "of_job", "of_row"),
+)
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class LedgerJobs(Face):
@@ -76,10 +87,7 @@ class LedgerJobs(Face):
             if known is not None and known.state is not JobState.REGISTERING:
                 return known
             seq = await self._begin_registering(spec, now)
-            count = 0
-            for chunk in chunks:
-                await self._add(seq, chunk)
-                count += len(chunk)
+            count = await self._add_all(seq, chunks)
             await self._seal(seq, count, blank())
         except BaseException:
             await self._take_back(spec.id)
@@ -89,6 +97,22 @@ class LedgerJobs(Face):
         found = await self.find(spec.id)
         assert found is not None
         return found
+
+    async def _add_all(self, seq: int, chunks: Iterable[Sequence[model.Row]]) -> int:
+        """Add all rows, one chunk being written while the next is read, and no more than that; how many they are."""
+        count = 0
+        written: asyncio.Task[None] | None = None
+        try:
+            for chunk in chunks:
+                if written is not None:
+                    await written
+                written = asyncio.create_task(self._add(seq, chunk))
+                await asyncio.sleep(0)  # the writer has it before the next chunk keeps this thread busy
+                count += len(chunk)
+        finally:
+            if written is not None:
+                await written
+        return count
 
     @transaction
     def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
@@ -122,10 +146,8 @@ class LedgerJobs(Face):
     def _add(self, tx: Connection, seq: int, chunk: Sequence[model.Row]) -> None:
         parents = {row.lineage.job for row in chunk if row.lineage is not None}
         numbers = {job: self._db.number(tx, job) for job in parents}
-        # the driver's own executemany: Core's costs twice as much for a million rows
-        tx.exec_driver_sql(
-            "INSERT INTO rows (job, number, queue, state, kind, value, key, cells, due, attempt, spent, doubted,"
-            " error_code, reason, of_job, of_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?)",
+        _ROWS.of_tuples(
+            tx,
             [
                 (
                     seq,
@@ -135,7 +157,8 @@ class LedgerJobs(Face):
                     row.identifier and row.identifier.kind.value,
                     row.identifier and row.identifier.value,
                     row.identifier and row.identifier.key,
-                    json.dumps(row.cells, ensure_ascii=False, separators=(",", ":")),
+                    _dump(row.cells),
+                    *UNTOUCHED,
                     row.problem and row.problem.code,
                     row.problem and row.problem.reason,
                     numbers[row.lineage.job] if row.lineage else None,
