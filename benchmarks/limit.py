@@ -54,7 +54,8 @@ async def _case(what: str, case: Case, per: float, rows: int) -> tuple[str, int,
             await case(box, Path(folder), rows, per)
             issues = [each for each in box.book.arrivals if each.endpoint is Endpoint.ISSUE]
             good = [each.at for each in issues if not each.limited]
-            use = (len(good) - 1) / (good[-1] - good[0]) / (RATE / per)
+            whole = int((good[-1] - good[0]) / per) or 1  # whole windows: then nobody can use more than all of it
+            use = sum(at < good[0] + whole * per for at in good) / (whole * RATE)
             return what, len(issues), len(issues) - len(good), box.book.worst_window(per), use
 
 

@@ -356,8 +356,8 @@ MISTAKES = (
         name="a claim ends when its coupon is there",
         promise=7,
         file="ledger/claims.py",
-        old="    if state not in CLAIMING:\n",
-        new="    if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT):\n",
+        old=" for job, row, state in moved if state not in CLAIMING]\n",
+        new=" for job, row, state in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
     ),
     # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
