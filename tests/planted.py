@@ -219,7 +219,10 @@ MISTAKES = (
             "    moves = [_move(found[request[:2]], settlement)"
             " for request, settlement in zip(requests, settlements, strict=True)]\n"
         ),
-        new=("        _move(row, settlement) for row, settlement in zip(found.values(), settlements, strict=True)\n"),
+        new=(
+            "    moves = [_move(row, settlement)"
+            " for row, settlement in zip(found.values(), settlements, strict=True)]\n"
+        ),
         test=STORY + "answers_that_are_recorded_together_go_to_their_own_rows",
     ),
     Mistake(
