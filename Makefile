@@ -11,11 +11,11 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types format demo acceptance simulate torture planted sandbox pictures clean
+.PHONY: help install test check lint types format demo acceptance simulate torture planted bench bench-full sandbox pictures clean
 
 help: ## this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='...']"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## set up .venv with the package and its tools
 	@echo "Ready: $(VENV)/bin/bulk-issue --help"
@@ -51,6 +51,13 @@ torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed
 
 planted: $(STAMP) ## known mistakes, each caught by the test that must catch it
 	@$(PY) -m tests.planted
+
+bench: $(STAMP) ## speed and memory side by side, at most ten minutes; one part: ARGS="use-of-limit"
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-full: ## the same with the real limit and 10 M rows: about an hour, 10 GB of disk
+	@$(MAKE) bench ARGS="--full $(ARGS)"
 
 sandbox: $(STAMP) ## the stand-in API in the foreground (ARGS go to bulk-issue sandbox)
 	@$(PY) -m bulk_issue sandbox $(ARGS)

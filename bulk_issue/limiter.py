@@ -1,7 +1,8 @@
 """Pacing in the process. The limit itself is kept by the ledger's permits, which all processes share.
 
 aiolimiter alone would let nearly twice the rate through in the first window (a full bucket, and its refill): here it
-only spreads requests evenly, with a bucket no larger than what one twentieth of a second refills.
+only spreads requests evenly, in grains of what one twentieth of a second refills. The bucket has room for one grain
+more, which is taken at the start: so a turn that a busy machine takes late is made up for, and nothing else is.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ class Pacer:
     def __init__(self, rate: int, per: float, *, even: bool) -> None:
         self._even_until = math.inf if even else 0.0
         grain = max(1, int(rate / per * GRAIN))
-        self._bucket = AsyncLimiter(grain, grain * per / rate)
+        self._bucket = AsyncLimiter(2 * grain, 2 * grain * per / rate)
         self._grain = grain
+        self._begun = False
 
     async def acquire(self, up_to: int) -> int:
         if asyncio.get_running_loop().time() >= self._even_until:
             return up_to
+        if not self._begun:
+            self._begun = True
+            await self._bucket.acquire(self._grain)
         await self._bucket.acquire()
         granted = 1
         while granted < min(up_to, self._grain) and self._bucket.has_capacity():

@@ -53,7 +53,7 @@ def _safe(text: str) -> str:
 
 def utc(seconds: float | None) -> str | None:
     """Epoch seconds as people and programs read them: ISO 8601, UTC."""
-    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}Z"
 
 
 def remedy(error_code: str) -> str:

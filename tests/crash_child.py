@@ -36,14 +36,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getclosurevars
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
+from aiohttp.abc import AbstractStreamWriter
 from sqlalchemy import Connection, exc
 
 from bulk_issue import job, pool, reconcile, retry
 from bulk_issue.cli import main
 from bulk_issue.client import ISSUE_PATH, Client
-from bulk_issue.client.exchange import Exchange
+from bulk_issue.client.exchange import _Body
 from bulk_issue.config import Config
 from bulk_issue.ledger.database import Database
 from bulk_issue.ledger.views import LedgerViews
@@ -175,17 +176,26 @@ def wrap_socket(point: Points) -> None:
 
 def wrap_check(point: Points) -> None:
     """Points before and after an issue request's last look at the clock."""
-    check = Exchange._check_departure
+    write = _Body.write
 
-    async def watched(self: Exchange, session: Any, context: Any, params: Any) -> None:
-        issues = context.trace_request_ctx.send_by < math.inf
-        if issues:
-            point("check: before")
-        await check(self, session, context, params)
-        if issues:
+    class Watched:
+        """A writer that is reached behind the look."""
+
+        def __init__(self, writer: AbstractStreamWriter) -> None:
+            self._writer = writer
+
+        async def write(self, data: bytes) -> None:
             point("check: after")
+            await self._writer.write(data)
 
-    Exchange._check_departure = watched  # type: ignore[assignment, method-assign]
+    async def watched(self: _Body, writer: AbstractStreamWriter) -> None:
+        if self._send_by == math.inf:
+            await write(self, writer)
+            return
+        point("check: before")
+        await write(self, cast("AbstractStreamWriter", Watched(writer)))
+
+    _Body.write = watched  # type: ignore[method-assign]
 
 
 def wrap_client(point: Points) -> None:

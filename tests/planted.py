@@ -135,8 +135,8 @@ MISTAKES = (
         name="a request leaves after its `send_by`",
         promise=2,
         file="client/exchange.py",
-        old="        if self._clock.now().boot > departure.send_by:\n",
-        new="        if self._clock.now().boot > departure.send_by + self._timeout:\n",
+        old="        if self._clock.now().boot > self._send_by:\n",
+        new="        if self._clock.now().boot > self._send_by + 30.0:\n",
         test="test_client.py::test_a_request_that_waited_too_long_for_a_connection_is_dropped",
     ),
     Mistake(
@@ -202,8 +202,8 @@ MISTAKES = (
         name="no claim inside one job",
         promise=2,
         file="ledger/work.py",
-        old='                        "key": row.key,\n',
-        new='                        "key": f"{row.key}#{row.number}",\n',
+        old='                    "key": row.key,\n',
+        new='                    "key": f"{row.key}#{row.number}",\n',
         test="test_ledger.py::test_the_second_row_of_a_customer_is_a_duplicate_of_the_first",
     ),
     Mistake(
@@ -217,7 +217,7 @@ MISTAKES = (
     Mistake(
         name="an outcome without a look at the holder",
         promise=2,
-        file="ledger/work.py",
+        file="ledger/answers.py",
         old="(state is RowState.IN_FLIGHT and row.holder == settlement.intent.holder)",
         new="(state is RowState.IN_FLIGHT)",
         test=STORY + "an_answer_to_another_run_moves_no_row",
@@ -225,9 +225,9 @@ MISTAKES = (
     Mistake(
         name="an outcome without a look at the attempt",
         promise=2,
-        file="ledger/work.py",
-        old="        mine = row.attempt == settlement.intent.attempt and (\n",
-        new="        mine = (\n",
+        file="ledger/answers.py",
+        old="    mine = row.attempt == settlement.intent.attempt and (\n",
+        new="    mine = (\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
     Mistake(
@@ -242,8 +242,8 @@ MISTAKES = (
         name="a claim that comes to nothing frees a customer whom another row's reply has named",
         promise=2,
         file="ledger/claims.py",
-        old="        tx.execute(update(claims).where(of_row, claims.c.heir_job.is_not(None)).values(inherited))\n",
-        new="        del inherited\n",
+        old="        tx.execute(_INHERIT, given_up)\n",
+        new="",
         test="test_ledger.py::test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer",
     ),
     # --- 3: nothing lost ----------------------------------------------------------------------------------------
@@ -258,14 +258,14 @@ MISTAKES = (
     Mistake(
         name="answers are joined with rows by position",
         promise=3,
-        file="ledger/work.py",
+        file="ledger/answers.py",
         old=(
-            "            self._settle(tx, found[request[:2]], settlement)\n"
-            "            for request, settlement in zip(requests, settlements, strict=True)\n"
+            "    moves = [_move(found[request[:2]], settlement)"
+            " for request, settlement in zip(requests, settlements, strict=True)]\n"
         ),
         new=(
-            "            self._settle(tx, row, settlement)\n"
-            "            for row, settlement in zip(found.values(), settlements, strict=True)\n"
+            "    moves = [_move(row, settlement)"
+            " for row, settlement in zip(found.values(), settlements, strict=True)]\n"
         ),
         test=STORY + "answers_that_are_recorded_together_go_to_their_own_rows",
     ),
@@ -411,8 +411,8 @@ MISTAKES = (
         name="a claim ends when its coupon is there",
         promise=7,
         file="ledger/claims.py",
-        old="    elif state not in CLAIMING:\n",
-        new="    if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT):\n",
+        old="for job, row, state in moved if state not in CLAIMING]\n",
+        new="for job, row, state in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
     ),
     # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
@@ -435,9 +435,9 @@ MISTAKES = (
     Mistake(
         name="a second coupon for a row is dropped",
         promise=8,
-        file="ledger/work.py",
-        old="            return Landed.EXCESS\n",
-        new="            return Landed.STALE\n",
+        file="ledger/answers.py",
+        old="    return Landed.EXCESS\n",
+        new="    return Landed.STALE\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
     Mistake(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -439,6 +440,90 @@ async def test_permits_bound_what_begins(desk: Desk) -> None:
     assert (len(again.intents), again.wait, again.seconds) == (0, Wait.PERMITS, 215.0)
 
 
+async def test_rows_that_lose_their_claim_are_passed_without_a_permit(desk: Desk) -> None:
+    """Thousands of customers who were served already must not wait for the limit."""
+    one = Budget(account=BUDGET.account, rate=1, per=60.0, unanswered=150.0)
+    await desk.register([row(1), *(row(n, mobile(1)) for n in range(2, 1_400)), row(1_400)])
+    hold = await desk.hold(budget=one)
+    assert len((await desk.begin(hold, 1, one)).intents) == 1
+
+    passed, waits = 0, list[Wait | None]()
+    while not waits or waits[-1] is None:
+        begun = await desk.begin(hold, 1, one)
+        assert not begun.intents
+        passed += begun.duplicates
+        waits.append(begun.wait)
+
+    assert (passed, waits) == (1_398, [None, None, Wait.PERMITS])
+    assert await desk.ledger.work.pending(JOB) == 1
+
+
+async def test_answers_of_one_batch_know_of_each_other(desk: Desk) -> None:
+    """Two rows of one customer, answered together, are found out as if they had been answered one after the other."""
+    await desk.register([row(1), row(2), row(3)])
+    first, second, third = (await desk.begin(await desk.hold())).intents
+    same = [Coupon(code=code, customer_id=77) for code in ("CODE1", "CODE2")]
+
+    landed = await desk.finish(
+        desk.settlement(first, Event.ISSUED, coupon=same[0]),
+        desk.settlement(second, Event.REJECTED),
+        desk.settlement(third, Event.ISSUED, coupon=same[1]),
+    )
+
+    assert landed == [Landed.LANDED, Landed.LANDED, Landed.EXCESS]
+    assert await desk.states() == [S.ISSUED, S.REJECTED, S.ISSUED]
+    assert await desk.ledger.work.excess(JOB) == 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_a_batch_of_answers_comes_out_as_one_by_one(tmp_path: Path, seed: int) -> None:
+    """Customers of several names, coupons of one code, rejections, answers of rows that moved on, answers twice."""
+    random = Random(seed)
+    people = [
+        *(Identifier(IdentifierKind.ID, str(number), f"id:{number}") for number in range(1, 4)),
+        *(mobile(number) for number in range(1, 5)),
+    ]
+    asked = random.sample(people, k=random.randint(2, 7))
+    says: list[tuple[int, Event, Coupon | None]] = []
+    for _ in range(random.randint(2, 9)):
+        event = random.choice([Event.ISSUED, Event.ISSUED, Event.ISSUED, Event.REJECTED, Event.UNCLEAR, Event.HELD])
+        coupon = Coupon(
+            code=random.choice(["CODE1", "code1", "CODE2", "CODE3"]), customer_id=random.choice([None, 1, 2, 3, 4])
+        )
+        says.append((random.randrange(len(asked)), event, coupon if event is Event.ISSUED else None))
+
+    async def told(together: bool) -> tuple[Sequence[Landed], list[object]]:  # noqa: FBT001 - one of two ways
+        place = tmp_path / f"{together}.db"
+        desk = Desk(await open_ledger(place), ManualClock(), place)
+        try:
+            await desk.register([row(number, who) for number, who in enumerate(asked, 1)])
+            intents = (await desk.begin(await desk.hold())).intents
+            answers = [desk.settlement(intents[at], event, coupon=coupon) for at, event, coupon in says]
+            if together:
+                landed = await desk.finish(*answers)
+            else:
+                landed = [each for answer in answers for each in await desk.finish(answer)]
+            tables = ("rows", "claims", "attempts", "excess", "permits")
+            return landed, [
+                sorted(map(repr, desk.look(f"SELECT {_ALL_BUT_RUN[table]} FROM {table}"))) for table in tables
+            ]
+        finally:
+            await desk.ledger.close()
+
+    assert await told(together=True) == await told(together=False)
+
+
+#: What two runs of the same thing have in common.
+_ALL_BUT_RUN = {
+    "rows": "job, number, state, attempt, spent, doubted, due, error_code, reason, warnings, code, coupon, "
+    "customer_id, given_up_boot, sent_boot, if_absent",
+    "claims": "*",
+    "attempts": "job, row, attempt, at_boot, sent, event, error_code, reason, landed",
+    "excess": "job, row, code, because",
+    "permits": "job, row, attempt, answered, free_boot",
+}
+
+
 async def test_a_permit_is_free_per_seconds_after_the_answer(desk: Desk) -> None:
     one = Budget(account=BUDGET.account, rate=1, per=60.0, unanswered=150.0)
     await desk.register([row(1), row(2)])
@@ -503,7 +588,7 @@ async def test_a_pause_holds_for_every_process_and_the_longest_wins(desk: Desk) 
     other = await desk.another()
     try:
         begun = await other.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
-        assert (begun.intents, begun.wait, begun.seconds) == ((), Wait.PERMITS, 30.0)
+        assert (begun.intents, begun.wait, begun.seconds) == ([], Wait.PERMITS, 30.0)
     finally:
         await other.close()
     desk.clock.forward(30)

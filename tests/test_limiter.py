@@ -77,6 +77,24 @@ async def test_an_asker_that_never_rests_uses_at_least_99_percent(rate: int, per
 
 
 @on_virtual_time
+async def test_turns_that_are_taken_late_are_made_up_for() -> None:
+    """A busy machine wakes everybody a little late; over a minute that must not cost a hundredth of the limit."""
+    loop = asyncio.get_running_loop()
+    pacer, granted = Pacer(300, 20.0, even=True), 0
+    while loop.time() < 60.0:
+        granted += await pacer.acquire(1)
+        await asyncio.sleep(0.03)  # what comes after it, and the lateness
+
+    assert granted >= 0.99 * 60.0 * 300 / 20.0
+    late = [await pacer.acquire(1)]
+    await asyncio.sleep(0.11)  # one turn and a half
+    began = loop.time()
+    late += [await pacer.acquire(1), await pacer.acquire(1)]
+
+    assert loop.time() - began < 1 / 15
+
+
+@on_virtual_time
 async def test_a_silence_saves_nothing_up() -> None:
     pacer = Pacer(300, 60.0, even=True)
     await starts(pacer, seconds=5.0)

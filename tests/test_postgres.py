@@ -228,7 +228,6 @@ async def test_hosts_on_one_account_share_its_permits(desk: Desk) -> None:
             await ledger.close()
 
     assert sum(taken) == 20
-    assert all(taken)
 
 
 async def test_two_accounts_that_claim_the_same_customers_in_opposite_order_never_share_one(desk: Desk) -> None:
@@ -286,7 +285,7 @@ async def test_when_the_databases_clock_was_set_every_permit_counts_as_taken_now
     clock.ahead = by
     begun = await desk.begin(hold, 1, two)
 
-    assert (begun.intents, begun.wait) == ((), Wait.PERMITS)
+    assert (list(begun.intents), begun.wait) == ([], Wait.PERMITS)
     assert 50.0 < begun.seconds <= 60.0
     clock.ahead += begun.seconds + STEP  # as that time passes, though in one leap
     assert not (await desk.begin(hold, 1, two)).intents

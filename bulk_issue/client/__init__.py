@@ -7,7 +7,6 @@ request fetch another token.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from types import TracebackType
@@ -19,7 +18,7 @@ from bulk_issue.client.exchange import Exchange
 from bulk_issue.client.records import Reader
 from bulk_issue.config import Account
 from bulk_issue.errors import JobHalted
-from bulk_issue.model import Answer, Fault, Identifier, Intent, Reading, Series, Unreadable
+from bulk_issue.model import Answer, Fault, Identifier, Intent, Reading, Reply, Series, Unreadable
 from bulk_issue.ports import Clock
 
 ISSUE_PATH = "/v2/coupon/issue"
@@ -75,12 +74,12 @@ class Client:
         credential = await self._auth.credential()
         if isinstance(credential, Fault):
             return credential
-        answer = await self._exchange.send(method, path, credential.headers, query=query, body=body, send_by=send_by)
-        if isinstance(answer, Fault):
-            return answer
-        if answer.status == 401:
+        answer = await self._exchange.send(
+            method, path, credential.headers, fresh=credential.fresh, query=query, body=body, send_by=send_by
+        )
+        if isinstance(answer, Reply) and answer.status == 401:
             self._auth.forget(credential)
-        return dataclasses.replace(answer, fresh_credential=credential.fresh)
+        return answer
 
     async def _post(self, path: str, body: bytes) -> Answer:
         return await self._exchange.send("POST", path, {}, body=body)

@@ -1,6 +1,6 @@
 """One HTTP request, and the fact whether it may have left.
 
-"Could the request have left?" is noted by aiohttp's trace hooks at the wire, never guessed from an exception's type: a
+"Could the request have left?" is noted by the body itself when it is written, never guessed from an exception's type: a
 time-out looks the same whether the request still queued for a connection or was processed long ago. No redirect is
 followed, and nothing is tried again (but a GET whose connection drops, once, by aiohttp itself).
 """
@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.tracing import Trace
 
 from bulk_issue import __version__
@@ -31,19 +30,38 @@ KEEP_ALIVE = 4.0
 KEPT = ("content-type", "date", "location", "retry-after", "x-cap-requestid", "x-cap-request-id")
 
 
-@dataclass(slots=True)
-class _Departure:
-    """The trace hooks' notes on one request."""
-
-    #: Boot-clock second after which its body is no longer written.
-    send_by: float
-    #: False only if surely not one byte left.
-    left: bool = False
-    late: bool = False
-
-
 class _TooLateError(Exception):
     """Stops aiohttp from writing; comes back wrapped, so `_Departure.late` is what counts."""
+
+
+class _Body(aiohttp.BytesPayload):
+    """A request's body, which knows whether the request may have left, and doesn't leave too late.
+
+    aiohttp keeps the head back until it writes the body (3.14, http_writer.py): `write` hands head and body to the
+    transport in one piece, in the very step of the loop in which it looks at the clock. What never got as far as
+    `write` never left. Should some version write the head earlier, the look still keeps back the body that
+    Content-Length promises, and without it no server can process the request.
+    """
+
+    def __init__(self, content: bytes, clock: Clock, send_by: float) -> None:
+        super().__init__(content, content_type="application/json")
+        self._clock = clock
+        #: Boot-clock second after which it is no longer written.
+        self._send_by = send_by
+        #: False only if surely not one byte left.
+        self.left = False
+        self.late = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        if self._clock.now().boot > self._send_by:
+            self.late = True
+            raise _TooLateError
+        self.left = True
+        await writer.write(self._value)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        assert content_length in (None, self._size)
+        await self.write(writer)
 
 
 class _UnaskedError(aiohttp.ClientConnectionError):
@@ -98,31 +116,33 @@ class Exchange:
         path: str,
         headers: Mapping[str, str],
         *,
+        fresh: bool = False,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         send_by: float = math.inf,
     ) -> Answer:
-        """Send it once; never raises for what the network does."""
-        departure = _Departure(send_by)
+        """Send it once; never raises for what the network does. `fresh` as in `Reply.fresh_credential`."""
+        content = _Body(body, self._clock, send_by) if body is not None else None
+        line = self._line = self._line or _Line(self._open())
+        line.busy += 1
         try:
             async with (
-                self._session() as session,
                 asyncio.timeout(self._timeout),
-                session.request(
-                    method,
-                    self._base + path,
-                    params=query,
-                    data=body,
-                    headers={"Content-Type": "application/json", **headers} if body else headers,
-                    allow_redirects=False,
-                    trace_request_ctx=departure,
+                line.session.request(
+                    method, self._base + path, params=query, data=content, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 kept = {name: _storable(response.headers[name]) for name in KEPT if name in response.headers}
                 answered = await _bounded(response)
-                return Reply(status=response.status, headers=kept, body=answered, at=self._clock.now())
+                return Reply(
+                    status=response.status, headers=kept, body=answered, at=self._clock.now(), fresh_credential=fresh
+                )
         except Exception as exc:  # noqa: BLE001 - whatever the library makes of what a server sends is a fault
-            return self._fault(exc, departure)
+            return self._fault(exc, content)
+        finally:
+            line.busy -= 1
+            if line is not self._line and not line.busy:  # it was retired meanwhile, and this was its last request
+                await line.session.close()
 
     async def reset(self) -> None:
         """Use no connection of before again; requests under way end where they are. The last call closes all."""
@@ -130,64 +150,28 @@ class Exchange:
         if line is not None and not line.busy:
             await line.session.close()
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """The current pool; one that was retired meanwhile is closed by its last request."""
-        line = self._line = self._line or _Line(self._open())
-        line.busy += 1
-        try:
-            yield line.session
-        finally:
-            line.busy -= 1
-            if line is not self._line and not line.busy:
-                await line.session.close()
-
     def _open(self) -> aiohttp.ClientSession:
-        hooks = aiohttp.TraceConfig()
-        hooks.on_request_headers_sent.append(self._note_departure)
-        hooks.on_request_chunk_sent.append(self._check_departure)
         return aiohttp.ClientSession(
             connector=_CleanConnector(limit=self._connections, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": f"bulk-issue/{__version__}"},
             timeout=aiohttp.ClientTimeout(total=None),  # `send` keeps the time: aiohttp rounds it up to whole seconds
-            trace_configs=[hooks],
             trust_env=False,
         )
 
-    # The hooks are named for what comes after them: aiohttp calls both before it writes. First "headers sent", when the
-    # head is only serialised; then, on Python 3.11 in a task of its own and so at least one loop step later, "chunk
-    # sent", and in the very step in which that returns, head and body go to the transport in one write (aiohttp 3.14,
-    # http_writer.py). So the first one notes that the request may leave, and only the second can say that it is not
-    # too late. Should some version write the head earlier, the check still keeps back the body that Content-Length
-    # promises, and without it no server can process the request.
-
-    async def _note_departure(
-        self, _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
-    ) -> None:
-        context.trace_request_ctx.left = True
-
-    async def _check_departure(
-        self, _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestChunkSentParams
-    ) -> None:
-        departure: _Departure = context.trace_request_ctx
-        if self._clock.now().boot > departure.send_by:
-            departure.late, departure.left = True, False
-            raise _TooLateError
-
-    def _fault(self, exc: Exception, departure: _Departure) -> Fault:
-        """What went wrong. The exception gives the words, the hooks the fact."""
-        kind, detail = FaultKind.OTHER, _in_words(exc)
-        if departure.late:
+    def _fault(self, exc: Exception, content: _Body | None) -> Fault:
+        """What went wrong. The exception gives the words, the body the fact; a look-up has none and may have left."""
+        left, kind, detail = content is None or content.left, FaultKind.OTHER, _in_words(exc)
+        if content is not None and content.late:
             kind, detail = FaultKind.LATE, "the request waited too long to be sent"
         elif isinstance(exc, TimeoutError):
-            kind = FaultKind.TIMEOUT if departure.left else FaultKind.CONNECT
-            detail = f"no {'complete answer' if departure.left else 'connection'} within {self._timeout:g} s"
-        elif not departure.left:
+            kind = FaultKind.TIMEOUT if left else FaultKind.CONNECT
+            detail = f"no {'complete answer' if left else 'connection'} within {self._timeout:g} s"
+        elif not left:
             kind = FaultKind.CONNECT
         elif isinstance(exc, OSError | aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
             kind = FaultKind.RESET
-        return Fault(kind=kind, sent=departure.left, detail=detail, at=self._clock.now())
+        return Fault(kind=kind, sent=left, detail=detail, at=self._clock.now())
 
 
 def _in_words(exc: Exception) -> str:

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
 
+from bulk_issue.ledger.batch import Batch, insert_many, update_many
 from bulk_issue.ledger.coupons import alias_keys
 from bulk_issue.ledger.database import AnyRow, upsert
 from bulk_issue.ledger.schema import claims, excess, rows
 from bulk_issue.model import Coupon
 from bulk_issue.states import CLAIMING, RowState
 
+#: A row by job and number, and the state that it is in from now on.
+Stands = tuple[int, int, RowState]
+#: A customer as a row names it: scope and key, and the row's job and number.
+Named = tuple[str, str, int, int]
 
-def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
+_ITS = and_(claims.c.job == bindparam("its_job"), claims.c.row == bindparam("its_row"))
+_INHERIT = (
+    update(claims)
+    .where(_ITS, claims.c.heir_job.is_not(None))
+    .values(job=claims.c.heir_job, row=claims.c.heir_row, heir_job=None, heir_row=None, open=0)
+)
+_DROP = delete(claims).where(_ITS)
+_CLOSE = update_many(claims, ("job", "row"), ("open",))
+_NAME = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True)
+_CLAIMED = select(claims.c.scope, claims.c.key, claims.c.again, claims.c.open, claims.c.job, claims.c.row).where(
+    claims.c.scope == bindparam("its_scope"), claims.c.key.in_(bindparam("its_keys", expanding=True))
+)
+_OTHERS = Batch(
+    """
+    SELECT asked.column1 AS scope, asked.column2 AS key, asked.column3 AS its_job, asked.column4 AS its_row,
+        claims.again, rows.code
+    FROM (VALUES {values}) AS asked
+    JOIN claims ON claims.scope = asked.column1 AND claims.key = asked.column2
+    JOIN rows ON rows.job = claims.job AND rows.number = claims.row
+    WHERE NOT (claims.job = asked.column3 AND claims.row = asked.column4)
+    """,
+    ("scope", "key", "job", "row"),
+)
+
+
+def keep_claims(tx: Connection, moved: Iterable[Stands]) -> None:
     """A claim exists exactly for a row in one of the CLAIMING states, and is open while that may still change.
 
     A claim that is given up goes to its heir, if a reply has meanwhile named the same customer for another row.
     """
-    of_row = _of(job, row)
-    if state in (RowState.ISSUED, RowState.HELD):
-        tx.execute(update(claims).where(of_row).values(open=0))
-    elif state not in CLAIMING:
-        inherited = {"job": claims.c.heir_job, "row": claims.c.heir_row, "heir_job": None, "heir_row": None, "open": 0}
-        tx.execute(update(claims).where(of_row, claims.c.heir_job.is_not(None)).values(inherited))
-        tx.execute(delete(claims).where(of_row))
+    moved = list(moved)
+    given_up = [{"its_job": job, "its_row": row} for job, row, state in moved if state not in CLAIMING]
+    if given_up:
+        tx.execute(_INHERIT, given_up)
+        tx.execute(_DROP, given_up)
+    final = (RowState.ISSUED, RowState.HELD)
+    _CLOSE(tx, [{"job": job, "row": row, "open": 0} for job, row, state in moved if state in final])
+
+
+def keep_claim(tx: Connection, job: int, row: int, state: RowState) -> None:
+    """`keep_claims` for one row."""
+    keep_claims(tx, [(job, row, state)])
 
 
 def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> bool:
@@ -32,7 +67,7 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
 
     False if another row of the customer has another code: there are two coupons, and this one is recorded as excess.
     """
-    names = sorted({*alias_keys(coupon)} - {row.key})
+    names = aliases(row, coupon)
     codes = _codes(tx, _of(row.job, row.number), _HEIR)
     if names:
         claim = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
@@ -71,6 +106,38 @@ def _codes(tx: Connection, which: ColumnElement[bool], whose: ColumnElement[bool
 
 def _of(job: int, row: int) -> ColumnElement[bool]:
     return and_(claims.c.job == job, claims.c.row == row)
+
+
+def claim_names(tx: Connection, named: Sequence[tuple[AnyRow, Sequence[str]]]) -> None:
+    """`claim_aliases` for many rows whose names nobody else has claimed."""
+    _NAME.of_tuples(
+        tx, [(row.scope, name, row.again, row.job, row.number, 0) for row, names in named for name in names]
+    )
+
+
+def aliases(row: AnyRow, coupon: Coupon) -> list[str]:
+    """The names, beside its own, that a coupon gives the customer of a row."""
+    return sorted({*alias_keys(coupon)} - {row.key})
+
+
+def claimed(tx: Connection, names: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[AnyRow]]:
+    """The claims on these customers (scope, key), under whatever `again` name."""
+    keys: dict[str, list[str]] = {}
+    for scope, key in dict.fromkeys(names):
+        keys.setdefault(scope, []).append(key)
+    found: dict[tuple[str, str], list[AnyRow]] = {}
+    for scope, its in keys.items():
+        for row in tx.execute(_CLAIMED, {"its_scope": scope, "its_keys": its}):
+            found.setdefault((row.scope, row.key), []).append(row)
+    return found
+
+
+def claimed_by_others(tx: Connection, named: Iterable[Named]) -> Mapping[Named, Sequence[AnyRow]]:
+    """Claims of other rows on customers whom a row names, with the `again` names and the codes of those rows."""
+    found: dict[Named, list[AnyRow]] = {}
+    for row in _OTHERS.select(tx, list(dict.fromkeys(named))):
+        found.setdefault((row.scope, row.key, row.its_job, row.its_row), []).append(row)
+    return found
 
 
 def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) -> frozenset[str]:

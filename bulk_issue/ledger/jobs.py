@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -14,9 +15,9 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true
 from bulk_issue import __version__, model
 from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import permits
+from bulk_issue.ledger.answers import in_doubt
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
-from bulk_issue.ledger.work import in_doubt
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold
 from bulk_issue.states import Event, RowState, after, sources
@@ -28,6 +29,7 @@ NEW_ROW = (
 )
 #: Its due, attempt, spent and doubted.
 UNTOUCHED = (0.0, 0, 0, 0)
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class LedgerJobs(Face):
@@ -75,10 +77,7 @@ class LedgerJobs(Face):
             if known is not None and known.state is not JobState.REGISTERING:
                 return known
             seq = await self._begin_registering(spec, now)
-            count = 0
-            for chunk in chunks:
-                await self._add(seq, chunk)
-                count += len(chunk)
+            count = await self._add_all(seq, chunks)
             await self._seal(seq, count, blank())
         except BaseException:
             await self._take_back(spec.id)
@@ -88,6 +87,22 @@ class LedgerJobs(Face):
         found = await self.find(spec.id)
         assert found is not None
         return found
+
+    async def _add_all(self, seq: int, chunks: Iterable[Sequence[model.Row]]) -> int:
+        """Add all rows, one chunk being written while the next is read, and no more than that; how many they are."""
+        count = 0
+        written: asyncio.Task[None] | None = None
+        try:
+            for chunk in chunks:
+                if written is not None:
+                    await written
+                written = asyncio.create_task(self._add(seq, chunk))
+                await asyncio.sleep(0)  # the writer has it before the next chunk keeps this thread busy
+                count += len(chunk)
+        finally:
+            if written is not None:
+                await written
+        return count
 
     @transaction
     def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
@@ -133,7 +148,7 @@ class LedgerJobs(Face):
                     row.identifier and row.identifier.kind.value,
                     row.identifier and row.identifier.value,
                     row.identifier and row.identifier.key,
-                    json.dumps(row.cells, ensure_ascii=False, separators=(",", ":")),
+                    _dump(row.cells),
                     *UNTOUCHED,
                     row.problem and row.problem.code,
                     row.problem and row.problem.reason,

@@ -11,14 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select, true, update
 
+from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.database import upsert
 from bulk_issue.ledger.schema import accounts, permits
 from bulk_issue.model import Moment
 from bulk_issue.ports import Budget
 
-_OF_REQUEST = and_(
+_FREED = delete(permits).where(
+    permits.c.account == bindparam("account"),
+    permits.c.boot_id == bindparam("boot_id"),
+    permits.c.free_boot <= bindparam("now"),
+)
+_PAUSED = select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == bindparam("account"))
+_TAKEN = select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == bindparam("account"))
+_TAKE = insert_many(permits, "account", "job", "row", "attempt", "answered", "free_boot", "boot_id")
+_ANSWERED = update_many(
+    permits,
+    ("job", "row", "attempt"),
+    ("answered", "free_boot", "boot_id"),
+    to={"free_boot": "{new} + (SELECT per FROM accounts WHERE accounts.account = permits.account)"},
+)
+_NEVER_LEFT = delete(permits).where(
     permits.c.job == bindparam("its_job"),
     permits.c.row == bindparam("its_row"),
     permits.c.attempt == bindparam("its_attempt"),
@@ -32,19 +47,12 @@ def lock(connection: Connection, account: str) -> None:
 
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
     """How many permits are free, and seconds until another one is (0 if one is)."""
-    connection.execute(
-        delete(permits).where(
-            permits.c.account == budget.account, permits.c.boot_id == now.boot_id, permits.c.free_boot <= now.boot
-        )
-    )
-    paused = connection.execute(
-        select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == budget.account)
-    ).first()
+    its = {"account": budget.account}
+    connection.execute(_FREED, {**its, "boot_id": now.boot_id, "now": now.boot})
+    paused = connection.execute(_PAUSED, its).first()
     if paused and paused.paused_boot and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
         return 0, paused.paused_boot - now.boot
-    taken, next_free = connection.execute(
-        select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == budget.account)
-    ).one()
+    taken, next_free = connection.execute(_TAKEN, its).one()
     free = budget.rate - taken
     return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
 
@@ -53,8 +61,8 @@ def take(
     connection: Connection, budget: Budget, now: Moment, send_within: float, requests: Sequence[tuple[int, int, int]]
 ) -> None:
     """Take a permit for each request (job, row, attempt), which leaves within so many seconds or not at all."""
-    connection.execute(
-        insert(permits),
+    _TAKE(
+        connection,
         [
             {
                 "account": budget.account,
@@ -72,25 +80,20 @@ def take(
 
 def answered(connection: Connection, requests: Sequence[tuple[int, int, int, Moment]]) -> None:
     """These requests (job, row, attempt) were answered then: their permits are free `per` later."""
-    if requests:
-        per = select(accounts.c.per).where(accounts.c.account == permits.c.account).scalar_subquery()
-        connection.execute(
-            update(permits)
-            .where(_OF_REQUEST)
-            .values(answered=1, free_boot=bindparam("at") + per, boot_id=bindparam("boot")),
-            [
-                {"its_job": job, "its_row": row, "its_attempt": attempt, "at": at.boot, "boot": at.boot_id}
-                for job, row, attempt, at in requests
-            ],
-        )
+    _ANSWERED(
+        connection,
+        [
+            {"job": job, "row": row, "attempt": attempt, "answered": 1, "free_boot": at.boot, "boot_id": at.boot_id}
+            for job, row, attempt, at in requests
+        ],
+    )
 
 
 def never_left(connection: Connection, requests: Sequence[tuple[int, int, int]]) -> None:
     """Of these requests not one byte left: their permits are free at once."""
     if requests:
         connection.execute(
-            delete(permits).where(_OF_REQUEST),
-            [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests],
+            _NEVER_LEFT, [{"its_job": job, "its_row": row, "its_attempt": attempt} for job, row, attempt in requests]
         )
 
 
