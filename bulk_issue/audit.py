@@ -100,11 +100,12 @@ class Audit:
             return Seen.UNREAD
         await self.readers.learn(reading, issued.identifier.kind)
         facts = self.readers.facts(reading, issued.identifier.kind)
+        boots = await self.readers.boots(issued.sent, issued.answered)
         codes: list[str] = []
-        if not self.generic and second_coupons(issued, reading, facts):
+        if not self.generic and second_coupons(issued, reading, facts, boots):
             # What the customer got for another row since the rows were fetched is nobody's excess.
             for now in await rows(self.job, before, 1):
-                codes = second_coupons(now, reading, facts) if _row(now) == _row(issued) else []
+                codes = second_coupons(now, reading, facts, boots) if _row(now) == _row(issued) else []
         for code in codes:
             because = "a second coupon appeared in Capillary's record"
             await self.doubts.excess(issued.job, issued.row, code, because, self.clock.now())

@@ -6,15 +6,16 @@ is only what a proven reader may say, and `Found` needs one coupon, and only one
 
 Times. The look-up's own `Date` header says what the server's clock shows now; the boot clock says how long ago the
 request was begun and given up. How far the record's `createdDate` is from `Date`, a clock offset or a mislabelled
-zone alike, was measured on a coupon that a reply had given (`measure`). Across a reboot only the wall clock tells how
-long ago, and somebody may have set it: good enough to find a coupon by, never to rule one out.
+zone alike, was measured on a coupon that a reply had given (`measure`). What was before a reboot, or on another host,
+is told by what the server's clock had shown in that boot (`boots`: its seconds at second 0 of each boot's clock); where
+nothing was noted then, a customer with coupons of the series is for a person.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bulk_issue.model import Coupon, Moment, Reading, RecordedCoupon
 from bulk_issue.ports import Doubt, Issued, ReaderFacts
@@ -59,14 +60,26 @@ class Unsure:
 
 
 Finding = Found | Nothing | Unsure
+#: Nothing is known of other boots.
+NOWHERE: Mapping[str, float] = MappingProxyType({})
 
+_UNTIMED = Unsure(because="the machine was restarted, and the time of the request by the server's clock isn't known")
 _OF_NO_SERIES = Unsure(because="the record doesn't say which series the coupon belongs to")
 
 
-def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: float, generic: bool) -> Finding:
+def judge(
+    doubt: Doubt,
+    reading: Reading,
+    facts: ReaderFacts | None,
+    *,
+    grace: float,
+    generic: bool,
+    boots: Mapping[str, float] = NOWHERE,
+) -> Finding:
     """Say what one complete reading means for a row in doubt.
 
-    `facts` are those of this reader (endpoint and kind of identifier), None while it isn't proven.
+    `facts` are those of this reader (endpoint and kind of identifier), None while it isn't proven. `boots` has the
+    server's seconds at second 0 of other boots' clocks.
     """
     if facts is None:
         return Unsure(because="the record hasn't yet shown a coupon that this job is known to have been given")
@@ -76,11 +89,12 @@ def judge(doubt: Doubt, reading: Reading, facts: ReaderFacts | None, *, grace: f
     if facts.offset is None or reading.server_time is None:
         return _judge_unmeasured(doubt, reading, ours)
 
-    def recorded(moment: Moment) -> float:
-        return _server_time(reading, moment) + (facts.offset or 0.0)
-
-    sent, last = recorded(doubt.sent), recorded(doubt.given_up) + grace
-    oldest = sent - SLACK if _same_boot(doubt.sent, reading.at) else -math.inf
+    begun, given_up = _server_time(reading, doubt.sent, boots), _server_time(reading, doubt.given_up, boots)
+    if begun is None or given_up is None:
+        return _UNTIMED if ours else Nothing()
+    sent, last = begun + facts.offset, given_up + facts.offset + grace
+    # between two boots the server's clock may have been set right
+    oldest = sent - (SLACK if _same_boot(doubt.sent, reading.at) else SLACK_UNMEASURED)
     inside: list[RecordedCoupon] = []
     elsewhere = False
     for coupon in ours:
@@ -137,16 +151,20 @@ def shows(issued: Issued, reading: Reading) -> bool:
     )
 
 
-def second_coupons(issued: Issued, reading: Reading, facts: ReaderFacts | None) -> list[str]:
+def second_coupons(
+    issued: Issued, reading: Reading, facts: ReaderFacts | None, boots: Mapping[str, float] = NOWHERE
+) -> list[str]:
     """Codes that the record shows for a row beside its own, and that its requests may have brought after all.
 
-    None where the reader's clock wasn't measured or the reading tells no time.
+    None where the reader's clock wasn't measured, or nothing tells the time of the requests by the server's clock.
     """
     if facts is None or facts.offset is None or reading.server_time is None:
         return []
-    now = reading.server_time + facts.offset
-    first = now - reading.at.since(issued.sent) - RESOLUTION
-    last = now - reading.at.since(issued.answered) + (LATEST if issued.doubted else RESOLUTION)
+    sent, answered = _server_time(reading, issued.sent, boots), _server_time(reading, issued.answered, boots)
+    if sent is None or answered is None:
+        return []
+    first = sent + facts.offset - 0.5 - RESOLUTION
+    last = answered + facts.offset - 0.5 + (LATEST if issued.doubted else RESOLUTION)
     return [
         coupon.code
         for coupon in reading.coupons
@@ -167,6 +185,8 @@ def _offset(issued: Issued, reading: Reading, shown: Sequence[RecordedCoupon]) -
     if not _same_boot(issued.sent, reading.at) or issued.answered.since(issued.sent) > MEASURABLE:
         return None
     begun, ended = _server_time(reading, issued.sent), _server_time(reading, issued.answered)
+    assert begun is not None  # both are of this boot
+    assert ended is not None
     offset = created + 0.5 - (begun + ended) / 2
     return offset if abs(offset) <= FARTHEST else None
 
@@ -194,7 +214,7 @@ def _judge_unmeasured(doubt: Doubt, reading: Reading, ours: list[RecordedCoupon]
     if reading.server_time is None or not _same_boot(doubt.sent, reading.at):
         near = ours
     else:
-        begun = _server_time(reading, doubt.sent) - SLACK_UNMEASURED
+        begun = (_server_time(reading, doubt.sent) or 0.0) - SLACK_UNMEASURED
         # A date that isn't documented as true UTC may be a wall clock of any zone.
         zone = 0.0 if all(coupon.true_utc for coupon in ours) else 14 * 3600.0
         near = [coupon for coupon in ours if coupon.created is None or coupon.created >= begun - zone]
@@ -203,14 +223,23 @@ def _judge_unmeasured(doubt: Doubt, reading: Reading, ours: list[RecordedCoupon]
     return Nothing()
 
 
+def server_zero(date: float, at: Moment) -> float:
+    """The server's epoch seconds at second 0 of a boot's clock, from a `Date` that came at that moment.
+
+    `Date` cuts off, so the middle of its second is taken.
+    """
+    return date + 0.5 - at.boot
+
+
 def _same_boot(one: Moment, other: Moment) -> bool:
     return one.boot_id == other.boot_id
 
 
-def _server_time(reading: Reading, moment: Moment) -> float:
-    """What the server's clock showed at `moment`, in epoch seconds; `Date` cuts off, so its middle is taken."""
+def _server_time(reading: Reading, moment: Moment, boots: Mapping[str, float] = NOWHERE) -> float | None:
+    """What the server's clock showed at `moment`, in epoch seconds; None if nobody knows."""
     assert reading.server_time is not None
-    return reading.server_time + 0.5 - reading.at.since(moment)
+    zero = server_zero(reading.server_time, reading.at) if _same_boot(moment, reading.at) else boots.get(moment.boot_id)
+    return None if zero is None else zero + moment.boot
 
 
 def _as_coupon(recorded: RecordedCoupon, reading: Reading) -> Coupon:

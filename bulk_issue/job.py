@@ -165,6 +165,7 @@ class Run:
             asked=self.asked,
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
+            on_reply=readers.saw,
             after_canary=readers.read_canary,
             look_first=LookFirst(records=self.records, limiter=self.lookups) if self.config.look_first else None,
         )

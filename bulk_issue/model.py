@@ -31,11 +31,11 @@ class Moment:
     def since(self, earlier: Moment) -> float:
         """Seconds from `earlier` to here: by the boot clock where both are of one boot, otherwise by the wall.
 
-        Somebody may have set the wall clock back, but what was before this boot is at least as long ago as the boot.
+        Somebody may have set the wall clock meanwhile, or it is another host's: good for people, never to decide by.
         """
         if self.boot_id == earlier.boot_id:
             return self.boot - earlier.boot
-        return max(self.wall - earlier.wall, self.boot)
+        return self.wall - earlier.wall
 
 
 @unique

@@ -21,7 +21,7 @@ from bulk_issue.classify import Asked, classify
 from bulk_issue.errors import JobHalted, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.hours import Hours
-from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Outcome, Reply
+from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Moment, Outcome, Reply
 from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
 from bulk_issue.retry import THROTTLED, backoff, decide
 
@@ -106,6 +106,8 @@ class Pool:
     blind: Callable[[], bool] = lambda: False
     #: Told of every account-wide pause, so that look-ups rest too.
     on_throttled: Callable[[float], None] = lambda _seconds: None
+    #: Awaited with each answer and the moment when its request was begun.
+    on_reply: Callable[[Moment, Reply], Awaitable[None]] | None = None
     #: Awaited once, when the canary has its coupon and before any other row is begun.
     after_canary: Callable[[], Awaitable[None]] | None = None
     #: Asked before each request, once its intent is on disk: what keeps it from being sent, None if nothing does.
@@ -266,6 +268,8 @@ class Pool:
             await self._throttle(outcome.retry_after)
         elif outcome.meaning is not Meaning.NOT_PROCESSED:
             self._throttled_in_a_row = 0
+        if isinstance(answer, Reply) and self.on_reply is not None:
+            await self.on_reply(intent.begun, answer)
 
     async def _request(self, intent: Intent) -> Answer:
         try:

@@ -364,7 +364,7 @@ class Doubts(Protocol):
     """Rows that wait for the server's record, and what its readers have proven."""
 
     async def due(self, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
-        """Rows IN_DOUBT that were given up before that moment, longest ago first."""
+        """Rows IN_DOUBT that were given up before that moment or in another boot, longest ago first."""
         ...
 
     async def next_due(self, job: JobId) -> Moment | None:
@@ -399,6 +399,14 @@ class Doubts(Protocol):
         Says how many rows that settled: the others had been settled already. Raises `LedgerError` for a row that is on
         the wire, or unknown.
         """
+        ...
+
+    async def boots(self, account: str) -> Mapping[str, float]:
+        """By boot id, the server's epoch seconds at second 0 of that boot's clock, as far as they were kept."""
+        ...
+
+    async def keep_boot(self, account: str, boot_id: str, zero: float) -> None:
+        """Keep that of one boot; what is kept already stays."""
         ...
 
     async def readers(self, job: JobId, account: str) -> Sequence[ReaderFacts]:

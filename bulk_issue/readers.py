@@ -6,13 +6,15 @@ what it measured then is kept with the job. A look-up that fails says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from bulk_issue.candidates import PROMPT, measure
-from bulk_issue.model import Identifier, IdentifierKind, JobId, Reading, ReadProblem, Unreadable
+from bulk_issue.candidates import PROMPT, measure, server_zero
+from bulk_issue.errors import LedgerUnavailable
+from bulk_issue.model import Identifier, IdentifierKind, JobId, Moment, Reading, ReadProblem, Reply, Unreadable
 from bulk_issue.ports import Clock, Doubts, Issued, Limiter, ReaderFacts, Records, Work
 from bulk_issue.retry import backoff
+from bulk_issue.wire import date_header
 
 #: Seconds after the canary's answer at which it is read back, until it shows.
 READ_BACK_AT = (0.0, 1.0, 3.0, 8.0)
@@ -38,6 +40,8 @@ class Readers:
     #: Told, once, what people should know about the readers.
     on_message: Callable[[str], None] = lambda _text: None
     _facts: dict[tuple[str, IdentifierKind], ReaderFacts] = field(default_factory=dict)
+    #: The server's epoch seconds at second 0 of the clock of each boot in which it was asked.
+    _boots: dict[str, float] = field(default_factory=dict)
     _refused_until: float = 0.0
     _paused_until: float = 0.0
     _told: bool = False
@@ -67,6 +71,27 @@ class Readers:
         """Take up what readers had proven in earlier runs of this job."""
         for facts in await self.doubts.readers(self.job, self.account):
             self._facts[facts.endpoint, facts.kind] = facts
+        self._boots |= await self.doubts.boots(self.account)
+
+    async def boots(self, *moments: Moment) -> Mapping[str, float]:
+        """The server's seconds at second 0 of the boots of these moments, as far as they are known."""
+        if any(moment.boot_id not in self._boots for moment in moments):
+            self._boots |= await self.doubts.boots(self.account)  # another host may have begun since
+        return self._boots
+
+    async def saw(self, begun: Moment, reply: Reply) -> None:
+        """Note, once a boot, what the server's clock showed when a quick answer came."""
+        if begun.boot_id not in self._boots and reply.at.since(begun) <= PROMPT:
+            date = date_header(reply.headers.get("date", ""))
+            if date is not None:
+                await self._keep(date, reply.at)
+
+    async def _keep(self, date: float, at: Moment) -> None:
+        zero = self._boots[at.boot_id] = server_zero(date, at)
+        try:
+            await self.doubts.keep_boot(self.account, at.boot_id, zero)
+        except LedgerUnavailable:  # the next answer tells it, too
+            del self._boots[at.boot_id]
 
     async def read(self, identifier: Identifier) -> Reading | Unreadable:
         """One look-up, when it may be made. An answer that took long brings no `server_time`."""
@@ -74,7 +99,11 @@ class Readers:
         began = self.clock.now()
         reading = await self.records.coupons(identifier)
         if isinstance(reading, Reading):
-            return reading if reading.at.since(began) <= PROMPT else replace(reading, server_time=None)
+            if reading.at.since(began) > PROMPT:
+                return replace(reading, server_time=None)
+            if reading.server_time is not None and reading.at.boot_id not in self._boots:
+                await self._keep(reading.server_time, reading.at)
+            return reading
         if reading.problem is ReadProblem.REFUSED:
             self._refused_until = self.clock.now().boot + REFUSED_FOR
             if not self._told:

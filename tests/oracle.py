@@ -262,7 +262,9 @@ class _Oracle:
     # --- outside of what it rests on ----------------------------------------------------------------------------
 
     def _excess_is_told(self) -> None:
-        told = set(self.excess)
+        # of two requests of one customer either may have brought the coupon that either row has
+        told = {(self.keys[job, number], code) for job, number, code in self.excess}
+        told |= {(row.key, row.code) for row in self.rows}
         coupons = self._coupons()
         # told when that row is settled: until then the record may show a coupon of its own beside these
         open_elsewhere = {row.key for row in self.rows if row.state in OPEN}
@@ -280,7 +282,7 @@ class _Oracle:
                 its = entry.code.lower()
                 if entry.request is None or (entry.request.job, entry.request.row) != (row.job, row.number):
                     continue
-                if its != row.code and (row.job, row.number, its) not in told:
+                if (row.key, its) not in told:
                     self.say(f"{row.job}/{row.number} ({row.state}) has {row.code}; nobody tells of {entry}")
 
     def _could_look(self, job: str, kind: str) -> bool:

@@ -186,7 +186,7 @@ MISTAKES = (
         name="our own clock instead of the server's",
         promise=2,
         file="candidates.py",
-        old="    return reading.server_time + 0.5 - reading.at.since(moment)\n",
+        old="    return None if zero is None else zero + moment.boot\n",
         new="    return moment.wall\n",
         test=STORY + "whoever_sets_our_clock_moves_no_coupon_out_of_its_window",
     ),

@@ -47,13 +47,6 @@ def test_time_passes_by_the_wall_clock_across_a_reboot() -> None:
     assert later.since(NOW) == 90.0
 
 
-def test_what_was_before_a_reboot_is_at_least_as_long_ago_as_the_reboot() -> None:
-    """Somebody set the wall clock back by an hour since."""
-    later = Moment(wall=NOW.wall - 3600.0, boot=80.0, boot_id="boot-2")
-
-    assert later.since(NOW) == 80.0
-
-
 @settings(deadline=None)  # no timings as pass or fail
 @given(st.sampled_from(IdentifierKind), st.text(st.characters(exclude_characters="… "), max_size=40))
 def test_a_masked_identifier_shows_at_most_two_characters(kind: IdentifierKind, value: str) -> None:

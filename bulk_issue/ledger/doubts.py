@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
@@ -18,6 +18,7 @@ from bulk_issue.ledger.schema import (
     ISSUED,
     WORKED_BY,
     attempts,
+    boots,
     claims,
     decided,
     jobs,
@@ -41,7 +42,7 @@ class LedgerDoubts(Face):
         queue = self._db.number(tx, job)
         given_up = or_(
             and_(rows.c.given_up_boot_id == before.boot_id, rows.c.given_up_boot <= before.boot),
-            and_(rows.c.given_up_boot_id != before.boot_id, rows.c.given_up_wall <= before.wall),
+            rows.c.given_up_boot_id != before.boot_id,
         )
         found = tx.execute(
             select(rows, jobs.c.id, jobs.c.series_id, jobs.c.scope)
@@ -84,7 +85,7 @@ class LedgerDoubts(Face):
     def note(self, tx: Connection, doubt: Doubt, finding: str, now: Moment, *, empty: bool) -> None:
         seq = self._db.number(tx, doubt.job)
         self._log(tx, seq, doubt, finding, now.wall)
-        if empty and doubt.empty_since is None:
+        if empty and (doubt.empty_since is None or doubt.empty_since.boot_id != now.boot_id):
             tx.execute(
                 update(rows)
                 .where(rows.c.job == seq, rows.c.number == doubt.row, rows.c.attempt == doubt.attempt)
@@ -192,6 +193,16 @@ class LedgerDoubts(Face):
             claim_aliases(tx, row, coupon, at)
 
     # --- readers ------------------------------------------------------------------------------------------------
+
+    @beside
+    def boots(self, tx: Connection, account: str) -> Mapping[str, float]:
+        found = tx.execute(select(boots.c.boot_id, boots.c.zero).where(boots.c.account == account))
+        return {row.boot_id: row.zero for row in found}
+
+    @beside
+    def keep_boot(self, tx: Connection, account: str, boot_id: str, zero: float) -> None:
+        kept = upsert(tx, boots).values(account=account, boot_id=boot_id, zero=zero)
+        tx.execute(kept.on_conflict_do_nothing())
 
     @beside
     def readers(self, tx: Connection, job: JobId, account: str) -> Sequence[ReaderFacts]:

@@ -205,6 +205,16 @@ excess = Table(
     UniqueConstraint("job", "row", "code"),
 )
 
+boots = Table(
+    "boots",
+    metadata,
+    Column("account", Text, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    # the server's epoch seconds at second 0 of that boot's clock
+    Column("zero", Float, nullable=False),
+    PrimaryKeyConstraint("account", "boot_id"),
+)
+
 readers = Table(
     "readers",
     metadata,

@@ -141,6 +141,13 @@ def upgrade() -> None:
     )
     op.create_index("permits_free", "permits", ["account", "free_boot"], unique=False)
     op.create_table(
+        "boots",
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("zero", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "boot_id"),
+    )
+    op.create_table(
         "readers",
         sa.Column("job", sa.Integer(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
