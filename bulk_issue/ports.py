@@ -318,7 +318,8 @@ class Doubt:
     spent: int
     series_id: int
     identifier: Identifier
-    #: The earliest doubtful attempt's intent, and the moment when the last one was given up.
+    #: The earliest doubtful attempt's intent, and the moment when the last one was given up: in the boot, and on the
+    #: host, of whoever holds the job now (taking it over is giving up).
     sent: Moment
     given_up: Moment
     if_absent: RowState
@@ -364,7 +365,7 @@ class Doubts(Protocol):
     """Rows that wait for the server's record, and what its readers have proven."""
 
     async def due(self, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
-        """Rows IN_DOUBT that were given up before that moment or in another boot, longest ago first."""
+        """Rows IN_DOUBT that were given up before that moment, longest ago first."""
         ...
 
     async def next_due(self, job: JobId) -> Moment | None:

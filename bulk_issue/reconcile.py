@@ -77,7 +77,7 @@ class Reconciler:
         first = await self.doubts.next_due(self.job)
         if first is None:
             return 1.0
-        waits = [self.grace - now.since(first)] if first.boot_id == now.boot_id else []
+        waits = [self.grace - now.since(first)]
         waits += [at - now.boot for at in self._not_before.values()]
         return min(max(min((wait for wait in waits if wait > 0), default=1.0), 0.05), NAP)
 
@@ -112,7 +112,7 @@ class Reconciler:
                 await self.doubts.settle(doubt, event, None, "not in Capillary's record", None, now)
             case Nothing():
                 await self.doubts.note(doubt, "nothing yet; one more look follows", now, empty=True)
-                self._not_before[_name(doubt)] = now.boot + max(SECOND_LOOK, self._shown_by - _passed(doubt, now))
+                self._not_before[_name(doubt)] = now.boot + max(SECOND_LOOK, self._shown_by - now.since(doubt.given_up))
                 return
             case Unsure(because=because):
                 await self._later(doubt, because)
@@ -130,10 +130,9 @@ class Reconciler:
 
     def _second_look(self, doubt: Doubt, began: Moment) -> bool:
         """Whether a look that was begun then is late enough to count as the second."""
-        first = doubt.empty_since
-        if first is None or first.boot_id != began.boot_id or began.since(first) < SECOND_LOOK:
+        if doubt.empty_since is None or began.since(doubt.given_up) < self._shown_by:
             return False
-        return _passed(doubt, began) >= self._shown_by
+        return began.since(doubt.empty_since) >= SECOND_LOOK
 
     async def _later(self, doubt: Doubt, because: str) -> None:
         """Note a look-up that settled nothing, and when the next one is."""
@@ -142,15 +141,6 @@ class Reconciler:
         tries = self._tries[_name(doubt)] = self._tries.get(_name(doubt), 0) + 1
         pause = backoff(tries - 1, self.draw(), first=LOOK_AGAIN, longest=LOOK_AGAIN_LONGEST)
         self._not_before[_name(doubt)] = now.boot + pause
-
-
-def _passed(doubt: Doubt, now: Moment) -> float:
-    """Seconds that have surely gone by since the request was given up.
-
-    Of another boot's, or another host's, moment it is only known that it was before the first empty look of this boot.
-    """
-    known = [at for at in (doubt.given_up, doubt.empty_since) if at is not None and at.boot_id == now.boot_id]
-    return max((now.since(at) for at in known), default=0.0)
 
 
 def _name(doubt: Doubt) -> tuple[JobId, int, int]:

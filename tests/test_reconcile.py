@@ -189,20 +189,37 @@ async def test_rows_of_a_dead_process_wait_for_the_grace_after_its_death(tmp_pat
     assert settled(host, ending)
 
 
+@pytest.mark.parametrize("boot", [1.0, 30 * 24 * 3600.0], ids=["a reboot", "another host, up for a month"])
 @on_virtual_time
-async def test_after_a_reboot_the_grace_begins_anew(tmp_path: Path) -> None:
-    """Somebody set the wall clock ahead by an hour meanwhile: it can't tell how long ago the request was given up."""
+async def test_in_another_boot_the_grace_begins_anew(tmp_path: Path, boot: float) -> None:
+    """The wall clock is an hour ahead, too: neither it nor the uptime tells how long ago the request was given up."""
     host = with_doubt(tmp_path, arriving_after(60.0, breaks=0.5))
     process = host.process(A, people(3))
     asyncio.get_running_loop().call_later(5.0, process.kill)
     await process.run()
-    host.clock.reboot()
+    host.clock.reboot(boot)
     host.clock.step(3600.0)
     looks = looked_at(host)
-    await ended(host)
+    ending = await ended(host)
 
     assert looks[0] >= 5.0 + GRACE
+    assert settled(host, ending)
     assert len(host.server.book.ours(host.server.customer(WHO.key))) == 1
+
+
+@on_virtual_time
+async def test_a_boot_in_which_the_server_never_answered_leaves_its_coupon_to_a_person(tmp_path: Path) -> None:
+    """Nothing ties that boot's clock to the record, and the wall clock may have been set."""
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(each).key: (f.UNANSWERED,) for each in range(2)}))
+    first = host.process(A, people(4), first=2, canary=0)
+    asyncio.get_running_loop().call_later(5.0, first.kill)
+    await first.run()
+    host.clock.reboot()
+    ending = await ended(host, 4)
+
+    assert host.states().count("in_doubt") == 2
+    assert ending.exit_code is ExitCode.DOUBT
+    assert "the time of the request by the server's clock isn't known" in findings(host)[-1]
 
 
 # --- what the row's last answer had been --------------------------------------------------------------------------
@@ -500,7 +517,7 @@ async def test_a_coupon_that_came_long_after_the_grace_is_excess(tmp_path: Path)
 
 @on_virtual_time
 async def test_a_late_coupon_is_excess_after_a_reboot_and_with_the_clock_set_back(tmp_path: Path) -> None:
-    """Only the wall clock tells how long ago the first request was, and by that it was never sent."""
+    """By the wall clock the first request was never sent."""
     host = with_doubt(tmp_path, processed_after(5.0 + 2 * GRACE + 50.0, breaks=0.5))
     first = host.process(A, people(3))
     asyncio.get_running_loop().call_later(5.0, first.kill)

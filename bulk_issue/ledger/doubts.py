@@ -42,7 +42,7 @@ class LedgerDoubts(Face):
         queue = self._db.number(tx, job)
         given_up = or_(
             and_(rows.c.given_up_boot_id == before.boot_id, rows.c.given_up_boot <= before.boot),
-            rows.c.given_up_boot_id != before.boot_id,
+            and_(rows.c.given_up_boot_id != before.boot_id, rows.c.given_up_wall <= before.wall),
         )
         found = tx.execute(
             select(rows, jobs.c.id, jobs.c.series_id, jobs.c.scope)
@@ -85,7 +85,7 @@ class LedgerDoubts(Face):
     def note(self, tx: Connection, doubt: Doubt, finding: str, now: Moment, *, empty: bool) -> None:
         seq = self._db.number(tx, doubt.job)
         self._log(tx, seq, doubt, finding, now.wall)
-        if empty and (doubt.empty_since is None or doubt.empty_since.boot_id != now.boot_id):
+        if empty and doubt.empty_since is None:
             tx.execute(
                 update(rows)
                 .where(rows.c.job == seq, rows.c.number == doubt.row, rows.c.attempt == doubt.attempt)

@@ -340,8 +340,8 @@ class LedgerJobs(Face):
 def recover(tx: Connection, queue: int, now: Moment) -> int:
     """Rows that a dead holder left in flight are in doubt from now on; how many there were.
 
-    A row that was given up before a reboot was given up now at the latest: across a reboot only the wall clock tells
-    how long ago that was, and somebody may have set it. Its grace must neither be cut short nor last until a far day.
+    A row that was given up before a reboot, or on another host, was given up now at the latest: only wall clocks tell
+    how long ago that was, and somebody may have set one. Its grace must neither be cut short nor last until a far day.
     """
     earlier_boot = rows.c.given_up_boot_id != now.boot_id
     given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}

@@ -151,7 +151,7 @@ class VirtualClock:
         """From now on the wall clock counts `rate` seconds a second."""
         self._wall, self._wall_at, self._rate = self.now().wall, asyncio.get_running_loop().time(), rate
 
-    def reboot(self) -> None:
-        """The machine starts again: the boot clock at nearly nothing, under another name."""
-        self._boot = 1.0 - asyncio.get_running_loop().time()
+    def reboot(self, boot: float = 1.0) -> None:
+        """The machine starts again: the boot clock at nearly nothing, under another name. Or it is another machine."""
+        self._boot = boot - asyncio.get_running_loop().time()
         self.boot_id = f"boot-{int(self.boot_id[5:]) + 1}"
