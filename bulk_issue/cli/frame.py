@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -37,41 +39,75 @@ def say_all(lines: Iterable[str], *, err: bool = False) -> None:
         say(line, err=err)
 
 
+def code_of(error: BaseException) -> ExitCode:
+    """The exit code of a command that this error ends."""
+    match error:
+        case click.exceptions.Exit():
+            return ExitCode(error.exit_code)
+        case click.Abort() | KeyboardInterrupt() | asyncio.CancelledError():
+            return ExitCode.ASKED
+        case click.ClickException():
+            return ExitCode.USAGE
+        case BulkIssueError():
+            return ExitCode(error.exit_code)
+        case _:
+            return ExitCode.TROUBLE
+
+
 def exit_code(commands: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code, whatever happens."""
+    _open_what_is_closed()
     try:
         done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.Abort:
-        say("Nothing was started.", err=True)
-        return ExitCode.ASKED
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except BulkIssueError as error:
-        say(f"Error: {error.message}", err=True)
-        if error.hint:
-            say(f"  {error.hint}", err=True)
-        return error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
-        return ExitCode.ASKED
-    except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
-        where = _keep_details()
-        say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
-        say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
-        return ExitCode.TROUBLE
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the outermost frame
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # how it ended is known: one more Ctrl-C can't change it
+        _explain(error)
+        return code_of(error)
     return int(done) if isinstance(done, int) else ExitCode.DONE
+
+
+def _open_what_is_closed() -> None:
+    """Somebody closed a standard stream (`2>&-`): the next file to be opened, the ledger, would take its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _explain(error: BaseException) -> None:
+    """Say what ended the command: a bug too must end in a documented way."""
+    match error:
+        case click.exceptions.Exit():
+            pass
+        case click.Abort():
+            say("Nothing was started.", err=True)
+        case click.ClickException():
+            error.show()
+        case BulkIssueError():
+            say(f"Error: {error.message}", err=True)
+            if error.hint:
+                say(f"  {error.hint}", err=True)
+        case KeyboardInterrupt() | asyncio.CancelledError():
+            say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+        case _:
+            where = _keep_details()
+            say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
+            say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
 
 
 def _keep_details() -> Path:
     """Write the traceback to a file that only its owner can read."""
-    folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    try:
+        folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    except RuntimeError:  # a user without a home
+        folder = Path(tempfile.gettempdir())
     path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
             file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
     except OSError:
         traceback.print_exc()
@@ -82,8 +118,17 @@ def _keep_details() -> Path:
 _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
 
 
+def who() -> str:
+    """Whose hand it was, for the record: the login name, or the number of a user who has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
+        return f"uid {os.getuid()}"
+
+
 def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
-    """The one event loop. The first signal asks the run to stop, the second leaves at once."""
+    """The one event loop. The first signal asks the run to stop, the second leaves at once; more change nothing."""
+    leaving = False
 
     async def supervised() -> T:
         asked = asyncio.Event()
@@ -91,22 +136,32 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
         assert task is not None
 
         def stop() -> None:
+            nonlocal leaving
+            if leaving:  # a second cancel would hit what brings the ledger into order
+                return
             if asked.is_set():
+                leaving = True
                 task.cancel()
             asked.set()
-            say(f"\n{farewell}", err=True)
+            say("\nLeaving." if leaving else f"\n{farewell}", err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         return await work(asked)
 
-    return asyncio.run(supervised())
+    try:
+        return asyncio.run(supervised())
+    finally:
+        if leaving:  # the loop has given the signals back, and the process isn't gone yet
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
 
 def ask(question: str, *, default: bool = False) -> bool:
-    """Ask on the terminal; Ctrl-C there means no, although the event loop waits for signals."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ask on the terminal; Ctrl-C and SIGTERM there mean no, although the event loop waits for signals."""
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return click.confirm(question, default=default, err=True)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

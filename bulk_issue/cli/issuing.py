@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,14 +13,16 @@ import click
 
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
+from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
+from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Desk, Report
     from bulk_issue.model import Job
 
 
-@click.command()
+@click.command(cls=Told)
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, required=True, help="The coupon series.")
 @opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @opt.limit_options
 @opt.files_options
 @opt.ledger_option
+@opt.tell_options
 @opt.talk_options
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
@@ -75,7 +77,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
 
 def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]], click.Command]:
     """What the commands that go on with a registered job have in common."""
-    return lambda command: click.command(name)(
+    return lambda command: click.command(name, cls=Told)(
         click.argument("job", required=required)(
             opt.stacked(
                 opt.profile_options,
@@ -83,6 +85,7 @@ def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]],
                 opt.limit_options,
                 opt.files_options,
                 opt.ledger_option,
+                opt.tell_options,
                 opt.talk_options,
             )(command)
         )
@@ -95,7 +98,7 @@ def resume(job: str | None, **options: Any) -> int:
     return _resume(job, options)
 
 
-@click.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
+@opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
 def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
     """Put JOB's rejected rows back, all or by --code, and issue them."""
     from bulk_issue import app
@@ -107,31 +110,31 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
 
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
-        frame.say(f"{rows} rejected rows are pending again.", err=True)
+        frame.say(f"{count(rows, 'rejected row')} {'is' if rows == 1 else 'are'} pending again.", err=True)
     return _resume(job, options)
 
 
 retry = _job_command("retry", required=True)(_retry)
 
 
-@click.option(
+@opt.option(
     "--decisions",
     type=click.Path(path_type=Path, dir_okay=False),
     help="in_doubt.csv with its _decision column filled in: `issued CODE` or `not issued`.",
 )
-@click.option("--why", default="", help="Why you decided so; kept with the decisions.")
+@opt.option("--why", default="", help="Why you decided so; kept with the decisions.")
 def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
     """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
 
     async def settle(desk: Desk, found: Job) -> list[Report]:
         if decisions is not None:
-            landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
-            frame.say(
-                f"{landed} decisions recorded" + (f", {late} rows were settled already" if late else ""), err=True
-            )
+            landed, late = await desk.decide(found, decisions, frame.who(), why)
+            too_late = f", {count(late, 'row')} settled already" if late else ""
+            frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)
 
-    return _on_job(job, options, settle, ["bulk-issue", "resume", job])
+    again = ["bulk-issue", "resume", job, *opt.where(click.get_current_context())]
+    return _on_job(job, options, settle, again)
 
 
 reconcile = _job_command("reconcile", required=True)(_reconcile)
@@ -177,7 +180,8 @@ def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> list[Report]:
         return await desk.resume(found, session.talk(options, desk.config))
 
-    return _on_job(job, options, go_on, ["bulk-issue", "resume", *([job] if job else [])])
+    again = ["bulk-issue", "resume", *([job] if job else []), *opt.where(click.get_current_context())]
+    return _on_job(job, options, go_on, again)
 
 
 def _on_job(

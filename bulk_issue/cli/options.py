@@ -6,11 +6,12 @@ the environment or a file that nobody else can read, never from argv and never f
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from bulk_issue.web.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
+SECRETS = ("password", "client_secret", "notify")
+#: What a command is told each time anew, and no profile for all times.
+_EACH_TIME = frozenset({"config", "profile", "yes", "codes", "decisions", "why", "sample", "set_password"})
 
 
 class Duration(click.ParamType[float]):
@@ -67,13 +73,21 @@ class LedgerPlace(click.ParamType[Path | LedgerUrl]):
 
 def default_ledger() -> Path:
     """Where the ledger is unless --ledger says otherwise: one for each user of the machine."""
-    return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
+    try:
+        return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
+    except RuntimeError:
+        raise ConfigError(
+            "this user has no home directory for the ledger", hint="Say where it is with --ledger."
+        ) from None
 
 
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """A click option with its environment name and its default shown in the help."""
+def option(*names: str, of: str = "", **settings: Any) -> Callable[[F], F]:
+    """A click option with its environment name and its default shown in the help.
+
+    `of`: the command that means something of its own by this name.
+    """
     name = next(name for name in names if name.startswith("--"))
-    env = f"BULK_ISSUE_{name[2:].replace('-', '_').upper()}"
+    env = f"BULK_ISSUE_{of and of + '_'}{name[2:]}".replace("-", "_").upper()
     usual: dict[str, Any] = {"envvar": env, "show_envvar": True, "show_default": settings.get("default") != ""}
     return click.option(*names, **(usual | settings))
 
@@ -114,37 +128,56 @@ def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path} isn't TOML: {error}", hint="samples/bulk-issue.toml shows one.") from error
     if name not in tables or not isinstance(tables[name], dict):
-        profiles = ", ".join(sorted(tables)) or "none"
+        profiles = ", ".join(sorted(key for key, table in tables.items() if isinstance(table, dict))) or "none"
         raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
     return _checked(path, tables[name], ctx)
 
 
-def _checked(path: Path, settings: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
-    """The profile's settings for this command; a key that no command knows is an error."""
-    root = ctx.find_root().command
-    commands = root.commands.values() if isinstance(root, click.Group) else [ctx.command]
-    # a setting is named like its long option; click knows it by its parameter
-    known = {
-        param.opts[0].lstrip("-").replace("-", "_"): param.name
-        for command in commands
-        for param in command.params
-        if isinstance(param, click.Option) and param.name not in ("config", "profile", "yes")
-    }
-    for key in settings:
-        if key in ("password", "client_secret"):
+def each_command(command: click.Command) -> Iterator[click.Command]:
+    """The command, or those of a group and of the groups in it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from each_command(inner)
+    else:
+        yield command
+
+
+def key(param: click.Parameter) -> str:
+    """What a setting is called in a profile: like its long option, with _ for -."""
+    return max(param.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def settings(root: click.Command) -> dict[str, click.Option]:
+    """Everything that a profile may set, by key: the options of all commands that read one."""
+    commands = [each for each in each_command(root) if any(param.name == "config" for param in each.params)]
+    found: dict[str, click.Option] = {}
+    for param in (param for command in commands for param in command.params if isinstance(param, click.Option)):
+        if param.name not in _EACH_TIME and key(param) not in found:
+            found[key(param)] = copy.copy(param)
+            found[key(param)].required = False
+    return found
+
+
+def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
+    """The profile's settings by the names of click's parameters; a key that no command knows is an error."""
+    known = settings(ctx.find_root().command)
+    for name in given:
+        if name in SECRETS:
             raise ConfigError(
-                f"{path} holds a secret ({key})", hint=f"Put it into a file of its own and name that: {key}_file."
+                f"{path} holds a secret ({name})", hint=f"Put it into a file of its own and name that: {name}_file."
             )
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"{path} has a setting that bulk-issue doesn't know: {key}",
-                hint=f"Settings are named like the options, with _ for -.{meant}",
+                f"{path} has a setting that bulk-issue doesn't know: {name}",
+                hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
             )
     return {
-        str(known[key]): [f"{kind}={column}" for kind, column in value.items()] if isinstance(value, dict) else value
-        for key, value in settings.items()
+        str(known[name].name): [f"{kind}={column}" for kind, column in value.items()]
+        if isinstance(value, dict)
+        else value
+        for name, value in given.items()
     }
 
 
@@ -269,6 +302,26 @@ talk_options: Callable[[F], F] = stacked(
     option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),
 )
 
+tell_options: Callable[[F], F] = stacked(
+    option(
+        "--log-file",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        help="Append a log to this file; - for the standard error output, in place of words.",
+    ),
+    option("--log-format", type=click.Choice(["json", "text"]), default="json", help="JSON lines, or for people."),
+    option(
+        "--metrics",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write metrics to this file at the end, for node_exporter's textfile collector (*.prom).",
+    ),
+    option(
+        "--notify-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the addresses (apprise URLs, one a line) that are told how it ended, readable by you only. "
+        "Or set BULK_ISSUE_NOTIFY.",
+    ),
+)
+
 page_options: Callable[[F], F] = stacked(
     option("--host", default="127.0.0.1", help="Address to listen on; another than this machine's needs --public-url."),
     option("--port", type=int, default=8765, help="0 takes a free one."),
@@ -293,6 +346,20 @@ page_options: Callable[[F], F] = stacked(
         help="Above so many rows a start is confirmed by typing their number.",
     ),
 )
+
+#: Where a job is and who asks: what is no longer true of a job's next command if it is left out.
+_WHERE = ("config", "profile", "ledger", "base_url", "user", "password_file", "client_key", "client_secret_file", "org")
+
+
+def where(ctx: click.Context) -> list[str]:
+    """The flags of this command line that every further command about its jobs needs too."""
+    given = [
+        param
+        for param in ctx.command.params
+        if param.name in _WHERE and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    return [word for param in given for word in (param.opts[0], str(ctx.params[str(param.name)]))]
+
 
 # --- options as values ------------------------------------------------------------------------------------------
 
@@ -327,9 +394,9 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
     account = Account(
         base_url=options["base_url"],
         user=options["user"],
-        password=_secret("password", options["password_file"]),
+        password=secret("password", options["password_file"]),
         client_key=options["client_key"],
-        client_secret=_secret("client-secret", options["client_secret_file"]),
+        client_secret=secret("client_secret", options["client_secret_file"]),
         token_header=options["token_header"],
         entity_type=options["entity_type"],
         entity_code=options["entity_code"],
@@ -397,17 +464,19 @@ def hours(options: Mapping[str, Any]) -> Hours | None:
     return Hours.parse(options["between"], zone)
 
 
-def _secret(name: str, path: Path | None) -> str:
+def secret(name: str, path: Path | None) -> str:
+    """A secret from its file, which nobody else may read, or from the environment; empty if it isn't given."""
     if path is None:
-        return os.environ.get(f"BULK_ISSUE_{name.replace('-', '_').upper()}", "")
+        return os.environ.get(f"BULK_ISSUE_{name.upper()}", "")
+    flag = f"--{name.replace('_', '-')}-file"
     try:
         mode = path.stat().st_mode
-        secret = path.read_text(encoding="utf-8").strip()
+        found = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it isn't text"
-        raise ConfigError(f"--{name}-file {path} can't be read: {why}", hint="Check the path.") from error
+        raise ConfigError(f"{flag} {path} can't be read: {why}", hint="Check the path.") from error
     if mode & 0o077:
-        raise ConfigError(f"--{name}-file {path} can be read by others", hint=f"Run: chmod 600 {path}")
-    if not secret:
-        raise ConfigError(f"--{name}-file {path} is empty", hint="Write the secret into it, nothing else.")
-    return secret
+        raise ConfigError(f"{flag} {path} can be read by others", hint=f"Run: chmod 600 {path}")
+    if not found:
+        raise ConfigError(f"{flag} {path} is empty", hint="Write the secret into it, nothing else.")
+    return found

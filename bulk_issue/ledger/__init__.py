@@ -40,6 +40,17 @@ class SqliteLedger:
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
 
+    async def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file, in its words. PostgreSQL looks after its pages itself."""
+
+        def look(tx: Connection) -> list[str]:
+            if tx.dialect.name != "sqlite":
+                return []
+            found = [str(line) for (line,) in tx.exec_driver_sql("PRAGMA quick_check(5)")]
+            return [] if found == ["ok"] else found
+
+        return await self._db.write(look)
+
     async def close(self) -> None:
         await self._db.close()
 
@@ -90,7 +101,10 @@ def _migrate(connection: Connection) -> None:
 
 def _trusted(path: Path) -> Path:
     """The ledger's absolute path, the file made if it wasn't there; raises `LedgerError` where it mustn't lie."""
-    path = path.expanduser().absolute()
+    try:
+        path = path.expanduser().absolute()
+    except RuntimeError:
+        raise LedgerError(f"the ledger {path} is in nobody's home", hint="Name another place with --ledger.") from None
     named = next((name for name in SYNCED if any(name in part.lower() for part in path.parts)), None)
     if named is not None:
         raise LedgerError(
