@@ -560,23 +560,7 @@ async def test_json_is_one_object_a_line(console: Console) -> None:
 # --- help -------------------------------------------------------------------------------------------------------
 
 
-def every_command() -> list[click.Command]:
-    assert isinstance(commands, click.Group)
-    return list(commands.commands.values())
-
-
-@pytest.mark.parametrize("command", every_command(), ids=lambda command: str(command.name))
-def test_every_option_has_help_and_a_name_in_the_environment(command: click.Command) -> None:
-    assert command.help
-    for param in command.params:
-        if isinstance(param, click.Option):
-            assert param.help, param.name
-            if command.name != "sandbox" and param.name not in ("codes", "decisions", "why", "set_password"):
-                name = next(opt for opt in param.opts if opt.startswith("--"))[2:].replace("-", "_").upper()
-                assert param.envvar == f"BULK_ISSUE_{name}"
-
-
-@pytest.mark.parametrize("command", every_command(), ids=lambda command: str(command.name))
+@pytest.mark.parametrize("command", commands.commands.values(), ids=lambda command: str(command.name))
 def test_the_readme_knows_every_command(command: click.Command) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

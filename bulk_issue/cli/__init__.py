@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulk_issue import __version__
-from bulk_issue.cli import frame, issuing, jobs, page, stand_in
+from bulk_issue.cli import frame, issuing, jobs, options, page, settings, stand_in
 
 
 def main() -> NoReturn:
@@ -34,5 +34,9 @@ for _command in (
     *(jobs.status, jobs.cancel, jobs.export),
     page.serve,
     stand_in.sandbox,
+    settings.config,
 ):
     commands.add_command(_command)
+
+_shown = {param.name for param in settings.show.params}
+settings.show.params += [each for each in options.settings(commands).values() if each.name not in _shown]

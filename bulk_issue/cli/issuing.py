@@ -95,7 +95,7 @@ def resume(job: str | None, **options: Any) -> int:
     return _resume(job, options)
 
 
-@click.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
+@opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
 def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
     """Put JOB's rejected rows back, all or by --code, and issue them."""
     from bulk_issue import app
@@ -114,12 +114,12 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
 retry = _job_command("retry", required=True)(_retry)
 
 
-@click.option(
+@opt.option(
     "--decisions",
     type=click.Path(path_type=Path, dir_okay=False),
     help="in_doubt.csv with its _decision column filled in: `issued CODE` or `not issued`.",
 )
-@click.option("--why", default="", help="Why you decided so; kept with the decisions.")
+@opt.option("--why", default="", help="Why you decided so; kept with the decisions.")
 def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
     """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
 

@@ -6,11 +6,12 @@ the environment or a file that nobody else can read, never from argv and never f
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from bulk_issue.web.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
+SECRETS = ("password", "client_secret")
+#: What a command is told each time anew, and no profile for all times.
+_EACH_TIME = frozenset({"config", "profile", "yes", "codes", "decisions", "why", "sample", "set_password"})
 
 
 class Duration(click.ParamType[float]):
@@ -70,10 +76,13 @@ def default_ledger() -> Path:
     return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
 
 
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """A click option with its environment name and its default shown in the help."""
+def option(*names: str, of: str = "", **settings: Any) -> Callable[[F], F]:
+    """A click option with its environment name and its default shown in the help.
+
+    `of`: the command that means something of its own by this name.
+    """
     name = next(name for name in names if name.startswith("--"))
-    env = f"BULK_ISSUE_{name[2:].replace('-', '_').upper()}"
+    env = f"BULK_ISSUE_{of and of + '_'}{name[2:]}".replace("-", "_").upper()
     usual: dict[str, Any] = {"envvar": env, "show_envvar": True, "show_default": settings.get("default") != ""}
     return click.option(*names, **(usual | settings))
 
@@ -114,37 +123,56 @@ def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path} isn't TOML: {error}", hint="samples/bulk-issue.toml shows one.") from error
     if name not in tables or not isinstance(tables[name], dict):
-        profiles = ", ".join(sorted(tables)) or "none"
+        profiles = ", ".join(sorted(key for key, table in tables.items() if isinstance(table, dict))) or "none"
         raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
     return _checked(path, tables[name], ctx)
 
 
-def _checked(path: Path, settings: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
-    """The profile's settings for this command; a key that no command knows is an error."""
-    root = ctx.find_root().command
-    commands = root.commands.values() if isinstance(root, click.Group) else [ctx.command]
-    # a setting is named like its long option; click knows it by its parameter
-    known = {
-        param.opts[0].lstrip("-").replace("-", "_"): param.name
-        for command in commands
-        for param in command.params
-        if isinstance(param, click.Option) and param.name not in ("config", "profile", "yes")
-    }
-    for key in settings:
-        if key in ("password", "client_secret"):
+def each_command(command: click.Command) -> Iterator[click.Command]:
+    """The command, or those of a group and of the groups in it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from each_command(inner)
+    else:
+        yield command
+
+
+def key(param: click.Parameter) -> str:
+    """What a setting is called in a profile: like its long option, with _ for -."""
+    return max(param.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def settings(root: click.Command) -> dict[str, click.Option]:
+    """Everything that a profile may set, by key: the options of all commands that read one."""
+    commands = [each for each in each_command(root) if any(param.name == "config" for param in each.params)]
+    found: dict[str, click.Option] = {}
+    for param in (param for command in commands for param in command.params if isinstance(param, click.Option)):
+        if param.name not in _EACH_TIME and key(param) not in found:
+            found[key(param)] = copy.copy(param)
+            found[key(param)].required = False
+    return found
+
+
+def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
+    """The profile's settings by the names of click's parameters; a key that no command knows is an error."""
+    known = settings(ctx.find_root().command)
+    for name in given:
+        if name in SECRETS:
             raise ConfigError(
-                f"{path} holds a secret ({key})", hint=f"Put it into a file of its own and name that: {key}_file."
+                f"{path} holds a secret ({name})", hint=f"Put it into a file of its own and name that: {name}_file."
             )
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"{path} has a setting that bulk-issue doesn't know: {key}",
-                hint=f"Settings are named like the options, with _ for -.{meant}",
+                f"{path} has a setting that bulk-issue doesn't know: {name}",
+                hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
             )
     return {
-        str(known[key]): [f"{kind}={column}" for kind, column in value.items()] if isinstance(value, dict) else value
-        for key, value in settings.items()
+        str(known[name].name): [f"{kind}={column}" for kind, column in value.items()]
+        if isinstance(value, dict)
+        else value
+        for name, value in given.items()
     }
 
 
@@ -327,9 +355,9 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
     account = Account(
         base_url=options["base_url"],
         user=options["user"],
-        password=_secret("password", options["password_file"]),
+        password=secret("password", options["password_file"]),
         client_key=options["client_key"],
-        client_secret=_secret("client-secret", options["client_secret_file"]),
+        client_secret=secret("client_secret", options["client_secret_file"]),
         token_header=options["token_header"],
         entity_type=options["entity_type"],
         entity_code=options["entity_code"],
@@ -397,17 +425,19 @@ def hours(options: Mapping[str, Any]) -> Hours | None:
     return Hours.parse(options["between"], zone)
 
 
-def _secret(name: str, path: Path | None) -> str:
+def secret(name: str, path: Path | None) -> str:
+    """A secret from its file, which nobody else may read, or from the environment; empty if it isn't given."""
     if path is None:
-        return os.environ.get(f"BULK_ISSUE_{name.replace('-', '_').upper()}", "")
+        return os.environ.get(f"BULK_ISSUE_{name.upper()}", "")
+    flag = f"--{name.replace('_', '-')}-file"
     try:
         mode = path.stat().st_mode
-        secret = path.read_text(encoding="utf-8").strip()
+        found = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it isn't text"
-        raise ConfigError(f"--{name}-file {path} can't be read: {why}", hint="Check the path.") from error
+        raise ConfigError(f"{flag} {path} can't be read: {why}", hint="Check the path.") from error
     if mode & 0o077:
-        raise ConfigError(f"--{name}-file {path} can be read by others", hint=f"Run: chmod 600 {path}")
-    if not secret:
-        raise ConfigError(f"--{name}-file {path} is empty", hint="Write the secret into it, nothing else.")
-    return secret
+        raise ConfigError(f"{flag} {path} can be read by others", hint=f"Run: chmod 600 {path}")
+    if not found:
+        raise ConfigError(f"{flag} {path} is empty", hint="Write the secret into it, nothing else.")
+    return found

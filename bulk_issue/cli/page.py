@@ -18,7 +18,7 @@ from bulk_issue.errors import ConfigError
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option
-@click.option("--set-password", is_flag=True, help="Ask for a password, write its hash to --sign-in-file, and end.")
+@opt.option("--set-password", is_flag=True, help="Ask for a password, write its hash to --sign-in-file, and end.")
 def serve(*, set_password: bool, **options: Any) -> int:
     """Serve the upload page: campaigns without a terminal, on this machine's ledger and with this account.
 

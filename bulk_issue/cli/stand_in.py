@@ -14,15 +14,20 @@ from bulk_issue.ending import ExitCode
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
-@click.option("--port", type=int, default=8080, show_default=True, help="0 takes a free one.")
-@click.option("--rate", type=int, default=300, show_default=True, help="The strict limit: so many requests (0: none) …")
-@click.option("--per", type=opt.Duration(), default="60", show_default=True, help="… in any window of so long.")
-@click.option("--latency", type=float, default=0.05, show_default=True, help="Seconds that an answer takes …")
-@click.option("--jitter", type=float, default=0.02, show_default=True, help="… give or take so many.")
-@click.option("--faults", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that go wrong.")
-@click.option("--seed", type=int, default=0, help="Which faults, of all that could be.")
-@click.option("--book", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps what was really issued.")
+@opt.option("--host", of="sandbox", default="127.0.0.1", help="Loopback address to listen on.")
+@opt.option("--port", of="sandbox", type=int, default=8080, help="0 takes a free one.")
+@opt.option("--rate", of="sandbox", type=int, default=300, help="The strict limit: so many requests (0: none) …")
+@opt.option("--per", of="sandbox", type=opt.Duration(), default="60", help="… in any window of so long.")
+@opt.option("--latency", of="sandbox", type=float, default=0.05, help="Seconds that an answer takes …")
+@opt.option("--jitter", of="sandbox", type=float, default=0.02, help="… give or take so many.")
+@opt.option("--faults", of="sandbox", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that go wrong.")
+@opt.option("--seed", of="sandbox", type=int, default=0, help="Which faults, of all that could be.")
+@opt.option(
+    "--book",
+    of="sandbox",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that keeps what was really issued.",
+)
 def sandbox(**options: Any) -> int:
     """Run a stand-in for Capillary's API on this machine, to try everything without a real coupon.
 
