@@ -302,6 +302,8 @@ class Unreadable:
     reason: str
     at: Moment
     retry_after: float | None = None
+    #: The status of the answer, where there was one.
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ class Client:
         self._exchange = Exchange(account.base_url, clock, timeout=timeout, connections=connections)
         self._auth = auth_for(account, clock, self._post)
         self._reader = Reader(self._get, clock, series_id)
+        #: Seconds by which the server's clock was ahead of ours at the last look-up; None while it hasn't said.
+        self.ahead: float | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,4 +87,7 @@ class Client:
         return await self._exchange.send("POST", path, {}, body=body)
 
     async def _get(self, path: str, query: Mapping[str, str]) -> Answer:
-        return await self._ask("GET", path, query=query)
+        answer = await self._ask("GET", path, query=query)
+        if isinstance(answer, Reply) and (date := wire.date_header(answer.headers.get("date", ""))) is not None:
+            self.ahead = date - answer.at.wall
+        return answer

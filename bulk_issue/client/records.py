@@ -216,4 +216,4 @@ def _silence(reply: Reply) -> Unreadable:
             words = "it points elsewhere; is --base-url right?"
         case _ if status >= 500:
             words = "the server has trouble"
-    return Unreadable(problem=problem, reason=f"{words} (HTTP {status})", at=reply.at, retry_after=wait)
+    return Unreadable(problem=problem, reason=f"{words} (HTTP {status})", at=reply.at, retry_after=wait, status=status)

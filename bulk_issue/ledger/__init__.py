@@ -40,6 +40,17 @@ class SqliteLedger:
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
 
+    async def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file, in its words. PostgreSQL looks after its pages itself."""
+
+        def look(tx: Connection) -> list[str]:
+            if tx.dialect.name != "sqlite":
+                return []
+            found = [str(line) for (line,) in tx.exec_driver_sql("PRAGMA quick_check(5)")]
+            return [] if found == ["ok"] else found
+
+        return await self._db.write(look)
+
     async def close(self) -> None:
         await self._db.close()
 
