@@ -12,13 +12,13 @@ import click
 import pytest
 
 from bulk_issue.cli import commands
-from bulk_issue.cli.options import each_command, settings
+from bulk_issue.cli.options import SECRETS, each_command, settings
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import Console
 
 COMMANDS = list(each_command(commands))
-SECRET = "planted-s3cret"
+PLANTED = "planted-s3cret"
 
 
 @pytest.fixture
@@ -78,30 +78,30 @@ async def test_a_setting_comes_from_flag_environment_profile_or_default_in_this_
 async def test_every_setting_that_a_profile_may_have_is_shown(console: Console) -> None:
     found = await shown(console)
 
-    assert set(found) == (set(settings(commands)) | {"password", "client_secret"}) - {"json"}
+    assert set(found) == (set(settings(commands)) | set(SECRETS)) - {"json"}
 
 
 async def test_secrets_are_masked_and_their_origin_is_told(console: Console) -> None:
     file = console.folder / "secret.txt"
-    file.write_text(SECRET)
+    file.write_text(PLANTED)
     file.chmod(0o600)
     console.env = {
-        "BULK_ISSUE_PASSWORD": SECRET,
-        "BULK_ISSUE_BASE_URL": f"https://till:{SECRET}@api.example.com",
-        "BULK_ISSUE_LEDGER": f"postgresql://till:{SECRET}@db.example.com/ledger",
+        "BULK_ISSUE_PASSWORD": PLANTED,
+        "BULK_ISSUE_BASE_URL": f"https://till:{PLANTED}@api.example.com",
+        "BULK_ISSUE_LEDGER": f"postgresql://till:{PLANTED}@db.example.com/ledger",
     }
     found = await shown(console, "--client-secret-file", file)
     table = await console("config", "show", "--client-secret-file", file)
 
     assert found["password"] == ("***", "BULK_ISSUE_PASSWORD")
     assert found["client_secret"] == ("***", str(file))
-    assert SECRET not in repr(found) + table.out + table.err
+    assert PLANTED not in repr(found) + table.out + table.err
     assert re.search(r"^password +\*\*\* +BULK_ISSUE_PASSWORD$", table.out, re.MULTILINE)
 
 
 async def test_a_secret_file_that_others_can_read_is_refused_here_too(console: Console) -> None:
     file = console.folder / "secret.txt"
-    file.write_text(SECRET)
+    file.write_text(PLANTED)
     file.chmod(0o640)
     done = await console("config", "show", "--password-file", file)
 
@@ -147,7 +147,7 @@ async def test_every_line_of_the_written_file_is_a_setting_with_its_default(cons
     path = console.folder / "mine.toml"
     await console("config", "init", path)
     before = await shown(console)
-    secret_files = ("password_file", "client_secret_file")
+    secret_files = tuple(f"{name}_file" for name in SECRETS)
     text = re.sub(rf"^# (?!{'|'.join(secret_files)})([a-z_]+ = )", r"\1", path.read_text(), flags=re.MULTILINE)
     path.write_text(text)
     after = await shown(console, "--config", path)

@@ -37,32 +37,50 @@ def say_all(lines: Iterable[str], *, err: bool = False) -> None:
         say(line, err=err)
 
 
+def code_of(error: BaseException) -> ExitCode:
+    """The exit code of a command that this error ends."""
+    match error:
+        case click.exceptions.Exit():
+            return ExitCode(error.exit_code)
+        case click.Abort() | KeyboardInterrupt() | asyncio.CancelledError():
+            return ExitCode.ASKED
+        case click.ClickException():
+            return ExitCode.USAGE
+        case BulkIssueError():
+            return ExitCode(error.exit_code)
+        case _:
+            return ExitCode.TROUBLE
+
+
 def exit_code(commands: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code, whatever happens."""
     try:
         done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.Abort:
-        say("Nothing was started.", err=True)
-        return ExitCode.ASKED
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except BulkIssueError as error:
-        say(f"Error: {error.message}", err=True)
-        if error.hint:
-            say(f"  {error.hint}", err=True)
-        return error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
-        return ExitCode.ASKED
-    except Exception:  # noqa: BLE001 - the outermost frame: a bug must end in a documented way too
-        where = _keep_details()
-        say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
-        say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
-        return ExitCode.TROUBLE
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the outermost frame
+        _explain(error)
+        return code_of(error)
     return int(done) if isinstance(done, int) else ExitCode.DONE
+
+
+def _explain(error: BaseException) -> None:
+    """Say what ended the command: a bug too must end in a documented way."""
+    match error:
+        case click.exceptions.Exit():
+            pass
+        case click.Abort():
+            say("Nothing was started.", err=True)
+        case click.ClickException():
+            error.show()
+        case BulkIssueError():
+            say(f"Error: {error.message}", err=True)
+            if error.hint:
+                say(f"  {error.hint}", err=True)
+        case KeyboardInterrupt() | asyncio.CancelledError():
+            say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+        case _:
+            where = _keep_details()
+            say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
+            say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
 
 
 def _keep_details() -> Path:

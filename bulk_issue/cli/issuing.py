@@ -14,6 +14,7 @@ import click
 
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
+from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bulk_issue.model import Job
 
 
-@click.command()
+@click.command(cls=Told)
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, required=True, help="The coupon series.")
 @opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @opt.limit_options
 @opt.files_options
 @opt.ledger_option
+@opt.tell_options
 @opt.talk_options
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
@@ -75,7 +77,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
 
 def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]], click.Command]:
     """What the commands that go on with a registered job have in common."""
-    return lambda command: click.command(name)(
+    return lambda command: click.command(name, cls=Told)(
         click.argument("job", required=required)(
             opt.stacked(
                 opt.profile_options,
@@ -83,6 +85,7 @@ def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]],
                 opt.limit_options,
                 opt.files_options,
                 opt.ledger_option,
+                opt.tell_options,
                 opt.talk_options,
             )(command)
         )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
-SECRETS = ("password", "client_secret")
+SECRETS = ("password", "client_secret", "notify")
 #: What a command is told each time anew, and no profile for all times.
 _EACH_TIME = frozenset({"config", "profile", "yes", "codes", "decisions", "why", "sample", "set_password"})
 
@@ -295,6 +295,26 @@ talk_options: Callable[[F], F] = stacked(
     option("--yes", is_flag=True, help="Don't ask before a large job starts."),
     option("--yes-short", is_flag=True, help="Start although the series' stock or validity can't last."),
     option("--confirm-above", type=int, default=1000, help="On a terminal, ask before more rows than this are sent."),
+)
+
+tell_options: Callable[[F], F] = stacked(
+    option(
+        "--log-file",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        help="Append a log to this file; - for the standard error output, in place of words.",
+    ),
+    option("--log-format", type=click.Choice(["json", "text"]), default="json", help="JSON lines, or for people."),
+    option(
+        "--metrics",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write metrics to this file at the end, for node_exporter's textfile collector (*.prom).",
+    ),
+    option(
+        "--notify-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the addresses (apprise URLs, one a line) that are told how it ended, readable by you only. "
+        "Or set BULK_ISSUE_NOTIFY.",
+    ),
 )
 
 page_options: Callable[[F], F] = stacked(

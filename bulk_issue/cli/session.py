@@ -8,8 +8,11 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from bulk_issue.cli import frame
 from bulk_issue.cli import options as opt
+from bulk_issue.cli.telling import Telling
 from bulk_issue.ending import heaviest
 from bulk_issue.errors import ConfigError
 
@@ -30,14 +33,18 @@ def shown(
     from bulk_issue.cli import words
     from bulk_issue.progress import Reporter
 
+    told = click.get_current_context().find_object(Telling)
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
 
         async def session(asked: asyncio.Event) -> list[Report]:
-            async with app.desk(config, reporter, asked, files(options)) as desk:
+            observer = told.observing(reporter) if told else reporter
+            async with app.desk(config, observer, asked, files(options)) as desk:
                 return await work(desk)
 
         reports = frame.in_loop(session)
+    if told:
+        told.reported(reports)
     for report in reports:
         if options["as_json"]:
             facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}

@@ -1,0 +1,111 @@
+"""The log: one event a line, for programs (docs/cron.md has its schema) or for people.
+
+Every event has a method of its own, so that nothing gets into the log by accident.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import socket
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from bulk_issue import __version__
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import ConfigError
+from bulk_issue.ports import Progress
+from bulk_issue.telling import End, JobEnd
+
+#: Seconds between two lines of progress.
+EVERY = 60.0
+
+
+class EventLog:
+    """Appends events to a file, or to the standard error output. A line that can't be written is lost, not the run."""
+
+    def __init__(self, path: Path, command: str, *, as_json: bool) -> None:
+        self._file = _opened(path)
+        render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(self._file),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if as_json else "timestamp"),
+                render,
+            ],
+        ).bind(run=secrets.token_hex(4), command=command)
+        self._last = -math.inf
+
+    def began(self) -> None:
+        self._write("info", "began", version=__version__, host=socket.gethostname(), pid=os.getpid())
+
+    def progress(self, progress: Progress) -> None:
+        """How a job goes, at most once a minute; or a sentence worth telling once."""
+        if progress.message:
+            self._write("warning", "note", text=progress.message, **({"job": progress.job} if progress.job else {}))
+        elif time.monotonic() - self._last >= EVERY:
+            self._last = time.monotonic()
+            self._write(
+                "info",
+                "progress",
+                job=progress.job,
+                phase=progress.phase,
+                rows=progress.rows,
+                counts={str(state): rows for state, rows in progress.tally.items()},
+                requests_per_minute=progress.rate,
+                limit_per_minute=progress.limit,
+                seconds_left=progress.seconds_left,
+            )
+
+    def job_ended(self, job: JobEnd) -> None:
+        self._write(_level(job.exit_code), "job_ended", **asdict(job) | {"exit_code": int(job.exit_code)})
+
+    def ended(self, end: End) -> None:
+        """The last line of every command: its exit code; and what was wrong, if an error ended it."""
+        facts: dict[str, Any] = {"exit_code": int(end.exit_code), "exit": end.exit_code.name.lower()}
+        facts["duration_s"] = round(end.duration_s, 3)
+        if end.error:
+            facts |= {"error": end.error, "message": end.message, "hint": end.hint}
+        self._write(_level(end.exit_code), "ended", **facts)
+
+    def untold(self, what: str, why: str) -> None:
+        """The notification or the metrics didn't get out."""
+        self._write("warning", "untold", what=what, why=why)
+
+    def close(self) -> None:
+        if self._file is not sys.stderr:
+            self._file.close()
+
+    def _write(self, level: str, event: str, **facts: Any) -> None:
+        try:
+            getattr(self._log, level)(event, **facts)
+        except (OSError, ValueError):  # a full disk, a closed pipe: no reason to stop issuing
+            return
+
+
+def _opened(path: Path) -> TextIO:
+    if str(path) == "-":
+        return sys.stderr
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--log-file {path} can't be written: {error.strerror}", hint="Name another place; its folder must exist."
+        ) from error
+
+
+def _level(code: ExitCode) -> str:
+    match code:
+        case ExitCode.DONE:
+            return "info"
+        case ExitCode.FAILURES | ExitCode.ASKED | ExitCode.DOUBT | ExitCode.HELD:
+            return "warning"
+        case _:
+            return "error"
