@@ -23,6 +23,7 @@ from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
+from bulk_issue.saying import count
 from bulk_issue.states import RowState
 
 #: Seconds between two looks at whether a row in doubt was settled.
@@ -95,7 +96,7 @@ class Run:
         state, because = JobState.STOPPED, "the run was cut short"
         try:
             if hold.recovered:
-                self._tell(f"{hold.recovered} rows were in flight when the last run died; they are in doubt now.")
+                self._tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
             stop = await work(hold, began)
             tally, firsts, excess = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop)

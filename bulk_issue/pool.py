@@ -136,7 +136,7 @@ class Pool:
         if self.asked.is_set():
             return Stop(kind=StopKind.ASKED, because="as asked")
         if self.terms.first is not None and self.begun >= self.terms.first:
-            return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first} rows were sent")
+            return Stop(kind=StopKind.ASKED, because=f"--first {self.terms.first}: so many rows were sent")
         return outside(self.terms.between, self.clock.now().wall)
 
     async def drain(self) -> None:

@@ -36,6 +36,8 @@ class Console:
     folder: Path
     box: Sandbox
     env: dict[str, str] = field(default_factory=dict)
+    #: Names that the processes' environment doesn't have.
+    without: frozenset[str] = frozenset()
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BULK_ISSUE_")}
@@ -46,7 +48,8 @@ class Console:
             "BULK_ISSUE_LEDGER": str(self.folder / "ledger.db"),
             "XDG_STATE_HOME": str(self.folder / "state"),
         }
-        return inherited | ours | self.env
+        given = inherited | ours | self.env
+        return {name: value for name, value in given.items() if name not in self.without}
 
     async def start(self, *arguments: object) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

@@ -390,7 +390,7 @@ async def test_a_decision_in_a_workbook_counts_too(console: Console) -> None:
         book.save(doubtful)
         settled = await console("reconcile", str(console.summary(file)["job"]), "--decisions", doubtful)
 
-        assert "1 decisions recorded" in settled.err
+        assert "1 decision recorded" in settled.err
         assert (await console.run(file)).code == 0
 
 
@@ -421,7 +421,7 @@ async def test_retry_cancel_status_export(console: Console) -> None:
     assert (await console("resume", "--max-failures", "100%")).code == 1
     retried = await console("retry", job, "--code", "740", "--max-failures", "100%")
     assert retried.code == 1
-    assert "1 rejected rows are pending again" in retried.err
+    assert "1 rejected row is pending again" in retried.err
     (out,) = file.with_name("c.csv-results").iterdir()
     (out / "results.csv").unlink()
     assert (await console("export", job)).code == 0
@@ -429,7 +429,7 @@ async def test_retry_cancel_status_export(console: Console) -> None:
     other = console.customers("d.csv", mobiles(6, 100))
     await console.run(other, "--first", 1)
     cancelled = await console("cancel", str(console.summary(other)["job"]))
-    assert "5 rows were put aside" in cancelled.out
+    assert "5 pending rows put aside" in cancelled.out
     assert (await console.run(other)).code == 4
     console.check_book(file, other)
 

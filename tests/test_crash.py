@@ -182,7 +182,7 @@ async def test_retry_puts_rows_back_for_a_run_in_another_process(console: Consol
     done = await ended(run)
 
     assert (retried.code, done.code) == (6, 1)
-    assert "1 rejected rows are pending again" in retried.err
+    assert "1 rejected row is pending again" in retried.err
     assert console.box.book.requests() == 402
     assert console.results(file)[0]["_status"] == "rejected"
     console.check_book(file)

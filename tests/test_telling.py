@@ -75,7 +75,7 @@ async def test_the_log_tells_a_run_from_its_beginning_to_its_exit_code(console: 
         (4, "warning", 1),
         (1, "warning", 2),
     ]
-    assert ends[0]["stopped"] == "--first 1 rows were sent"
+    assert ends[0]["stopped"] == "--first 1: so many rows were sent"
     assert ends[1]["job"] == console.summary(file)["job"]
     assert (lines[-1]["exit_code"], lines[-1]["exit"]) == (1, "failures")
 

@@ -179,7 +179,7 @@ class Desk:
         """Issue what `--first` leaves of this run; it counts over all jobs of the run."""
         first = self.config.first
         if first is not None and self.sent >= first:
-            stop = Stop(kind=StopKind.ASKED, because=f"--first {first} rows were sent")
+            stop = Stop(kind=StopKind.ASKED, because=f"--first {first}: so many rows were sent")
             return await standing(self.ledger, job, self.clock.now(), stop)
         left = replace(self.config, first=None if first is None else first - self.sent)
         ending = await self._run(job, series, left).issue()

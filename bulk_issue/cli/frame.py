@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -54,12 +56,25 @@ def code_of(error: BaseException) -> ExitCode:
 
 def exit_code(commands: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code, whatever happens."""
+    _open_what_is_closed()
     try:
         done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the outermost frame
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # how it ended is known: one more Ctrl-C can't change it
         _explain(error)
         return code_of(error)
     return int(done) if isinstance(done, int) else ExitCode.DONE
+
+
+def _open_what_is_closed() -> None:
+    """Somebody closed a standard stream (`2>&-`): the next file to be opened, the ledger, would take its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _explain(error: BaseException) -> None:
@@ -85,11 +100,14 @@ def _explain(error: BaseException) -> None:
 
 def _keep_details() -> Path:
     """Write the traceback to a file that only its owner can read."""
-    folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    try:
+        folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
+    except RuntimeError:  # a user without a home
+        folder = Path(tempfile.gettempdir())
     path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
             file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
     except OSError:
         traceback.print_exc()
@@ -100,8 +118,17 @@ def _keep_details() -> Path:
 _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
 
 
+def who() -> str:
+    """Whose hand it was, for the record: the login name, or the number of a user who has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
+        return f"uid {os.getuid()}"
+
+
 def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
-    """The one event loop. The first signal asks the run to stop, the second leaves at once."""
+    """The one event loop. The first signal asks the run to stop, the second leaves at once; more change nothing."""
+    leaving = False
 
     async def supervised() -> T:
         asked = asyncio.Event()
@@ -109,22 +136,32 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
         assert task is not None
 
         def stop() -> None:
+            nonlocal leaving
+            if leaving:  # a second cancel would hit what brings the ledger into order
+                return
             if asked.is_set():
+                leaving = True
                 task.cancel()
             asked.set()
-            say(f"\n{farewell}", err=True)
+            say("\nLeaving." if leaving else f"\n{farewell}", err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         return await work(asked)
 
-    return asyncio.run(supervised())
+    try:
+        return asyncio.run(supervised())
+    finally:
+        if leaving:  # the loop has given the signals back, and the process isn't gone yet
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
 
 def ask(question: str, *, default: bool = False) -> bool:
-    """Ask on the terminal; Ctrl-C there means no, although the event loop waits for signals."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ask on the terminal; Ctrl-C and SIGTERM there mean no, although the event loop waits for signals."""
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return click.confirm(question, default=default, err=True)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
+from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Desk, Report
@@ -110,7 +110,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
 
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
-        frame.say(f"{rows} rejected rows are pending again.", err=True)
+        frame.say(f"{count(rows, 'rejected row')} {'is' if rows == 1 else 'are'} pending again.", err=True)
     return _resume(job, options)
 
 
@@ -128,13 +128,13 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
 
     async def settle(desk: Desk, found: Job) -> list[Report]:
         if decisions is not None:
-            landed, late = await desk.decide(found, decisions, getpass.getuser(), why)
-            frame.say(
-                f"{landed} decisions recorded" + (f", {late} rows were settled already" if late else ""), err=True
-            )
+            landed, late = await desk.decide(found, decisions, frame.who(), why)
+            too_late = f", {count(late, 'row')} settled already" if late else ""
+            frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)
 
-    return _on_job(job, options, settle, ["bulk-issue", "resume", job])
+    again = ["bulk-issue", "resume", job, *opt.where(click.get_current_context())]
+    return _on_job(job, options, settle, again)
 
 
 reconcile = _job_command("reconcile", required=True)(_reconcile)
@@ -180,7 +180,8 @@ def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> list[Report]:
         return await desk.resume(found, session.talk(options, desk.config))
 
-    return _on_job(job, options, go_on, ["bulk-issue", "resume", *([job] if job else [])])
+    again = ["bulk-issue", "resume", *([job] if job else []), *opt.where(click.get_current_context())]
+    return _on_job(job, options, go_on, again)
 
 
 def _on_job(

@@ -12,6 +12,8 @@ import click
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
+from bulk_issue.model import JobState
+from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
@@ -59,10 +61,15 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     async def put_aside() -> tuple[Job, int]:
         async with app.opened(ledger) as opened:
             found = session.find(opened, job)
+            if found.state is JobState.ENDED:
+                return found, 0
             return found, await opened.jobs.cancel(found.spec.id)
 
     found, rows = frame.in_loop(lambda _asked: put_aside())
-    frame.say(f"Job {found.spec.id} is cancelled; {rows} rows were put aside.")
+    if found.state is JobState.ENDED:
+        frame.say(f"Job {found.spec.id} has ended and has no pending rows; nothing was changed.")
+    else:
+        frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
     return ExitCode.DONE
 
 
@@ -80,5 +87,6 @@ def export(job: str, ledger: Path | LedgerUrl, **options: Any) -> int:
             return await app.export(opened, session.find(opened, job), session.files(options))
 
     report = frame.in_loop(lambda _asked: write())
-    frame.say_all(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id]))
+    where = opt.where(click.get_current_context())
+    frame.say_all(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id, *where], where))
     return ExitCode.DONE

@@ -73,7 +73,12 @@ class LedgerPlace(click.ParamType[Path | LedgerUrl]):
 
 def default_ledger() -> Path:
     """Where the ledger is unless --ledger says otherwise: one for each user of the machine."""
-    return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
+    try:
+        return platformdirs.user_data_path("bulk-issue", appauthor=False) / "ledger.db"
+    except RuntimeError:
+        raise ConfigError(
+            "this user has no home directory for the ledger", hint="Say where it is with --ledger."
+        ) from None
 
 
 def option(*names: str, of: str = "", **settings: Any) -> Callable[[F], F]:
@@ -341,6 +346,20 @@ page_options: Callable[[F], F] = stacked(
         help="Above so many rows a start is confirmed by typing their number.",
     ),
 )
+
+#: Where a job is and who asks: what is no longer true of a job's next command if it is left out.
+_WHERE = ("config", "profile", "ledger", "base_url", "user", "password_file", "client_key", "client_secret_file", "org")
+
+
+def where(ctx: click.Context) -> list[str]:
+    """The flags of this command line that every further command about its jobs needs too."""
+    given = [
+        param
+        for param in ctx.command.params
+        if param.name in _WHERE and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    return [word for param in given for word in (param.opts[0], str(ctx.params[str(param.name)]))]
+
 
 # --- options as values ------------------------------------------------------------------------------------------
 

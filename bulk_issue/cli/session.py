@@ -33,7 +33,8 @@ def shown(
     from bulk_issue.cli import words
     from bulk_issue.progress import Reporter
 
-    told = click.get_current_context().find_object(Telling)
+    context = click.get_current_context()
+    told = context.find_object(Telling)
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
 
@@ -50,7 +51,7 @@ def shown(
             facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
             frame.say(json.dumps(facts))
         else:
-            frame.say_all(words.report_words(report, again))
+            frame.say_all(words.report_words(report, again, opt.where(context)))
     return heaviest(report.ending.exit_code for report in reports)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bulk_issue.app import Report
 
 
-def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
-    """How a run ended. `again` is the command that would be run again."""
+def report_words(report: Report, again: Sequence[str], where: Sequence[str] = ()) -> Iterator[str]:
+    """How a run ended. `again`: the command that would be run again; `where`: flags that other commands need too."""
     ending, job, tally = report.ending, report.job, report.ending.tally
     took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
     yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
@@ -41,26 +41,27 @@ def report_words(report: Report, again: Sequence[str]) -> Iterator[str]:
     if len(report.reasons) > 5:
         yield f"  … and {len(report.reasons) - 5} more reasons: see the failures file."
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
-    yield from next_words(report, again)
+    yield from next_words(report, again, where)
 
 
-def next_words(report: Report, again: Sequence[str]) -> Iterator[str]:
+def next_words(report: Report, again: Sequence[str], where: Sequence[str] = ()) -> Iterator[str]:
     """The next command, if there is something to do."""
     job, tally = report.job.spec, report.ending.tally
-    command = shlex.join(again)
+    command, flags = shlex.join(again), "".join(f" {shlex.quote(flag)}" for flag in where)
     for rerun in report.ending.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
+        yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
     if report.ending.waiting_in and report.ending.stop is None:
         return
     if tally.get(RowState.PENDING, 0):
         yield f"Next: {command}   (goes on where this stopped; nothing is sent twice)"
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
-        yield f"Next: bulk-issue reconcile {job.id}   (asks Capillary again about the rows in doubt)"
+        yield f"Next: bulk-issue reconcile {job.id}{flags}   (asks Capillary again about the rows in doubt)"
         yield f"  or decide by hand: fill in its _decision column, then the same with --decisions {_in_doubt(report)}"
     elif failures := next((path for path in report.written.files if path.stem == "failures"), None):
         name = shlex.quote(str(failures))
         yield "Next: correct the failures where needed, and run them with the settings of this run:"
-        yield f"  bulk-issue run {name} --series {job.series_id}"
+        again_name = f" --again {shlex.quote(job.again)}" if job.again else ""
+        yield f"  bulk-issue run {name} --series {job.series_id}{again_name}{flags}"
     elif report.ending.exit_code is ExitCode.DONE:
         yield "Done: nothing is left to do."
 

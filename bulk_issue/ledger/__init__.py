@@ -101,7 +101,10 @@ def _migrate(connection: Connection) -> None:
 
 def _trusted(path: Path) -> Path:
     """The ledger's absolute path, the file made if it wasn't there; raises `LedgerError` where it mustn't lie."""
-    path = path.expanduser().absolute()
+    try:
+        path = path.expanduser().absolute()
+    except RuntimeError:
+        raise LedgerError(f"the ledger {path} is in nobody's home", hint="Name another place with --ledger.") from None
     named = next((name for name in SYNCED if any(name in part.lower() for part in path.parts)), None)
     if named is not None:
         raise LedgerError(

@@ -1,0 +1,204 @@
+"""Bad surroundings: closed streams, nobody's home, impatient hands. Each ends in words and a documented code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bulk_issue.sandbox.book import Endpoint
+from bulk_issue.sandbox.faults import fault
+from bulk_issue.sandbox.server import Sandbox
+from bulk_issue.sandbox.settings import Settings
+from tests.console import QUICK, Console, Done, ended, mobiles
+
+#: As on a machine whose user has no entry in the password file.
+NOBODY = """
+import pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+"""
+
+
+@pytest.fixture
+async def console(tmp_path: Path) -> AsyncIterator[Console]:
+    async with Sandbox(Settings(rate=0)) as box:
+        yield Console(tmp_path, box)
+
+
+def command(console: Console, file: Path, *arguments: object) -> str:
+    """The run of a file as one line for a shell."""
+    series = console.box.series_id
+    words = [sys.executable, "-m", "bulk_issue", "run", file, "--series", series, *QUICK, *arguments]
+    return shlex.join(map(str, words))
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", ">&-", "<&- >&- 2>&-"])
+async def test_a_closed_stream_is_no_trouble_and_the_ledger_never_takes_its_place(
+    console: Console, closed: str
+) -> None:
+    file = console.customers("c.csv", mobiles(3))
+    shell = await asyncio.create_subprocess_shell(f"{command(console, file)} {closed}", env=console.environment())
+
+    assert await shell.wait() == 0
+    console.check_book(file)
+    assert (await console.run(file)).code == 0
+
+
+# --- nobody's home ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody(console: Console) -> Console:
+    (console.folder / "sitecustomize.py").write_text(NOBODY)
+    homeless = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"))
+    console.env = {"PYTHONPATH": str(console.folder)}
+    console.without = frozenset(homeless)
+    return console
+
+
+async def test_without_a_home_the_ledger_must_be_named_and_then_all_is_well(nobody: Console) -> None:
+    file = nobody.customers("c.csv", mobiles(2))
+    named = await nobody.run(file)
+    nobody.without |= {"BULK_ISSUE_LEDGER"}
+    unnamed = await nobody.run(file)
+    tilde = await nobody.run(file, "--ledger", "~/ledger.db")
+
+    assert named.code == 0, named.err
+    assert (unnamed.code, tilde.code) == (2, 7)
+    for done in (unnamed, tilde):
+        assert "--ledger" in done.err
+        assert "bug" not in done.err
+
+
+async def test_a_decision_of_a_user_without_a_name_is_recorded(nobody: Console) -> None:
+    file = nobody.customers("c.csv", mobiles(2))
+    denied = frozenset({Endpoint.COUPONS, Endpoint.COUPONS_V11})
+    async with Sandbox(Settings(rate=0, denied=denied)) as box:
+        nobody.box = box
+        box.faults.script(None, fault("drop-before"))
+        assert (await nobody.run(file)).code == 5
+        (doubtful,) = nobody.folder.glob("c.csv-results/*/in_doubt.csv")
+        doubtful.write_text(doubtful.read_text().rstrip("\r\n") + "not issued\n")
+        done = await nobody("reconcile", str(nobody.summary(file)["job"]), "--decisions", doubtful)
+
+    assert "1 decision recorded" in done.err, done.err
+
+
+# --- impatient hands --------------------------------------------------------------------------------------------
+
+
+async def said(process: asyncio.subprocess.Process, words: str) -> None:
+    """Wait until it has said so."""
+    assert process.stderr is not None
+    heard = b""
+    while words.encode() not in heard:
+        more = await process.stderr.read(1024)
+        assert more, f"it ended without {words!r}: {heard!r}"
+        heard += more
+
+
+async def test_further_ctrl_cs_do_not_disturb_the_leaving(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(5))
+    console.box.faults.script(None, fault("hang-after"))
+    process = await console.start("run", file, "--series", console.box.series_id, *QUICK, "--timeout", "60")
+    while console.box.book.requests() < 2:
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    await said(process, "Stopping")
+    process.send_signal(signal.SIGINT)
+    await said(process, "Leaving")
+    ending = asyncio.ensure_future(ended(process))
+    while process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)  # send_signal would take the exit status from under asyncio
+        await asyncio.wait([ending], timeout=0.002)
+    done = await ending
+    status = await console("status")
+
+    assert done.code == 4
+    assert "Traceback" not in done.err
+    assert "running" not in status.out
+    assert "in doubt" in status.out
+    assert (await console.run(file)).code == 0
+    console.check_book(file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_at_a_question_means_no(console: Console, number: signal.Signals) -> None:
+    terminal, mine = pty.openpty()
+    process = await asyncio.create_subprocess_shell(
+        f"exec {command(console, console.customers('c.csv', mobiles(3)), '--confirm-above', 1)}",
+        env=console.environment(),
+        stdin=mine,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(mine)
+    await said(process, "Issue 3 coupons now?")
+    process.send_signal(number)
+    done = await ended(process)
+    os.close(terminal)
+
+    assert done.code == 4
+    assert "Nothing was started" in done.err
+    assert console.box.book.requests() == 0
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+async def next_command(console: Console, done: Done) -> Done:
+    """Do what it says, to the letter."""
+    found = re.search(r"^(?:Next:|  )\s*bulk-issue (.*?)(?:   \(.*)?$", done.out, re.MULTILINE)
+    assert found, done.out
+    return await console(*shlex.split(found[1]))
+
+
+async def test_the_next_command_works_as_it_is_printed(console: Console) -> None:
+    """The ledger and the account were named by flags: without these the printed command would be about others."""
+    box = console.box
+    flags = ["--base-url", box.url, "--user", box.user, "--ledger", console.folder / "a ledger.db"]
+    file = console.customers("c.csv", [*mobiles(3), "919800000740"])
+    console.without = frozenset({"BULK_ISSUE_BASE_URL", "BULK_ISSUE_USER", "BULK_ISSUE_LEDGER"})
+    console.env = {"HOME": str(console.folder)}
+    first = await console.run(file, "--first", 2, "--again", "diwali", *flags)
+    rest = await next_command(console, first.__class__(first.code, first.out.replace("--first 2 ", ""), first.err))
+    rerun = await next_command(console, rest)
+
+    assert (first.code, rest.code, rerun.code) == (4, 1, 1)
+    assert "3 issued, 1 rejected" in rest.out
+    assert "1 row" in rerun.out and "1 rejected" in rerun.out
+    assert box.book.requests() == 5
+
+
+async def test_cancelling_what_has_ended_changes_nothing_and_says_so(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    await console.run(file)
+    job = str(console.summary(file)["job"])
+    done = await console("cancel", job)
+
+    assert (done.code, done.out) == (0, f"Job {job} has ended and has no pending rows; nothing was changed.\n")
+    assert "cancelled" not in (await console("status", job)).out
+    assert (await console.run(file)).code == 0
+
+
+async def test_one_row_is_one_row(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "919800000740"])
+    stopped = await console.run(file, "--first", 1)
+    job = str(console.summary(file)["job"])
+    await console.run(file)
+    retried = await console("retry", job, *QUICK)
+
+    assert "--first 1: so many rows were sent" in stopped.out
+    assert "1 rejected row is pending again." in retried.err
