@@ -414,6 +414,30 @@ MISTAKES = (
         new="os.fchmod(file.fileno(), 0o644)",
         test="test_sink.py::test_customer_data_is_readable_for_its_owner_only",
     ),
+    Mistake(
+        name="the words of a bug are logged",
+        promise=6,
+        file="cli/telling.py",
+        old='message=ours.message if ours else ""',
+        new='message=str(error or "")',
+        test="test_exit_codes.py::test_trouble_for_a_bug_that_is_raised_while_rows_are_sent",
+    ),
+    Mistake(
+        name="config show shows secrets",
+        promise=6,
+        file="cli/settings.py",
+        old="        yield name, MASKED if there else None, origin\n",
+        new="        yield name, opt.secret(name, file) if there else None, origin\n",
+        test="test_settings.py::test_secrets_are_masked_and_their_origin_is_told",
+    ),
+    Mistake(
+        name="what a server says of a customer is repeated",
+        promise=6,
+        file="classify.py",
+        old='    clean = " ".join("…" if _telling(word) else word for word in clean.split())\n',
+        new="",
+        test="test_quiet.py::test_what_a_server_says_of_a_customer_is_not_repeated[400]",
+    ),
     # --- 7: again is safe ---------------------------------------------------------------------------------------
     Mistake(
         name="a run ends with a row that the record has just put back",

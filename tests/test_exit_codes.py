@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -97,7 +98,7 @@ async def test_trouble_for_a_bug_that_is_raised_while_rows_are_sent(console: Con
         "    raise KeyError(intent.identifier.value)\n"
         "bulk_issue.client.Client.issue = issue\n"
     )
-    console.env = {"PYTHONPATH": str(console.folder)}
+    console.env = {"PYTHONPATH": os.pathsep.join([str(console.folder), os.environ.get("PYTHONPATH", "")])}
     file = console.customers("c.csv", mobiles(2))
     done = await run(console, file, "--log-file", console.folder / "log")
     console.env = {}

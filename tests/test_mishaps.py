@@ -62,7 +62,7 @@ async def test_a_closed_stream_is_no_trouble_and_the_ledger_never_takes_its_plac
 def nobody(console: Console) -> Console:
     (console.folder / "sitecustomize.py").write_text(NOBODY)
     homeless = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"))
-    console.env = {"PYTHONPATH": str(console.folder)}
+    console.env = {"PYTHONPATH": os.pathsep.join([str(console.folder), os.environ.get("PYTHONPATH", "")])}
     console.without = frozenset(homeless)
     return console
 
