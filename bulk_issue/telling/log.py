@@ -32,13 +32,13 @@ class EventLog:
 
     def __init__(self, path: Path, command: str, *, as_json: bool) -> None:
         self._file = _opened(path)
-        render = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+        json = (_in_order, structlog.processors.JSONRenderer())
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(self._file),
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if as_json else "timestamp"),
-                render,
+                *(json if as_json else (structlog.dev.ConsoleRenderer(colors=False),)),
             ],
         ).bind(run=secrets.token_hex(4), command=command)
         self._last = -math.inf
@@ -90,11 +90,16 @@ class EventLog:
             return
 
 
+def _in_order(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Begin with what people look for first."""
+    return {name: event[name] for name in ("time", "level", "event")} | dict(event)
+
+
 def _opened(path: Path) -> TextIO:
     if str(path) == "-":
         return sys.stderr
     try:
-        return path.open("a", encoding="utf-8")
+        return path.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(
             f"--log-file {path} can't be written: {error.strerror}", hint="Name another place; its folder must exist."
