@@ -14,7 +14,7 @@ import time
 
 from benchmarks import report
 
-PARTS = {"use-of-limit": "limit", "limit-lifted": "lifted", "start": "start", "growth": "growth"}
+PARTS = {"use-of-limit": "limit", "limit-lifted": "lifted", "start": "start", "growth": "growth", "page": "page"}
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 from aiolimiter import AsyncLimiter
 
-from benchmarks.measured import FIRST_MOBILE, account, start
+from benchmarks.measured import FIRST_MOBILE, account, starting
 from benchmarks.report import Part, Table
 from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.server import Sandbox
@@ -67,7 +67,7 @@ def _run(box: Sandbox, folder: Path, first: int, rows: int, per: float, *more: o
     file.write_text("mobile\n" + "".join(f"{FIRST_MOBILE + first + n}\n" for n in range(rows)), encoding="ascii")
     waits = ("--timeout", "5", "--grace", "2", "--rate", RATE, "--per", per)
     who = (*account(box.url), "--ledger", folder / "ledger.db", "--yes", "--quiet")
-    return start(("run", file, "--series", box.series_id, *who, *waits, *more))
+    return starting(("run", file, "--series", box.series_id, *who, *waits, *more))
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:

@@ -49,14 +49,14 @@ def ended(process: subprocess.Popen[bytes], began: float, right: Sequence[int]) 
     return Used(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * unit / 1e6)
 
 
-def start(arguments: Iterable[object]) -> subprocess.Popen[bytes]:
+def starting(arguments: Iterable[object], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start a command of the package."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("BULK_ISSUE_")}
     return subprocess.Popen(
         [sys.executable, "-m", "bulk_issue", *map(str, arguments)],
         env={**env, "BULK_ISSUE_PASSWORD": "demo-password"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
 
@@ -64,14 +64,14 @@ def start(arguments: Iterable[object]) -> subprocess.Popen[bytes]:
 def command(*arguments: object, right: Sequence[int] = (0,)) -> Used:
     """Run a command to its end."""
     began = time.monotonic()
-    return ended(start(arguments), began, right)
+    return ended(starting(arguments), began, right)
 
 
 def to_first_request(server: FastServer, *arguments: object) -> float:
     """Seconds from the command to the arrival of its first issue request; the process is killed then."""
     server.anew()
     began = time.monotonic()
-    process = start(arguments)
+    process = starting(arguments)
     while (count := server.clock()).requests == 0:
         if process.poll() is not None:
             raise Failed(f"{process.args!r} ended before its first request")

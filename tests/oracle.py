@@ -200,6 +200,8 @@ class _Oracle:
     def _one_coupon_of_all_names(self) -> None:
         """A customer of two names may get a coupon under each, until a reply has told both; and then it is told."""
         again = {job.id: job.again for job, _ in self.history.jobs}
+        query = "SELECT jobs.id, row FROM decisions JOIN jobs ON jobs.seq = decisions.job"
+        decided = {(job, row) for job, row in self.host.ask(query)}
         of_customer: dict[tuple[str, int], list[Entry]] = defaultdict(list)
         for entry in self.book.coupons:
             assert entry.request is not None
@@ -215,6 +217,8 @@ class _Oracle:
             if len(entries) < 2 or any(row.state == "in_doubt" for row in its):
                 continue
             names = {(row.job, row.number) for row in its}
+            if names & decided:
+                continue  # a person names a code and no customer
             told = {code for job, number, code in self.excess if (job, number) in names}
             if not told:
                 self.say(f"nobody tells that customer {customer} has {entries}")
