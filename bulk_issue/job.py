@@ -93,7 +93,7 @@ class Run:
         began = self.clock.now()
         job = self.job.spec.id
         hold = await self.ledger.jobs.hold(job, self.config.budget, began)
-        state, because = JobState.STOPPED, "the run was cut short"
+        state, because, code = JobState.STOPPED, "the run was cut short", None
         try:
             if hold.recovered:
                 self._tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
@@ -106,9 +106,10 @@ class Run:
                 state = JobState.CANCELLED
             because = stop.because if stop is not None and unfinished else ""
         finally:
-            await self.ledger.jobs.release(hold, state, because, self.clock.now())
+            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
         found = await self.ledger.jobs.find(job)
         assert found is not None
+        assert code is not None
         return Ending(
             job=found,
             tally=tally,

@@ -174,7 +174,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None: ...
+    async def release(
+        self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
+    ) -> None:
+        """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short."""
+        ...
 
     async def retry(self, job: JobId, codes: Sequence[str]) -> int:
         """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many.
@@ -491,11 +495,15 @@ class Doubtful:
 class RunFacts:
     """One run of a job, as the ledger remembers it. Times are epoch seconds."""
 
+    who: str
     pid: int
     host: str
+    version: str
     started: float
     #: None while it goes on, and for one that was killed.
     ended: float | None
+    #: None while it goes on, and for one that was cut short.
+    exit_code: int | None
     state: str
     because: str
 

@@ -31,7 +31,7 @@ def commands() -> None:
 
 for _command in (
     *(issuing.run, issuing.check, issuing.resume, issuing.retry, issuing.reconcile, issuing.audit),
-    *(jobs.status, jobs.cancel, jobs.export),
+    *(jobs.status, jobs.find, jobs.cancel, jobs.export),
     page.serve,
     stand_in.sandbox,
     *(settings.config, doctor.doctor),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import signal
 import sys
@@ -116,14 +115,6 @@ def _keep_details() -> Path:
 
 
 _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
-
-
-def who() -> str:
-    """Whose hand it was, for the record: the login name, or the number of a user who has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
-        return f"uid {os.getuid()}"
 
 
 def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:

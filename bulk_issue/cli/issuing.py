@@ -125,10 +125,11 @@ retry = _job_command("retry", required=True)(_retry)
 @opt.option("--why", default="", help="Why you decided so; kept with the decisions.")
 def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> int:
     """Settle JOB's rows in doubt from Capillary's record, or by a person's --decisions. Issues nothing."""
+    from bulk_issue import app
 
     async def settle(desk: Desk, found: Job) -> list[Report]:
         if decisions is not None:
-            landed, late = await desk.decide(found, decisions, frame.who(), why)
+            landed, late = await desk.decide(found, decisions, app.who(), why)
             too_late = f", {count(late, 'row')} settled already" if late else ""
             frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)

@@ -1,9 +1,12 @@
-"""The commands that need the ledger alone: `status`, `cancel`, `export`."""
+"""The commands that need the ledger alone: `status`, `find`, `cancel`, `export`."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,43 +15,96 @@ import click
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
-from bulk_issue.model import JobState
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import IdentifierKind, JobState
 from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
     from bulk_issue.config import LedgerUrl
+    from bulk_issue.ledger import SqliteLedger
     from bulk_issue.model import Job
+
+
+#: Seconds between two looks of --watch.
+WATCH = 2.0
 
 
 @click.command()
 @click.argument("job", required=False)
 @opt.ledger_option
 @opt.json_option("For machines.")
-def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
-    """List all jobs, or show one."""
+@opt.option("--watch", is_flag=True, help="Look every 2 seconds, until nothing runs or Ctrl-C.")
+def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool) -> int:  # noqa: FBT001 - click passes flags so
+    """List all jobs, or show one: counts, failures with their remedies, requests, look-ups and runs."""
     from bulk_issue import app
-    from bulk_issue.cli import words
 
-    async def look() -> Iterable[str]:
+    async def look(asked: asyncio.Event) -> int:
         async with app.opened(ledger) as opened:
-            jobs = opened.views.jobs()
-            if job is not None:
-                one = session.matching(jobs, job)
-                name, views = one.job.spec.id, opened.views
-                by_name = {each.job.spec.id: each for each in jobs}
-                story = [[by_name[other] for other in others] for others in (views.parents(name), views.reruns(name))]
-                if as_json:
-                    return [json.dumps(words.as_facts(one, *story), indent=2)]
-                running = opened.jobs.running_elsewhere(name)
-                parents, reruns = story
-                return list(words.job_words(one, views.reasons(name), running=running, parents=parents, reruns=reruns))
-            if as_json:
-                return [json.dumps(words.as_facts(each)) for each in jobs]
-            return list(words.jobs_table(jobs)) or [f"No jobs yet in {ledger}."]
+            while True:
+                lines, running = _look(opened, job, ledger, as_json=as_json)
+                if watch and sys.stdout.isatty():
+                    click.clear()
+                frame.say_all(lines)
+                if not watch or not running or asked.is_set():
+                    return ExitCode.DONE
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WATCH):
+                        await asked.wait()
+                        return ExitCode.DONE
 
-    frame.say_all(frame.in_loop(lambda _asked: look()))
-    return ExitCode.DONE
+    return frame.in_loop(look, farewell="The watch ends; the job goes on.")
+
+
+def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_json: bool) -> tuple[list[str], bool]:
+    """What there is to see now, and whether any of it is running."""
+    from bulk_issue.app import inquiry
+    from bulk_issue.cli import standing, words
+
+    jobs = ledger.views.jobs()
+    if job is None:
+        running = any(ledger.jobs.running_elsewhere(each.job.spec.id) for each in jobs)
+        if as_json:
+            return [json.dumps(words.as_facts(each)) for each in jobs], running
+        return list(standing.table(jobs)) or [f"No jobs yet in {place}."], running
+    one = inquiry.standing(ledger, session.matching(jobs, job), jobs)
+    if as_json:
+        facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
+        facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
+        return [json.dumps(facts, indent=None if one.running else 2)], one.running
+    return list(standing.job_words(one)), one.running
+
+
+@click.command()
+@opt.ledger_option
+@opt.option(
+    "--kind",
+    type=click.Choice([str(kind) for kind in IdentifierKind]),
+    help="What is asked for. Default: any identifier, or a code.",
+)
+@opt.json_option("For machines: one JSON object a row.")
+def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
+    """Say whether a customer got a coupon, and where a code comes from.
+
+    The identifier or code is asked for, or read from the standard input; never from the command line, where other
+    users could see it. Exit code 0 if a row was found, 1 if none was.
+    """
+    from bulk_issue.app import inquiry
+    from bulk_issue.cli import standing
+
+    if isinstance(ledger, Path) and not ledger.exists():
+        raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
+    if sys.stdin.isatty():
+        frame.say("Identifier or code: ", err=True)
+    asked = sys.stdin.readline().strip()
+    if not asked:
+        raise ConfigError("nothing was asked for", hint="Write one identifier or code to the standard input.")
+    found = frame.in_loop(lambda _asked: inquiry.find(ledger, asked, IdentifierKind(kind) if kind else None))
+    for each in found:
+        frame.say(json.dumps(asdict(each)) if as_json else standing.sighting_words(each))
+    if not found and not as_json:
+        frame.say("This ledger knows nothing of it.")
+    return ExitCode.DONE if found else ExitCode.FAILURES
 
 
 @click.command()
@@ -75,12 +131,27 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
 
 @click.command()
 @click.argument("job")
+@opt.option("--codes", is_flag=True, help="Only the issued codes, as Capillary's revoke call takes them: revoke.jsonl.")
 @opt.files_options
 @opt.ledger_option
-def export(job: str, ledger: Path | LedgerUrl, **options: Any) -> int:
-    """Write JOB's files again, from the ledger alone."""
+def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
+    """Write JOB's files again, from the ledger alone.
+
+    With --codes: a plan to undo the job. Each line of revoke.jsonl is the body of one POST /v2/coupon/revoke, with at
+    most 50 codes. bulk-issue itself revokes nothing.
+    """
     from bulk_issue import app
+    from bulk_issue.app.inquiry import revoke_plan
     from bulk_issue.cli import words
+
+    async def plan() -> tuple[Path, int]:
+        async with app.opened(ledger) as opened:
+            return revoke_plan(opened, session.find(opened, job), options["out"])
+
+    if codes:
+        path, many = frame.in_loop(lambda _asked: plan())
+        frame.say(f"{path}: {count(many, 'code')}. Nothing was revoked.")
+        return ExitCode.DONE
 
     async def write() -> Report:
         async with app.opened(ledger) as opened:

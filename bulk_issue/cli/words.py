@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,52 +96,6 @@ def audit_facts(job: JobId, audited: Audited, *, stopped: bool) -> Mapping[str, 
     """The same for machines."""
     rows = {str(seen): [{"job": row.job, "row": row.row} for row in rows] for seen, rows in audited.remarkable.items()}
     return {"job": job, "counts": audited.counts, "rows": rows, "stopped": stopped}
-
-
-def jobs_table(jobs: Sequence[JobSummary]) -> Iterator[str]:
-    """Every job, one a line."""
-    for each in jobs:
-        job = each.job
-        when = datetime.fromtimestamp(job.created).astimezone()
-        name = Path(job.spec.path).name
-        yield f"{job.spec.id}  {when:%Y-%m-%d %H:%M}  {job.state:<11} series {job.spec.series_id}  {name}"
-        yield f"            {tally_words(each.tally)}"
-
-
-def job_words(
-    each: JobSummary,
-    reasons: Sequence[tuple[str, str, int]],
-    *,
-    running: bool,
-    parents: Sequence[JobSummary] = (),
-    reruns: Sequence[JobSummary] = (),
-) -> Iterator[str]:
-    """One job, with the jobs whose failures it ran again and those that ran its own."""
-    job = each.job
-    yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if running else ''}"
-    yield f"  file {job.spec.path}"
-    yield f"  series {job.spec.series_id}, org {job.spec.org}" + (f", again {job.spec.again}" if job.spec.again else "")
-    yield f"  {count(job.rows, 'row')}: {tally_words(each.tally)}"
-    for other in parents:
-        yield f"  runs failures of job {other.job.spec.id} again ({Path(other.job.spec.path).name})"
-    for other in reruns:
-        yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
-    if job.stopped_because:
-        yield f"  stopped: {job.stopped_because}"
-    for code, reason, rows in reasons:
-        yield f"  {number(rows)} × {code}: {reason}"
-        if advice := remedy(code):
-            yield f"      {advice}"
-    if running:
-        return
-    for rerun in each.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
-    if each.waiting_in:
-        return
-    if each.tally.get(RowState.PENDING, 0):
-        yield f"Next: bulk-issue resume {job.spec.id}"
-    elif each.tally.get(RowState.IN_DOUBT, 0) or each.tally.get(RowState.IN_FLIGHT, 0):
-        yield f"Next: bulk-issue reconcile {job.spec.id}"
 
 
 def as_facts(

@@ -15,6 +15,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
 from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
+from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
@@ -39,6 +40,7 @@ class SqliteLedger:
         self.work = LedgerWork(database)
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
+        self.history = LedgerHistory(database)
 
     async def damage(self) -> list[str]:
         """What SQLite finds wrong with its file, in its words. PostgreSQL looks after its pages itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import secrets
@@ -260,6 +261,7 @@ class LedgerJobs(Face):
             insert(runs).values(
                 token=token,
                 job=seq,
+                who=who(),
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 version=__version__,
@@ -294,14 +296,18 @@ class LedgerJobs(Face):
                     )
         permits.agree(tx, budget, self._db.dialect.clock(tx, budget.account, now)[0])
 
-    async def release(self, hold: Hold, state: JobState, because: str, now: Moment) -> None:
+    async def release(
+        self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
+    ) -> None:
         try:
-            await self._release(hold, state, because, now)
+            await self._release(hold, state, because, now, exit_code)
         finally:
             await self._db.call(lambda: self._locks.free(hold.job))
 
     @transaction
-    def _release(self, tx: Connection, hold: Hold, state: JobState, because: str, now: Moment) -> None:
+    def _release(
+        self, tx: Connection, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None
+    ) -> None:
         seq = self._db.number(tx, hold.job)
         done = {"state": str(state), "because": because}
         tx.execute(
@@ -309,7 +315,7 @@ class LedgerJobs(Face):
             .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
             .values(holder=None, ended=now.wall, **done)
         )
-        tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, **done))
+        tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
 
     # --- what people do -----------------------------------------------------------------------------------------
 
@@ -358,6 +364,14 @@ def recover(tx: Connection, queue: int, now: Moment) -> int:
         if row.sent_wall is None:
             tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
     return len(left)
+
+
+def who() -> str:
+    """Whose hand it is, for the record: the login name, or the number of a user who has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
+        return f"uid {os.getuid()}"
 
 
 def _later(now: Moment, seconds: float) -> Moment:

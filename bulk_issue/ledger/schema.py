@@ -60,11 +60,14 @@ runs = Table(
     metadata,
     Column("token", Text, primary_key=True),
     Column("job", Integer, nullable=False, index=True),
+    Column("who", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("host", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("started", Float, nullable=False),
     Column("ended", Float),
+    # null while it goes on, and where the run was cut short
+    Column("exit_code", Integer),
     Column("state", Text),
     Column("because", Text),
 )

@@ -227,10 +227,13 @@ class LedgerViews(Face):
             found = connection.execute(select(runs).where(runs.c.job == seq).order_by(runs.c.started.desc()))
             return [
                 RunFacts(
+                    who=run.who,
                     pid=run.pid,
                     host=run.host,
+                    version=run.version,
                     started=run.started,
                     ended=run.ended,
+                    exit_code=run.exit_code,
                     state=run.state or "",
                     because=run.because or "",
                 )

@@ -1,0 +1,97 @@
+"""What people ask of the ledger without Capillary: how jobs stand, where a customer or a code is, what to revoke."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulk_issue import rows
+from bulk_issue.app.desk import opened
+from bulk_issue.app.reports import default_out
+from bulk_issue.config import LedgerUrl
+from bulk_issue.ledger import SqliteLedger
+from bulk_issue.ledger.history import History, Sighting
+from bulk_issue.model import IdentifierKind, Job
+from bulk_issue.ports import JobSummary, RunFacts
+from bulk_issue.sink import claim_folder
+from bulk_issue.states import RowState
+
+#: Codes that one revoke call takes (documented).
+REVOKED_AT_ONCE = 50
+REVOKE_PLAN = "revoke.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A job as it stands, and how that came about."""
+
+    summary: JobSummary
+    reasons: Sequence[tuple[str, str, int]]
+    history: History
+    #: The last first.
+    runs: Sequence[RunFacts]
+    #: The jobs whose failures it ran again, and those that ran its own.
+    parents: Sequence[JobSummary]
+    reruns: Sequence[JobSummary]
+    #: Whether a process runs it now.
+    running: bool
+
+
+def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSummary]) -> Standing:
+    """Everything that is known of a job, given how all jobs stand."""
+    name, views = summary.job.spec.id, ledger.views
+    by_name = {each.job.spec.id: each for each in others}
+    return Standing(
+        summary=summary,
+        reasons=views.reasons(name),
+        history=ledger.history.of(name),
+        runs=views.runs(name),
+        parents=[by_name[other] for other in views.parents(name)],
+        reruns=[by_name[other] for other in views.reruns(name)],
+        running=ledger.jobs.running_elsewhere(name),
+    )
+
+
+async def find(ledger: Path | LedgerUrl, asked: str, kind: IdentifierKind | None = None) -> list[Sighting]:
+    """Every row of the ledger that names this customer or has this code, oldest first.
+
+    Without a `kind`, `asked` may be any identifier or a code.
+    """
+    keys = [rows.key(each, asked) for each in IdentifierKind if kind in (None, each)]
+    async with opened(ledger) as ours:
+        return ours.history.sightings([key for key in keys if key.partition(":")[2]], "" if kind else asked.strip())
+
+
+def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path, int]:
+    """Write the issued codes of a job as the documented revoke call takes them, and say how many there are.
+
+    One request body a line, with at most 50 codes. Nothing is revoked here.
+    """
+    folder = out or default_out(job.spec)
+    claim_folder(folder, job.spec.id)
+    path = folder / REVOKE_PLAN
+    codes = list(_codes(ledger, job))
+    aside = path.with_name(f".{path.name}")
+    with os.fdopen(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        for at in range(0, len(codes), REVOKED_AT_ONCE):
+            some = codes[at : at + REVOKED_AT_ONCE]
+            file.write(json.dumps({"couponSeriesId": job.spec.series_id, "couponCodes": some}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return path, len(codes)
+
+
+def _codes(ledger: SqliteLedger, job: Job) -> Iterator[str]:
+    """The codes of the job's issued rows, each once (in a GENERIC series all are the same)."""
+    seen: set[str] = set()
+    for row in ledger.views.results(job.spec.id, frozenset({RowState.ISSUED})):
+        if row.coupon is not None and row.coupon.code not in seen:
+            seen.add(row.coupon.code)
+            yield row.coupon.code
+
+
+__all__ = ["History", "RunFacts", "Sighting", "Standing", "find", "revoke_plan", "standing"]
