@@ -73,7 +73,7 @@ async def test_doubt_for_a_row_that_nobody_knows_of(console: Console) -> None:
 async def test_held_for_a_job_that_another_process_runs_and_its_pid_is_named(console: Console) -> None:
     file = console.customers("c.csv", mobiles(3))
     console.box.faults.script(fault("hang-before"))
-    first = await start(console, "run", file, "--series", console.box.series_id, *QUICK)
+    first = await start(console, "run", file, "--series", console.box.series_id, *QUICK, "--timeout", 60)
     while not console.box.book.requests():
         await asyncio.sleep(0.01)
     second = await run(console, file)
