@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types format demo acceptance simulate torture planted bench bench-full sandbox pictures clean
+.PHONY: help install test check lint types format demo acceptance simulate torture planted bench bench-full sandbox pictures docs clean
 
 help: ## this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='...']"
@@ -68,8 +68,13 @@ pictures: $(STAMP) ## every page as a picture, into .pictures; those of docs/pag
 	@for name in new-1440-light campaign-1440-light running-1440-light in-doubt-390-dark; do \
 	  cp .pictures/$$name.png docs/pictures/; done
 
+docs: $(STAMP) ## the documentation as a site, in site/; every link checked
+	@$(PY) -m tests.manual
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "Ready: site/index.html"
+
 clean: ## remove what make made: .venv, caches, the demo's folder (never result files)
-	rm -rf $(VENV) .demo .pictures build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo .pictures build dist site .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv whose python is gone or too old (the system's was replaced) is made anew.
