@@ -275,14 +275,8 @@ MISTAKES = (
         name="answers are joined with rows by position",
         promise=3,
         file="ledger/answers.py",
-        old=(
-            "    moves = [_move(found[request[:2]], settlement)"
-            " for request, settlement in zip(requests, settlements, strict=True)]\n"
-        ),
-        new=(
-            "    moves = [_move(row, settlement)"
-            " for row, settlement in zip(found.values(), settlements, strict=True)]\n"
-        ),
+        old="[_moved(move) for move in landed if tuple(move.values) == columns]",
+        new="[{**_moved(move), **its.values} for move, its in zip(landed, reversed(landed), strict=True)]",
         test=STORY + "answers_that_are_recorded_together_go_to_their_own_rows",
     ),
     Mistake(
