@@ -119,6 +119,7 @@ WORKED_BY = jobs.alias("worked_by")
 # the migrations make these indexes partial in PostgreSQL too; here the word would load its dialect for nothing
 # written out, not bound: SQLite uses a partial index only where it can read the condition
 PENDING = rows.c.state == literal_column("'pending'")
+NOT_DUPLICATE = rows.c.state != literal_column("'duplicate'")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
 IN_DOUBT = rows.c.state == literal_column("'in_doubt'")
 STILL_OPEN = (PENDING, IN_FLIGHT, IN_DOUBT)
@@ -130,6 +131,7 @@ Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite
 Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
 Index("rows_by_state", rows.c.job, rows.c.state)
 Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
+Index("rows_from", rows.c.of_job, rows.c.job, sqlite_where=text("of_job IS NOT NULL AND state <> 'duplicate'"))
 
 claims = Table(
     "claims",

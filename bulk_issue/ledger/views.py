@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, cast, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
 from bulk_issue.ledger.coupons import load, load_coupon, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.jobs import as_job, homes
-from bulk_issue.ledger.schema import IN_DOUBT, attempts, claims, excess, jobs, lookups, permits, rows, runs, scope
+from bulk_issue.ledger.schema import (
+    IN_DOUBT,
+    NOT_DUPLICATE,
+    attempts,
+    claims,
+    excess,
+    jobs,
+    lookups,
+    permits,
+    rows,
+    runs,
+    scope,
+)
 from bulk_issue.ledger.work import tally, waiting_in
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Moment
 from bulk_issue.ports import Doubtful, JobSummary, Pulse, ResultRow, RunFacts, Traffic
@@ -105,7 +116,7 @@ class LedgerViews(Face):
         found = connection.execute(
             select(rows.c.of_row, jobs.c.id, rows.c.number, rows.c.state)
             .join(jobs, jobs.c.seq == rows.c.job)
-            .where(rows.c.of_job == seq, rows.c.state.not_in(("duplicate", "linked")))
+            .where(rows.c.of_job == seq, NOT_DUPLICATE, rows.c.state != "linked")
             .order_by(jobs.c.seq)
         )
         return {
@@ -157,14 +168,12 @@ class LedgerViews(Face):
     def parents(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            of_mine = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state != "duplicate")
-            return _others(connection, seq, of_mine)
+            return _others(connection, seq, of=jobs.c.seq, its=seq)
 
     def reruns(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
-            of_theirs = select(rows.c.job).where(rows.c.of_job == seq, rows.c.state != "duplicate")
-            return _others(connection, seq, of_theirs)
+            return _others(connection, seq, of=seq, its=jobs.c.seq)
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         with self._db.read() as connection:
@@ -277,9 +286,11 @@ def _summary(connection: Connection, row: AnyRow) -> JobSummary:
     return JobSummary(job=as_job(row), tally=tally(connection, row.seq), waiting_in=waiting_in(connection, row.seq))
 
 
-def _others(connection: Connection, seq: int, numbers: Select[Any]) -> Sequence[JobId]:
-    """The names of these jobs, but for the one itself."""
-    names = select(jobs.c.id).where(jobs.c.seq.in_(numbers), jobs.c.seq != seq).order_by(jobs.c.seq)
+def _others(connection: Connection, seq: int, *, of: int | Column[int], its: int | Column[int]) -> Sequence[JobId]:
+    """The names of other jobs for which a row of job `its` came from job `of`."""
+    # + 0: SQLite would rather read all rows of a job than use the index of those that came from elsewhere
+    shares = exists().where(rows.c.of_job == of, rows.c.job + 0 == its, NOT_DUPLICATE)
+    names = select(jobs.c.id).where(shares, jobs.c.seq != seq).order_by(jobs.c.seq)
     return [JobId(name) for name in connection.scalars(names)]
 
 

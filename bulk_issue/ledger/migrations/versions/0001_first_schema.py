@@ -199,6 +199,9 @@ def upgrade() -> None:
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
     op.create_index("rows_doubted", "rows", ["queue", "job", "number"], unique=False, **_where("doubted = 1"))
+    op.create_index(
+        "rows_from", "rows", ["of_job", "job"], unique=False, **_where("of_job IS NOT NULL AND state <> 'duplicate'")
+    )
     op.create_index("rows_issued", "rows", ["queue", "kind", "number"], unique=False, **_where("state = 'issued'"))
     op.create_index("rows_in_flight", "rows", ["queue"], unique=False, **_where("state = 'in_flight'"))
     op.create_index(
