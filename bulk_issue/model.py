@@ -90,7 +90,7 @@ class Decision:
     code: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as Row
 class Record:
     """One data record as it stands in the file. `number` 1 is the first after the header."""
 
@@ -107,7 +107,7 @@ class Record:
     damage: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and frozen ones take three times as long
 class Row:
     """A record that was judged: either it names a customer, or it has a problem."""
 

@@ -100,26 +100,39 @@ class _Counter:
 
     def add(self, chunk: Sequence[Row]) -> None:
         counted, fresh = self._counted, list[str]()
+        counted.rows += len(chunk)
+        named = [(row.identifier.key, row.number) for row in chunk if row.identifier is not None]
+        counted.usable += len(named)
+        kinds = [row.identifier.kind for row in chunk if row.identifier is not None]
+        for kind in IdentifierKind:
+            if several := kinds.count(kind):
+                counted.kinds[kind] = counted.kinds.get(kind, 0) + several
+        # one step for all: only where it ignores some is it asked which
+        known = self._seen.total_changes
+        self._seen.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", named)
+        repeats = self._repeats(named) if self._seen.total_changes - known < len(named) else {}
         for row in chunk:
-            counted.rows += 1
             if row.identifier is None:
                 self._problem(row)
                 continue
-            counted.usable += 1
-            counted.kinds[row.identifier.kind] = counted.kinds.get(row.identifier.kind, 0) + 1
             key = row.identifier.key
-            if self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row.number)).rowcount:
+            if row.number not in repeats:
                 fresh.append(key)
                 self._plain(row.identifier.kind, key, row.number)
                 continue
             counted.duplicates += 1
             if len(counted.duplicate_rows) < NAMED:
-                (first,) = self._seen.execute("SELECT row FROM seen WHERE key = ?", (key,)).fetchone()
-                counted.duplicate_rows.append((row.number, first))
+                counted.duplicate_rows.append((row.number, repeats[row.number]))
         for at in range(0, len(fresh) if self._served else 0, AT_ONCE):
             assert self._served is not None
             for claim in self._served(fresh[at : at + AT_ONCE]).values():
                 counted.served[claim.job] = counted.served.get(claim.job, 0) + 1
+
+    def _repeats(self, named: Sequence[tuple[str, int]]) -> dict[int, int]:
+        """The rows whose customer an earlier row names, with that row."""
+        first = "SELECT row FROM seen WHERE key = ?"
+        found = ((number, self._seen.execute(first, (key,)).fetchone()[0]) for key, number in named)
+        return {number: one for number, one in found if one != number}
 
     def finish(self) -> None:
         """What only shows when all rows are seen."""
@@ -148,7 +161,7 @@ class _Counter:
 
     def _plain(self, kind: IdentifierKind, key: str, row: int) -> None:
         """Keep the key without leading zeros and case, where that is another."""
-        value = key[len(kind) + 1 :]
+        value = key.partition(":")[2]
         match kind:
             case IdentifierKind.MOBILE:
                 plain = value.lstrip("0")

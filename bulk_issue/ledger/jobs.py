@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true, update
@@ -30,7 +31,6 @@ NEW_ROW = (
 )
 #: Its due, attempt, spent and doubted.
 UNTOUCHED = (0.0, 0, 0, 0)
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class LedgerJobs(Face):
@@ -149,7 +149,8 @@ class LedgerJobs(Face):
                     row.identifier and row.identifier.kind.value,
                     row.identifier and row.identifier.value,
                     row.identifier and row.identifier.key,
-                    _dump(row.cells),
+                    # as json.dumps, at a quarter of its cost for a list of texts
+                    f"[{','.join(map(encode_basestring, row.cells))}]",
                     *UNTOUCHED,
                     row.problem and row.problem.code,
                     row.problem and row.problem.reason,

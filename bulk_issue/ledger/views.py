@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
+from bulk_issue.ledger.batch import Batch
 from bulk_issue.ledger.coupons import load, load_coupon, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.jobs import as_job, homes
@@ -14,7 +15,6 @@ from bulk_issue.ledger.schema import (
     IN_DOUBT,
     NOT_DUPLICATE,
     attempts,
-    claims,
     excess,
     jobs,
     lookups,
@@ -32,6 +32,15 @@ from bulk_issue.states import RowState
 STREAMED = 2_000
 #: What is shown of a row itself, or of the row that it is linked to.
 SHOWN = ("state", "coupon", "error_code", "reason", "warnings", "attempt", "issued_at", "request_id")
+_SERVED = Batch(
+    """
+    SELECT claims.key, jobs.id, claims.row
+    FROM (VALUES {values}) AS asked
+    JOIN claims ON claims.scope = asked.column1 AND claims.key = asked.column2 AND claims.again = asked.column3
+    JOIN jobs ON jobs.seq = claims.job
+    """,
+    ("scope", "key", "again"),
+)
 STATES = {state.value: state for state in RowState}
 
 
@@ -158,12 +167,9 @@ class LedgerViews(Face):
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:
-            found = connection.execute(
-                select(claims.c.key, jobs.c.id, claims.c.row)
-                .join(jobs, jobs.c.seq == claims.c.job)
-                .where(claims.c.scope == scope(org, series_id), claims.c.again == again, claims.c.key.in_(keys))
-            )
-            return {key: Lineage(job=JobId(job), row=row) for key, job, row in found}
+            where = scope(org, series_id)
+            asked = [(where, key, again) for key in keys]
+            return {key: Lineage(job=JobId(job), row=row) for key, job, row in _SERVED.select(connection, asked)}
 
     def parents(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:
