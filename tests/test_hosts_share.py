@@ -6,6 +6,7 @@ Real processes, sockets and SIGKILL; the oracle is the sandbox's own book.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,15 +61,19 @@ async def test_the_database_restarts_or_dies_under_a_run(cluster: Cluster, conso
 
 async def test_two_hosts_with_overlapping_files_and_a_second_run_of_one(console: Console) -> None:
     files = [console.customers(f"c{at}.csv", mobiles(300, start)) for at, start in enumerate((0, 150))]
-    slow = ("--rate", 6000)  # 100 a second: the first still runs when the others begin
-    first = await console.start("run", files[0], "--series", console.box.series_id, *QUICK, *slow)
+    slow = ("--rate", 6000)  # 100 a second: the first still runs when the second begins
+    first, second = [("run", file, "--series", console.box.series_id, *QUICK, *slow) for file in files]
+    one = await console.start(*first)
     while issued(console) < 5:
         await asyncio.sleep(0.002)
-    again, other = await asyncio.gather(console.run(files[0], *slow), console.run(files[1], *slow))
-    done = await ended(first)
+    two = await console.start(*second)
+    one.send_signal(signal.SIGSTOP)  # it holds its job for as long as somebody else looks
+    again = await console(*first)
+    one.send_signal(signal.SIGCONT)
+    done, other = await ended(one), await ended(two)
 
     assert again.code == 6
-    assert str(first.pid) in again.err
+    assert str(one.pid) in again.err
     assert (done.code, other.code) == (0, 0), done.err + other.err
     assert issued(console) == 450
     console.check_book(*files)
