@@ -239,6 +239,14 @@ MISTAKES = (
         test=STORY + "an_hour_of_500s_leaves_at_most_ten_rows_in_doubt_beside_those_in_flight",
     ),
     Mistake(
+        name="no answer is asked what time it is",
+        promise=3,
+        file="job.py",
+        old="            on_reply=readers.saw,\n",
+        new="",
+        test="test_reconcile.py::test_an_answer_ties_its_boots_clock_to_the_servers",
+    ),
+    Mistake(
         name="the wall clock says when another boot sent a request",
         promise=3,
         file="candidates.py",

@@ -208,6 +208,21 @@ async def test_in_another_boot_the_grace_begins_anew(tmp_path: Path, boot: float
 
 
 @on_virtual_time
+async def test_an_answer_ties_its_boots_clock_to_the_servers(tmp_path: Path) -> None:
+    """No look-up was made in that boot, and the wall clock was set ahead: the first answer had told the time."""
+    host = with_doubt(tmp_path, f.UNANSWERED)
+    first = host.process(A, people(4), first=2, canary=0)
+    asyncio.get_running_loop().call_later(5.0, first.kill)
+    await first.run()
+    host.clock.reboot()
+    host.clock.step(3600.0)
+    ending = await ended(host, 4)
+
+    assert settled(host, ending)
+    assert findings(host)[-1] == "found in Capillary's record"
+
+
+@on_virtual_time
 async def test_a_boot_in_which_the_server_never_answered_leaves_its_coupon_to_a_person(tmp_path: Path) -> None:
     """Nothing ties that boot's clock to the record, and the wall clock may have been set."""
     host = Host.with_server(tmp_path, fates=ByCustomer({mobile(each).key: (f.UNANSWERED,) for each in range(2)}))

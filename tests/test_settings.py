@@ -12,7 +12,7 @@ import click
 import pytest
 
 from bulk_issue.cli import commands
-from bulk_issue.cli.options import SECRETS, each_command, settings
+from bulk_issue.cli.profile import SECRETS, each_command, settings
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import Console

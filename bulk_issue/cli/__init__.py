@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulk_issue import __version__
-from bulk_issue.cli import doctor, frame, issuing, jobs, options, page, settings, stand_in
+from bulk_issue.cli import doctor, frame, issuing, jobs, page, profile, settings, stand_in
 
 
 def main() -> NoReturn:
@@ -39,4 +39,4 @@ for _command in (
     commands.add_command(_command)
 
 _shown = {param.name for param in settings.show.params}
-settings.show.params += [each for each in options.settings(commands).values() if each.name not in _shown]
+settings.show.params += [each for each in profile.settings(commands).values() if each.name not in _shown]

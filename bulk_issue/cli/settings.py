@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, profile
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
@@ -59,7 +59,7 @@ def show(ctx: click.Context, /, **_options: Any) -> int:
 @click.pass_context
 def init(ctx: click.Context, /, path: Path) -> int:
     """Write a commented file with every setting to PATH; a file that is there is never overwritten."""
-    text = _HEAD.format(path=path) + "\n".join(_commented(opt.settings(ctx.find_root().command)))
+    text = _HEAD.format(path=path) + "\n".join(_commented(profile.settings(ctx.find_root().command)))
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
@@ -77,7 +77,7 @@ def init(ctx: click.Context, /, path: Path) -> int:
 
 def _settings(ctx: click.Context) -> Iterator[tuple[str, Any, str]]:
     """Every setting but secrets: its key, its value as JSON has it, and its origin."""
-    for key, option in sorted(opt.settings(ctx.find_root().command).items()):
+    for key, option in sorted(profile.settings(ctx.find_root().command).items()):
         if option.name == "as_json":
             continue  # here it says how these are shown
         yield key, _plain(ctx.params[str(option.name)]), _origin(ctx, option)
@@ -97,7 +97,7 @@ def _origin(ctx: click.Context, option: click.Option) -> str:
 
 def _secrets(ctx: click.Context) -> Iterator[tuple[str, Any, str]]:
     """Whether each secret is there; raises `ConfigError` where its file can't be used."""
-    for name in opt.SECRETS:
+    for name in profile.SECRETS:
         file: Path | None = ctx.params[f"{name}_file"]
         there = bool(opt.secret(name, file))
         origin = str(file) if file else f"BULK_ISSUE_{name.upper()}" if there else "default"

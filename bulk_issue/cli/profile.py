@@ -1,0 +1,92 @@
+"""The TOML profile: click's default map, read once --config and --profile are known, every key checked.
+
+What a profile may set is what the commands have options for; nothing is listed twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bulk_issue.errors import ConfigError
+
+#: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
+SECRETS = ("password", "client_secret", "notify")
+#: What a command is told each time anew, and no profile for all times.
+_EACH_TIME = frozenset({"config", "profile", "yes", "codes", "decisions", "why", "sample", "set_password"})
+
+
+def given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Take in --config or --profile; with the second of them the file can be read. Click fixes no order."""
+    ctx.meta[f"bulk_issue.{param.name}"] = value
+    path, name = (ctx.meta.get(f"bulk_issue.{which}") for which in ("config", "profile"))
+    if path is not None and name is not None:
+        ctx.default_map = _profile(path, name, ctx)
+    return value
+
+
+def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} can't be read: {error.strerror}", hint="Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} isn't TOML: {error}", hint="samples/bulk-issue.toml shows one.") from error
+    if name not in tables or not isinstance(tables[name], dict):
+        profiles = ", ".join(sorted(key for key, table in tables.items() if isinstance(table, dict))) or "none"
+        raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
+    return _checked(path, tables[name], ctx)
+
+
+def each_command(command: click.Command) -> Iterator[click.Command]:
+    """The command, or those of a group and of the groups in it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from each_command(inner)
+    else:
+        yield command
+
+
+def key(param: click.Parameter) -> str:
+    """What a setting is called in a profile: like its long option, with _ for -."""
+    return max(param.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def settings(root: click.Command) -> dict[str, click.Option]:
+    """Everything that a profile may set, by key: the options of all commands that read one."""
+    commands = [each for each in each_command(root) if any(param.name == "config" for param in each.params)]
+    found: dict[str, click.Option] = {}
+    for param in (param for command in commands for param in command.params if isinstance(param, click.Option)):
+        if param.name not in _EACH_TIME and key(param) not in found:
+            found[key(param)] = copy.copy(param)
+            found[key(param)].required = False
+    return found
+
+
+def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
+    """The profile's settings by the names of click's parameters; a key that no command knows is an error."""
+    known = settings(ctx.find_root().command)
+    for name in given:
+        if name in SECRETS:
+            raise ConfigError(
+                f"{path} holds a secret ({name})", hint=f"Put it into a file of its own and name that: {name}_file."
+            )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"{path} has a setting that bulk-issue doesn't know: {name}",
+                hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
+            )
+    return {
+        str(known[name].name): [f"{kind}={column}" for kind, column in value.items()]
+        if isinstance(value, dict)
+        else value
+        for name, value in given.items()
+    }
