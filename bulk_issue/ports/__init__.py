@@ -1,0 +1,64 @@
+"""What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
+
+The ledger has four faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Doubts`
+(rows that wait for the server's record) and `Views` (read-only, for files and status). Every method of the first three
+is one transaction: on return it is on disk (`synchronous=FULL`), on an exception nothing of it is.
+A write that the ledger refuses raises `LedgerUnavailable`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
+from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
+from bulk_issue.ports.views import Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
+from bulk_issue.ports.work import Begun, Landed, Settlement, Wait, Work
+from bulk_issue.ports.world import Clock, Issuer, Limiter, Observer, Progress, Records
+
+__all__ = [
+    "Begun",
+    "Budget",
+    "Clock",
+    "Doubt",
+    "Doubtful",
+    "Doubts",
+    "Hold",
+    "Issued",
+    "Issuer",
+    "JobSummary",
+    "Jobs",
+    "Landed",
+    "Ledger",
+    "Limiter",
+    "Observer",
+    "Progress",
+    "Pulse",
+    "ReaderFacts",
+    "Records",
+    "ResultRow",
+    "RunFacts",
+    "Settlement",
+    "Traffic",
+    "Views",
+    "Wait",
+    "Work",
+]
+
+
+class Ledger(Protocol):
+    """The durable record of jobs, rows, attempts, claims and permits: the only truth."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def work(self) -> Work: ...
+
+    @property
+    def doubts(self) -> Doubts: ...
+
+    @property
+    def views(self) -> Views: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,102 @@
+"""What there is: jobs, their accounts and who holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment, Row, Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The rate limit of an account: at most `rate` requests in any window of `per` seconds."""
+
+    account: str
+    rate: int
+    per: float
+    #: How long a permit whose request got no answer stays taken, besides `per`: time-out + grace.
+    unanswered: float
+    #: How long after its intent a request may still be under way: until it may leave no more, and the time-out.
+    lingers: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The right to run a job, from `Jobs.hold` until `Jobs.release` or the process' death."""
+
+    job: JobId
+    #: Unique to this run; stands in every row and attempt that it begins.
+    token: str
+    #: Rows that a dead holder had left in flight and that are in doubt now.
+    recovered: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job with its rows by state, for lists."""
+
+    job: Job
+    tally: Tally
+    #: Reruns of its failures that work rows of it which may still change: going on is theirs.
+    waiting_in: Sequence[JobId] = ()
+
+
+class Jobs(Protocol):
+    """What jobs there are, and what people do to them."""
+
+    async def find(self, job: JobId) -> Job | None: ...
+
+    async def register(
+        self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int], now: Moment
+    ) -> Job:
+        """Write a job and its rows in one pass over `chunks`, a commit a chunk; READY only when all are in.
+
+        What an interrupted registration of the same job left behind is removed first. A row whose `lineage` names a
+        REJECTED row of a known job with the same identifier key becomes LINKED to it, and that row is PENDING again,
+        queued for this job; a row with a corrected identifier makes the parent's row SUPERSEDED. Lineage to a job
+        that this ledger doesn't know raises `LedgerError`. `blank` is asked after the last chunk.
+        """
+        ...
+
+    async def unregister(self, job: JobId) -> bool:
+        """Forget a job that never sent a row; False, and nothing changed, if it ever did."""
+        ...
+
+    async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
+        """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
+
+        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now`. The budget becomes the
+        account's for all processes; `ConfigError` if another living run uses the account with other values.
+        """
+        ...
+
+    async def release(
+        self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
+    ) -> None:
+        """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short."""
+        ...
+
+    async def retry(self, job: JobId, codes: Sequence[str]) -> int:
+        """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many.
+
+        Those of other jobs that records of this one are LINKED to are among them.
+        """
+        ...
+
+    async def cancel(self, job: JobId) -> int:
+        """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so."""
+        ...
+
+    async def account(self, account: str, org: str | None = None) -> str | None:
+        """The org that an account belongs to; remembers `org` if one is given and none was known."""
+        ...
+
+    async def orgs(self, host: str) -> frozenset[str]:
+        """The orgs that accounts of this host are known to belong to."""
+        ...
+
+    def running_elsewhere(self, job: JobId) -> bool:
+        """Whether another living process runs the job."""
+        ...

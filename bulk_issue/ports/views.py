@@ -1,0 +1,141 @@
+"""The ledger as people see it: read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bulk_issue.model import Coupon, Identifier, JobId, Lineage, Moment
+from bulk_issue.ports.jobs import JobSummary
+from bulk_issue.states import RowState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A row as people see it. For LINKED rows: state, coupon and errors are those of the linked row."""
+
+    job: JobId
+    number: int
+    cells: tuple[str, ...] = field(repr=False)
+    state: RowState
+    coupon: Coupon | None = None
+    error_code: str = ""
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    attempts: int = 0
+    #: Epoch seconds, UTC.
+    issued_at: float | None = None
+    request_id: str = ""
+    #: For DUPLICATE: the row that has the claim; for SUPERSEDED: the one that replaced it; and how that stands.
+    first: Lineage | None = None
+    first_state: RowState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the ledger knows of a job's requests."""
+
+    requests: int
+    responses_429: int
+    lookups: int
+    excess: int
+    #: The most requests in any window of the account's `per` seconds, by our own clock.
+    worst_window: int
+    #: When the first and the last of these requests were begun, epoch seconds.
+    first_sent: float | None = None
+    last_sent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """A row in doubt as people see it. Times are epoch seconds."""
+
+    job: JobId
+    row: int
+    identifier: Identifier
+    sent: float
+    #: When a proven reader first found nothing, if it did.
+    empty_since: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """One run of a job, as the ledger remembers it. Times are epoch seconds."""
+
+    who: str
+    pid: int
+    host: str
+    version: str
+    started: float
+    #: None while it goes on, and for one that was killed.
+    ended: float | None
+    #: None while it goes on, and for one that was cut short.
+    exit_code: int | None
+    state: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """A stretch of time, by its begin (epoch seconds): requests begun in it, and how many of them brought a coupon."""
+
+    at: float
+    requests: int
+    issued: int
+
+
+class Views(Protocol):
+    """Read-only and synchronous: for the sink and for status. Never blocks a running job."""
+
+    def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
+        """Every row in input order (or those whose shown state is among `states`), streamed."""
+        ...
+
+    def traffic(self, job: JobId, per: float, since: float = 0.0) -> Traffic:
+        """The requests of the job's runs, those begun before `since` (epoch seconds) left out."""
+        ...
+
+    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
+        """Which of these identifier keys are claimed, and by which row. At most some thousands at a time."""
+        ...
+
+    def parents(self, job: JobId) -> Sequence[JobId]:
+        """The jobs whose rows this job's records are, or replace."""
+        ...
+
+    def reruns(self, job: JobId) -> Sequence[JobId]:
+        """The jobs that ran failures of this job again, in the order in which they did."""
+        ...
+
+    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+        ...
+
+    def jobs(self) -> Sequence[JobSummary]:
+        """How every job stands, newest first."""
+        ...
+
+    def job(self, job: JobId) -> JobSummary | None:
+        """How one job stands; None if there is no such job."""
+        ...
+
+    def doubtful(self, job: JobId, limit: int) -> Sequence[Doubtful]:
+        """Rows in doubt, those given up longest ago first."""
+        ...
+
+    def runs(self, job: JobId) -> Sequence[RunFacts]:
+        """The job's runs, the last first."""
+        ...
+
+    def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:
+        """The job's requests over time, in at most so many stretches of one length; those without any are left out."""
+        ...
+
+    def shares(self, account: str, now: Moment) -> Mapping[JobId, int]:
+        """Who has how many of the account's permits now."""
+        ...
+
+    def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
+        """(error code, reason, rows) of the rejected and invalid rows, most frequent first."""
+        ...
