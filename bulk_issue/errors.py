@@ -26,6 +26,16 @@ class ConfigError(BulkIssueError):
     exit_code = 2
 
 
+class JobPurged(ConfigError):
+    """The job's customers were forgotten: none of its rows can be sent, shown or written any more."""
+
+    def __init__(self, job: str, because: str, *, hint: str = "Who was served by it is not served again.") -> None:
+        """`because` says who purged it when, as the ledger keeps it."""
+        super().__init__(
+            f"job {job} was {because}: its customers and codes are forgotten, only its counts are left", hint=hint
+        )
+
+
 class SourceError(BulkIssueError):
     """The input can't be read as a table of customers. The message names file, line and column."""
 

@@ -360,6 +360,8 @@ class JobState(StrEnum):
     PAUSED = "paused"
     ENDED = "ended"
     CANCELLED = "cancelled"
+    #: Ended or cancelled, and its customers forgotten: counts are left, and claims as keyed hashes.
+    PURGED = "purged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,8 @@ class Event(StrEnum):
     UNCLEAR = "unclear"
     #: The holder is known dead with this row in flight.
     HOLDER_DIED = "holder_died"
+    #: The ledger was restored from a backup: what became of the row since then isn't known.
+    RESTORED = "restored"
     #: The server's record, or a person, shows the coupon of a doubtful row.
     FOUND = "found"
     #: The server's record, or a person, shows that no coupon came of a doubtful row.
@@ -88,6 +90,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
     S.PENDING: {
         E.BEGIN: S.IN_FLIGHT,
         E.CLAIM_LOST: S.DUPLICATE,
+        E.RESTORED: S.IN_DOUBT,
         E.CANCEL: S.CANCELLED,
     },
     S.IN_FLIGHT: {

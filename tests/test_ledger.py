@@ -18,7 +18,7 @@ import pytest
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerError, LedgerUnavailable, SchemaMismatch
-from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.ledger import SqliteLedger, open_ledger, registering
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.model import (
     Coupon,
@@ -214,11 +214,16 @@ async def test_interrupted_registration_leaves_nothing_and_is_redone(desk: Desk)
     assert await desk.states() == [S.PENDING] * 3
 
 
+async def half_registered(desk: Desk) -> None:
+    """What kill -9 leaves of a registration."""
+    database = desk.ledger._db
+    seq = await database.write(lambda tx: registering.begin(tx, database, spec(), desk.clock.now()))
+    await database.write(lambda tx: registering.add(tx, database, seq, [row(1)]))
+
+
 async def test_a_killed_registration_is_never_half_used(desk: Desk) -> None:
-    """What kill -9 leaves of a registration is a job that nobody can run and the next one replaces."""
-    jobs = desk.ledger.jobs
-    seq = await jobs._begin_registering(spec(), desk.clock.now())
-    await jobs._add(seq, [row(1)])
+    """It is a job that nobody can run, and the next one replaces it."""
+    await half_registered(desk)
 
     await desk.register([row(1), row(2)])
 
@@ -974,8 +979,7 @@ async def test_what_comes_back_from_doubt_after_a_cancel_is_put_aside(desk: Desk
 
 
 async def test_a_half_registered_job_is_never_run(desk: Desk) -> None:
-    jobs = desk.ledger.jobs
-    await jobs._add(await jobs._begin_registering(spec(), desk.clock.now()), [row(1)])
+    await half_registered(desk)
 
     for use in (desk.hold(), desk.ledger.jobs.cancel(JOB), desk.ledger.jobs.retry(JOB, ())):
         with pytest.raises(ConfigError, match="never registered completely"):

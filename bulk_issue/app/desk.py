@@ -13,7 +13,7 @@ from pathlib import Path
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.intake import Intake, intake
-from bulk_issue.app.reports import Files, Report, default_out, standing, write
+from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
@@ -79,6 +79,8 @@ class Desk:
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
             reports: list[Report] = []
+            if job is not None:
+                refuse_purged(job)
             if job is None or job.state is JobState.REGISTERING:
                 for earlier in await unfinished(self.ledger, spec):
                     reports.append(await self._finish(earlier, file, series, talk))
@@ -123,6 +125,7 @@ class Desk:
 
     async def _same_org(self, job: Job) -> Series | None:
         """The series' facts, these credentials being the job's org's: another org's record must settle nothing."""
+        refuse_purged(job)
         series = await self.series()
         org = await self.org(series)
         if org != job.spec.org:
@@ -309,7 +312,9 @@ class Desk:
         report = await write(self.ledger, ending, out, self.files, self.config)
         for name in self.ledger.views.parents(ending.job.spec.id):
             parent = await self.ledger.jobs.find(name)
-            if parent is not None and (default_out(parent.spec) / SUMMARY).exists():
+            if parent is None or parent.state is JobState.PURGED:
+                continue
+            if (default_out(parent.spec) / SUMMARY).exists():
                 stands = await standing(self.ledger, parent, self.clock.now())
                 its = replace(self.files, format=format_in(default_out(parent.spec)))
                 await write(self.ledger, stands, default_out(parent.spec), its, self.config)

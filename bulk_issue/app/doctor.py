@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum, unique
 
+from bulk_issue.app import care
 from bulk_issue.app.desk import opened
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.errors import BulkIssueError
+from bulk_issue.findings import Finding, Grade
 from bulk_issue.model import Identifier, IdentifierKind, Reading, ReadProblem, Series, Unreadable
 from bulk_issue.saying import duration
 
@@ -23,26 +23,6 @@ ONLY_THE_CANARY = (
     "Only the first row that `run` sends (the canary) will show whether this account may issue from the series, "
     "as which till or store it issues, and whether a coupon can be read back."
 )
-
-
-@unique
-class Grade(StrEnum):
-    """How a look went."""
-
-    OK = "ok"
-    #: It works, with less than all that is promised.
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    grade: Grade
-    said: str
-    remedy: str = ""
 
 
 async def examine(config: Config) -> AsyncIterator[Finding]:
@@ -61,7 +41,8 @@ async def examine(config: Config) -> AsyncIterator[Finding]:
             yield _reading(await client.coupons(NOBODY))
         if client.ahead is not None:
             yield _clocks(client.ahead)
-    yield await _ledger(config)
+    for finding in await _ledger(config):
+        yield finding
 
 
 def _access(config: Config, found: Series | Unreadable) -> list[Finding]:
@@ -123,14 +104,15 @@ def _clocks(ahead: float) -> Finding:
     return Finding(what="clock", grade=Grade.WARNING, said=said, remedy=remedy)
 
 
-async def _ledger(config: Config) -> Finding:
+async def _ledger(config: Config) -> list[Finding]:
     try:
-        async with opened(config.ledger) as ledger:
-            damage = await ledger.damage()
+        async with opened(config.ledger):  # made, if it wasn't there
+            pass
+        found = await care.check(config.ledger)
     except BulkIssueError as error:
-        return Finding(what="ledger", grade=Grade.FAILED, said=error.message, remedy=error.hint)
-    if damage:
-        said = f"{config.ledger} is damaged: {damage[0]}"
-        remedy = "Start no run with it. Restore a backup; rows are safe as of that backup."
-        return Finding(what="ledger", grade=Grade.FAILED, said=said, remedy=remedy)
-    return Finding(what="ledger", grade=Grade.OK, said=f"{config.ledger} is where it may be, and sound")
+        return [Finding(what="ledger", grade=Grade.FAILED, said=error.message, remedy=error.hint)]
+    sound = Finding(what="ledger", grade=Grade.OK, said=f"{config.ledger} is where it may be, and sound")
+    return [finding for finding in found if finding.grade is not Grade.OK] or [sound]
+
+
+__all__ = ["ONLY_THE_CANARY", "Finding", "Grade", "examine"]

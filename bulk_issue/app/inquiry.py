@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bulk_issue import rows
 from bulk_issue.app.desk import opened
-from bulk_issue.app.reports import default_out
+from bulk_issue.app.reports import default_out, refuse_purged
 from bulk_issue.config import LedgerUrl
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
@@ -70,6 +70,7 @@ def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path,
 
     One request body a line, with at most 50 codes. Nothing is revoked here.
     """
+    refuse_purged(job)
     folder = out or default_out(job.spec)
     claim_folder(folder, job.spec.id)
     path = folder / REVOKE_PLAN

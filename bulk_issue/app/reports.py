@@ -11,10 +11,11 @@ from bulk_issue import __version__
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ending import conclude
+from bulk_issue.errors import JobPurged
 from bulk_issue.health import Stop
 from bulk_issue.job import Ending
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import Job, JobSpec, Moment
+from bulk_issue.model import Job, JobSpec, JobState, Moment
 from bulk_issue.ports import Traffic
 from bulk_issue.sink import Columns, Format, Summary, Written, claim_folder, write_results
 
@@ -60,10 +61,18 @@ async def standing(ledger: SqliteLedger, job: Job, now: Moment, stop: Stop | Non
 
 async def export(ledger: SqliteLedger, job: Job, files: Files, config: Config | None = None) -> Report:
     """Write a job's files again, from the ledger alone."""
+    refuse_purged(job)
     ending = await standing(ledger, job, SystemClock().now())
     out = files.out or default_out(job.spec)
     claim_folder(out, job.spec.id)
     return await write(ledger, ending, out, files, config)
+
+
+def refuse_purged(job: Job) -> None:
+    """Raise `JobPurged` for a job whose rows were forgotten: files of it would replace good ones by empty ones."""
+    if job.state is JobState.PURGED:
+        hint = f"Nothing was sent or written. `bulk-issue status {job.spec.id}` shows the counts."
+        raise JobPurged(job.spec.id, job.stopped_because, hint=hint)
 
 
 def default_out(spec: JobSpec) -> Path:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulk_issue import __version__
-from bulk_issue.cli import doctor, frame, issuing, jobs, page, profile, settings, stand_in
+from bulk_issue.cli import doctor, frame, issuing, jobs, ledger, page, profile, settings, stand_in
 
 
 def main() -> NoReturn:
@@ -34,7 +34,7 @@ for _command in (
     *(jobs.status, jobs.find, jobs.cancel, jobs.export),
     page.serve,
     stand_in.sandbox,
-    *(settings.config, doctor.doctor),
+    *(settings.config, doctor.doctor, ledger.ledger),
 ):
     commands.add_command(_command)
 

@@ -31,17 +31,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Duration(click.ParamType[float]):
-    """Seconds, or a number with s, m or h."""
+    """Seconds, or a number with s, m, h or d."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
             return float(value)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(value).strip())
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|)", str(value).strip())
         if not found:
-            self.fail(f"{value!r} is not a length of time like 30, 90s, 10m or 2h", param, ctx)
-        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+            self.fail(f"{value!r} is not a length of time like 30, 90s, 10m, 2h or 90d", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 class LedgerPlace(click.ParamType[Path | LedgerUrl]):

@@ -112,8 +112,9 @@ def sighting_words(seen: Sighting) -> str:
     when = f" at {utc(seen.issued_at)}" if seen.issued_at is not None else ""
     code = f" with code {seen.code}" if seen.code else ""
     reason = f": {seen.error_code} {seen.reason}".rstrip() if seen.error_code or seen.reason else ""
+    purged = " (its job was purged: the code is forgotten)" if seen.purged else ""
     excess = "; the code is EXCESS, no row should have it" if seen.excess else ""
-    return f"{status}{code}{when}{reason}; {where}{excess}"
+    return f"{status}{code}{when}{purged}{reason}; {where}{excess}"
 
 
 def _when(seconds: float) -> str:

@@ -13,18 +13,18 @@ from sqlalchemy import Connection, inspect
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
+from bulk_issue.ledger.care import LedgerCare
 from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
+from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.ledger.work import LedgerWork
 
-__all__ = ["SqliteLedger", "open_ledger"]
+__all__ = ["HEAD", "SqliteLedger", "open_ledger", "trusted"]
 
-#: The migration that this version's tables are at.
-HEAD = "0001"
 #: File systems on which locks or fsync can't be trusted.
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs"})
 #: Folders that a program synchronises behind our back: it may roll the file back, or copy it half-written.
@@ -41,17 +41,7 @@ class SqliteLedger:
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)
-
-    async def damage(self) -> list[str]:
-        """What SQLite finds wrong with its file, in its words. PostgreSQL looks after its pages itself."""
-
-        def look(tx: Connection) -> list[str]:
-            if tx.dialect.name != "sqlite":
-                return []
-            found = [str(line) for (line,) in tx.exec_driver_sql("PRAGMA quick_check(5)")]
-            return [] if found == ["ok"] else found
-
-        return await self._db.write(look)
+        self.care = LedgerCare(database)
 
     async def close(self) -> None:
         await self._db.close()
@@ -70,7 +60,7 @@ async def open_ledger(place: Path | LedgerUrl, *, inline: bool = False) -> Sqlit
 
 def _dialect(place: Path | LedgerUrl) -> Dialect:
     if isinstance(place, Path):
-        return Sqlite(_trusted(place))
+        return Sqlite(trusted(place))
     try:
         from bulk_issue.ledger.postgres import Postgres  # noqa: PLC0415 - an extra: nobody else has its driver
     except ImportError as error:
@@ -101,7 +91,7 @@ def _migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _trusted(path: Path) -> Path:
+def trusted(path: Path) -> Path:
     """The ledger's absolute path, the file made if it wasn't there; raises `LedgerError` where it mustn't lie."""
     try:
         path = path.expanduser().absolute()

@@ -27,6 +27,7 @@ from bulk_issue.ledger.claims import (
 )
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow
+from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.schema import WORKED_BY, attempts, claims, jobs, rows
 from bulk_issue.model import Coupon, Moment
 from bulk_issue.ports import Landed, Settlement
@@ -105,7 +106,7 @@ def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Se
         return list(chain.from_iterable(each))
     for move, coupon in issued:
         known = {other.code and other.code.casefold() for other in others.get(move.named(move.row.key), ())}
-        if coupon.code.casefold() in known:
+        if known and not known.isdisjoint(forms(tx, [coupon.code.casefold()])):
             warnings = [*move.settlement.outcome.warnings, "reused: this coupon was issued before"]
             move.values["warnings"] = dump_warnings(warnings)
     for columns in dict.fromkeys(tuple(move.values) for move in landed):

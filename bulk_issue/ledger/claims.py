@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, 
 from bulk_issue.ledger.batch import Batch, insert_many, update_many
 from bulk_issue.ledger.coupons import alias_keys
 from bulk_issue.ledger.database import AnyRow, upsert
+from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.schema import claims, excess, rows
 from bulk_issue.model import Coupon
 from bulk_issue.states import CLAIMING, RowState
@@ -72,9 +73,9 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     if names:
         claim = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
         mine = upsert(tx, claims).values([{"key": name, **claim} for name in names]).on_conflict_do_nothing()
-        if tx.execute(mine).rowcount < len(names):
-            codes |= _claimed_by_others(tx, row, names)
-    if {code.casefold() for code in codes if code} <= {coupon.code.casefold()}:
+        tx.execute(mine)
+        codes |= _claimed_by_others(tx, row, names)
+    if {code.casefold() for code in codes if code} <= {*forms(tx, [coupon.code.casefold()])}:
         return True
     because = "the customer has a coupon of another row, under another identifier"
     record_excess(tx, row.job, row.number, coupon.code, because, at)
@@ -86,7 +87,7 @@ def _claimed_by_others(tx: Connection, row: AnyRow, names: Sequence[str]) -> set
     theirs = and_(
         claims.c.scope == row.scope,
         claims.c.again == row.again,
-        claims.c.key.in_(names),
+        claims.c.key.in_(forms(tx, names)),
         or_(claims.c.job != row.job, claims.c.row != row.number),
     )
     codes = _codes(tx, theirs, _HOLDER) | _codes(tx, theirs, _HEIR)
@@ -127,16 +128,23 @@ def claimed(tx: Connection, names: Iterable[tuple[str, str]]) -> Mapping[tuple[s
         keys.setdefault(scope, []).append(key)
     found: dict[tuple[str, str], list[AnyRow]] = {}
     for scope, its in keys.items():
-        for row in tx.execute(_CLAIMED, {"its_scope": scope, "its_keys": its}):
-            found.setdefault((row.scope, row.key), []).append(row)
+        known = forms(tx, its)
+        for row in tx.execute(_CLAIMED, {"its_scope": scope, "its_keys": list(known)}):
+            found.setdefault((row.scope, known[row.key]), []).append(row)
     return found
 
 
 def claimed_by_others(tx: Connection, named: Iterable[Named]) -> Mapping[Named, Sequence[AnyRow]]:
     """Claims of other rows on customers whom a row names, with the `again` names and the codes of those rows."""
+    named = dict.fromkeys(named)
+    known = forms(tx, (key for _, key, _, _ in named))
+    stands: dict[str, list[str]] = {}
+    for form, key in known.items():
+        stands.setdefault(key, []).append(form)
+    asked = [(scope, form, job, row) for scope, key, job, row in named for form in stands[key]]
     found: dict[Named, list[AnyRow]] = {}
-    for row in _OTHERS.select(tx, list(dict.fromkeys(named))):
-        found.setdefault((row.scope, row.key, row.its_job, row.its_row), []).append(row)
+    for row in _OTHERS.select(tx, asked):
+        found.setdefault((row.scope, known[row.key], row.its_job, row.its_row), []).append(row)
     return found
 
 
@@ -146,7 +154,7 @@ def codes_of_others(tx: Connection, scope: str, key: str, job: int, row: int) ->
         select(rows.c.code)
         .select_from(claims)
         .join(rows, and_(rows.c.job == claims.c.job, rows.c.number == claims.c.row))
-        .where(claims.c.scope == scope, claims.c.key == key, rows.c.code.is_not(None))
+        .where(claims.c.scope == scope, claims.c.key.in_(forms(tx, [key])), rows.c.code.is_not(None))
         .where(or_(claims.c.job != job, claims.c.row != row))
     )
     return frozenset(code.casefold() for (code,) in held)

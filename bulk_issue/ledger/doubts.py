@@ -11,7 +11,7 @@ from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
-from bulk_issue.ledger.jobs import real_row
+from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.schema import (
     DOUBTED,
     IN_DOUBT,
@@ -249,7 +249,9 @@ class LedgerDoubts(Face):
         for queue in (seq, *tx.scalars(others)):
             found = tx.execute(
                 _read_back(rows.c.attempt)
-                .where(rows.c.queue == queue, ISSUED, rows.c.kind == str(kind), rows.c.doubted == 0)
+                .where(rows.c.queue == queue, ISSUED, rows.c.kind == str(kind))
+                # the only request of a row is as good: a restore may have put it in doubt before it had any
+                .where(or_(rows.c.doubted == 0, rows.c.attempt == 1))
                 .where(_LAST.c.event == str(Event.ISSUED))
                 .order_by(rows.c.number.desc())
                 .limit(limit)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 
 from bulk_issue.ledger.database import AnyRow, Face
+from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.schema import attempts, claims, decided, excess, jobs, lookups, rows
 from bulk_issue.model import JobId, JobState
 from bulk_issue.states import RowState
@@ -40,6 +41,8 @@ class Sighting:
     issued_at: float | None = None
     error_code: str = ""
     reason: str = ""
+    #: True if the job's customers were forgotten: the code can't be told any more.
+    purged: bool = False
     #: True if the code asked for is one that this row should not have.
     excess: bool = False
 
@@ -67,12 +70,12 @@ class LedgerHistory(Face):
             return list(self._found(connection, keys, code))
 
     def _found(self, connection: Connection, keys: Sequence[str], code: str) -> Iterator[Sighting]:
-        codes = [code.casefold()]
+        named, codes = list(forms(connection, keys)), list(forms(connection, [code.casefold()]))
         scopes = connection.execute(select(jobs.c.scope).distinct()).scalars().all()
         claimed = {
             (claim.job, claim.row)
             for claim in connection.execute(
-                select(claims.c.job, claims.c.row).where(claims.c.scope.in_(scopes), claims.c.key.in_(keys))
+                select(claims.c.job, claims.c.row).where(claims.c.scope.in_(scopes), claims.c.key.in_(named))
             )
         }
         too_many = {
@@ -83,11 +86,11 @@ class LedgerHistory(Face):
         }
         seen: set[tuple[int, int]] = set()
         for wanted in (
-            or_(rows.c.key.in_(keys), func.lower(rows.c.code).in_(codes)),
+            or_(rows.c.key.in_(named), func.lower(rows.c.code).in_(codes)),
             *(and_(rows.c.job == job, rows.c.number == number) for job, number in sorted(claimed | too_many)),
         ):
             for row in connection.execute(
-                select(rows, jobs.c.id, jobs.c.series_id, jobs.c.again, jobs.c.path)
+                select(rows, jobs.c.id, jobs.c.series_id, jobs.c.again, jobs.c.path, jobs.c.state.label("job_state"))
                 .join(jobs, jobs.c.seq == rows.c.job)
                 .where(wanted, rows.c.state != str(RowState.LINKED), jobs.c.state != str(JobState.REGISTERING))
                 .order_by(rows.c.job, rows.c.number)
@@ -104,6 +107,7 @@ def _counted(connection: Connection, what: Any, where: Any) -> list[tuple[str, i
 
 
 def _sighting(row: AnyRow, *, excess: bool) -> Sighting:
+    purged = row.job_state == str(JobState.PURGED)
     return Sighting(
         job=JobId(row.id),
         row=row.number,
@@ -111,9 +115,10 @@ def _sighting(row: AnyRow, *, excess: bool) -> Sighting:
         again=row.again,
         file=row.path,
         state=RowState(row.state),
-        code=row.code or "",
+        code="" if purged else row.code or "",
         issued_at=row.issued_at,
         error_code=row.error_code or "",
         reason=row.reason or "",
+        purged=purged,
         excess=excess,
     )

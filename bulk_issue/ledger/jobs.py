@@ -9,28 +9,19 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from json.encoder import encode_basestring
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, true, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, true, update
 
 from bulk_issue import __version__, model
-from bulk_issue.errors import ConfigError, LedgerError
-from bulk_issue.ledger import permits
+from bulk_issue.errors import ConfigError, JobPurged
+from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.answers import in_doubt
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
-from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs, scope
+from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold
 from bulk_issue.states import Event, RowState, after, sources
-
-#: The columns of a row that is registered.
-NEW_ROW = (
-    *("job", "number", "queue", "state", "kind", "value", "key", "cells", "due", "attempt", "spent", "doubted"),
-    *("error_code", "reason", "of_job", "of_row"),
-)
-#: Its due, attempt, spent and doubted.
-UNTOUCHED = (0.0, 0, 0, 0)
 
 
 class LedgerJobs(Face):
@@ -77,11 +68,11 @@ class LedgerJobs(Face):
             known = await self.find(spec.id)
             if known is not None and known.state is not JobState.REGISTERING:
                 return known
-            seq = await self._begin_registering(spec, now)
-            count = await self._add_all(seq, chunks)
-            await self._seal(seq, count, blank())
+            seq = await self._db.write(lambda tx: registering.begin(tx, self._db, spec, now))
+            count, blanks = await self._add_all(seq, chunks), blank()
+            await self._db.write(lambda tx: registering.seal(tx, seq, count, blanks))
         except BaseException:
-            await self._take_back(spec.id)
+            await self._db.write(lambda tx: registering.take_back(tx, self._db, spec.id))
             raise
         finally:
             await self._db.call(lambda: self._locks.free(spec.id))
@@ -105,130 +96,16 @@ class LedgerJobs(Face):
                 await written
         return count
 
-    @transaction
-    def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
-        self._remove(tx, spec.id)
-        return int(
-            tx.execute(
-                insert(jobs)
-                .values(
-                    id=spec.id,
-                    org=spec.org,
-                    series_id=spec.series_id,
-                    again=spec.again,
-                    scope=scope(spec.org, spec.series_id),
-                    account=spec.account,
-                    path=spec.path,
-                    sha256=spec.sha256,
-                    header=json.dumps(spec.header, ensure_ascii=False),
-                    reading=json.dumps(dict(spec.reading), ensure_ascii=False),
-                    state=str(JobState.REGISTERING),
-                    rows=0,
-                    blank=0,
-                    cancelled=0,
-                    created=now.wall,
-                    because="",
-                )
-                .returning(jobs.c.seq)
-            ).scalar_one()
-        )
-
     @beside
     def _add(self, tx: Connection, seq: int, chunk: Sequence[model.Row]) -> None:
-        parents = {row.lineage.job for row in chunk if row.lineage is not None}
-        numbers = {job: self._db.number(tx, job) for job in parents}
-        self._db.dialect.insert_rows(
-            tx,
-            NEW_ROW,
-            [
-                (
-                    seq,
-                    row.number,
-                    seq,
-                    "pending" if row.problem is None else "invalid",
-                    row.identifier and row.identifier.kind.value,
-                    row.identifier and row.identifier.value,
-                    row.identifier and row.identifier.key,
-                    # as json.dumps, at a quarter of its cost for a list of texts
-                    f"[{','.join(map(encode_basestring, row.cells))}]",
-                    *UNTOUCHED,
-                    row.problem and row.problem.code,
-                    row.problem and row.problem.reason,
-                    numbers[row.lineage.job] if row.lineage else None,
-                    row.lineage.row if row.lineage else None,
-                )
-                for row in chunk
-            ],
-        )
-
-    @transaction
-    def _seal(self, tx: Connection, seq: int, count: int, blank: int) -> None:
-        """Make the job ready, and join its rows with those of the job that they were rejected in."""
-        parent_job, own_job = jobs.alias(), jobs.alias()
-        related = tx.execute(
-            select(
-                rows.c.number,
-                rows.c.state,
-                rows.c.key,
-                rows.c.of_job,
-                rows.c.of_row,
-                and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
-            )
-            .join(own_job, own_job.c.seq == rows.c.job)
-            .join(parent_job, parent_job.c.seq == rows.c.of_job)
-            .where(rows.c.job == seq, rows.c.of_job.is_not(None))
-        ).all()
-        for row in related:
-            theirs = real_row(tx, row.of_job, row.of_row)
-            if theirs is None or not row.kin:
-                raise LedgerError(
-                    f"row {row.number} comes from a job of another series or has a changed _row cell",
-                    hint="Run a failures file with the series (and --again name) of the job that wrote it.",
-                )
-            if row.state != "invalid":
-                self._join(tx, seq, row, theirs)
-        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
-
-    def _join(self, tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
-        """A record of a failures file *is* its parent's row, or, with another identifier, replaces it."""
-        its_parent = and_(rows.c.job == theirs.job, rows.c.number == theirs.number)
-        state = RowState(theirs.state)
-        if row.key != theirs.key:
-            if state in sources(Event.SUPERSEDE):
-                tx.execute(update(rows).where(its_parent).values(state=str(after(state, Event.SUPERSEDE))))
-            return
-        tx.execute(
-            update(rows)
-            .where(rows.c.job == seq, rows.c.number == row.number)
-            .values(state="linked", of_job=theirs.job, of_row=theirs.number)
-        )
-        if state is RowState.REJECTED:
-            moved = str(after(state, Event.RETRY))
-            tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
+        registering.add(tx, self._db, seq, chunk)
 
     @transaction
     def unregister(self, tx: Connection, job: JobId) -> bool:
-        seq = self._db.number(tx, job)
-        ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
-        kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
-        related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, kin).limit(1))
-        if ever_sent or related is not None or self._locks.held_by_others(job):
+        if self._locks.held_by_others(job) or not registering.untouched(tx, self._db.number(tx, job)):
             return False
-        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.REGISTERING)))
-        self._remove(tx, job)
+        registering.forget(tx, self._db, job)
         return True
-
-    @transaction
-    def _take_back(self, tx: Connection, job: JobId) -> None:
-        self._remove(tx, job)
-
-    def _remove(self, tx: Connection, job: JobId) -> None:
-        """Remove what an unfinished registration left."""
-        seq = tx.scalar(select(jobs.c.seq).where(jobs.c.id == job, jobs.c.state == str(JobState.REGISTERING)))
-        if seq is not None:
-            tx.execute(delete(rows).where(rows.c.job == seq))
-            tx.execute(delete(jobs).where(jobs.c.seq == seq))
-            self._db.forget(job)
 
     # --- running ------------------------------------------------------------------------------------------------
 
@@ -274,7 +151,10 @@ class LedgerJobs(Face):
     def _registered(self, tx: Connection, job: JobId) -> int:
         """The number of a job that all rows of its file are in: a part of it must be neither run nor changed."""
         seq = self._db.number(tx, job)
-        if tx.scalar(select(jobs.c.state).where(jobs.c.seq == seq)) == str(JobState.REGISTERING):
+        state, because = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq)).one()
+        if state == str(JobState.PURGED):
+            raise JobPurged(job, because)
+        if state == str(JobState.REGISTERING):
             raise ConfigError(
                 f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
             )
@@ -377,22 +257,6 @@ def who() -> str:
 
 def _later(now: Moment, seconds: float) -> Moment:
     return Moment(now.wall + seconds, now.boot + seconds, now.boot_id)
-
-
-def real_row(tx: Connection, job: int, number: int) -> AnyRow | None:
-    """The row itself, where a record of a rerun only stands for it; None if there is no such row."""
-    while True:
-        wanted = (rows.c.job, rows.c.number, rows.c.state, rows.c.key, rows.c.of_job, rows.c.of_row)
-        row = tx.execute(select(*wanted).where(rows.c.job == job, rows.c.number == number)).first()
-        if row is None or row.state != "linked":
-            return row
-        job, number = row.of_job, row.of_row
-
-
-def homes(tx: Connection, seq: int) -> Sequence[int]:
-    """The jobs whose rows a job may work: itself, and those that its records are linked to."""
-    linked = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state == "linked").distinct()
-    return [seq, *tx.scalars(linked)]
 
 
 def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:

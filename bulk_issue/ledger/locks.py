@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bulk_issue.errors import JobHeld
@@ -54,6 +56,19 @@ class Locks:
         finally:
             os.close(handle)
         return False
+
+    @contextmanager
+    def all(self) -> Iterator[None]:
+        """Hold every job that was ever held; raises `JobHeld` if a living process holds one."""
+        taken: list[JobId] = []
+        try:
+            for path in sorted(self._folder.glob("*.lock")):
+                self.take(JobId(path.stem))
+                taken.append(JobId(path.stem))
+            yield
+        finally:
+            for job in taken:
+                self.free(job)
 
     def _path(self, job: JobId) -> Path:
         return self._folder / f"{job}.lock"

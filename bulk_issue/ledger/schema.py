@@ -21,6 +21,9 @@ from sqlalchemy import (
     text,
 )
 
+#: The migration that makes these tables.
+HEAD = "0001"
+
 metadata = MetaData()
 #: Ids of others (customers, series) and of what is counted without end; an INTEGER of SQLite's has 64 bits anyway.
 Big = BigInteger().with_variant(Integer(), "sqlite")
@@ -111,6 +114,8 @@ rows = Table(
     # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from
     Column("of_job", Integer),
     Column("of_row", Integer),
+    # the restore since which nobody knows what became of the row: it goes in doubt before it may be sent
+    Column("restored", Integer),
     PrimaryKeyConstraint("job", "number"),
     sqlite_with_rowid=False,
 )
@@ -131,6 +136,7 @@ Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite
 Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
 Index("rows_by_state", rows.c.job, rows.c.state)
 Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
+Index("rows_restored", rows.c.restored, sqlite_where=text("restored IS NOT NULL"))
 Index("rows_from", rows.c.of_job, rows.c.job, sqlite_where=text("of_job IS NOT NULL AND state <> 'duplicate'"))
 
 claims = Table(
@@ -259,6 +265,40 @@ permits = Table(
     UniqueConstraint("job", "row", "attempt"),
 )
 Index("permits_free", permits.c.account, permits.c.free_boot)
+
+backups = Table(
+    "backups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # just before the copy was made, so that the copy holds its own moment
+    Column("at_wall", Float, nullable=False),
+    Column("at_boot", Float, nullable=False),
+    Column("at_boot_id", Text, nullable=False),
+)
+
+restores = Table(
+    "restores",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # what was issued between these two moments isn't known to this ledger
+    Column("since_wall", Float, nullable=False),
+    Column("since_boot", Float, nullable=False),
+    Column("since_boot_id", Text, nullable=False),
+    Column("at_wall", Float, nullable=False),
+    Column("at_boot", Float, nullable=False),
+    Column("at_boot_id", Text, nullable=False),
+    # when, by whom and why it was said that all of it is accounted for
+    Column("trusted", Float),
+    Column("who", Text),
+    Column("why", Text),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
 
 
 def scope(org: str, series_id: int) -> str:

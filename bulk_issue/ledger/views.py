@@ -10,7 +10,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, e
 from bulk_issue.ledger.batch import Batch
 from bulk_issue.ledger.coupons import load, load_coupon, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
-from bulk_issue.ledger.jobs import as_job, homes
+from bulk_issue.ledger.forgotten import forms
+from bulk_issue.ledger.jobs import as_job
+from bulk_issue.ledger.lineage import homes
 from bulk_issue.ledger.schema import (
     IN_DOUBT,
     NOT_DUPLICATE,
@@ -167,9 +169,10 @@ class LedgerViews(Face):
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:
-            where = scope(org, series_id)
-            asked = [(where, key, again) for key in keys]
-            return {key: Lineage(job=JobId(job), row=row) for key, job, row in _SERVED.select(connection, asked)}
+            where, known = scope(org, series_id), forms(connection, keys)
+            asked = [(where, form, again) for form in known]
+            found = _SERVED.select(connection, asked)
+            return {known[form]: Lineage(job=JobId(job), row=row) for form, job, row in found}
 
     def parents(self, job: JobId) -> Sequence[JobId]:
         with self._db.read() as connection:

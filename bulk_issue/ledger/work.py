@@ -17,6 +17,7 @@ from bulk_issue.ledger.answers import settle
 from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.claims import claimed
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
+from bulk_issue.ledger.restored import put_in_doubt
 from bulk_issue.ledger.schema import PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
@@ -41,6 +42,7 @@ _DUE = (
         rows.c.attempt,
         rows.c.spent,
         rows.c.doubted,
+        rows.c.restored,
         jobs.c.id,
         jobs.c.series_id,
         jobs.c.scope,
@@ -102,11 +104,14 @@ class LedgerWork(Face):
             pending = tx.execute(_DUE, {"queue": queue, "now": now.wall, "n": look}).all()
             free, lost = self._parted(tx, pending)
             room = wanted - len(won)
-            winners = self._claim(tx, free[:room], hold)
+            winners = self._claim(tx, free[:room])
+            unknown = put_in_doubt(tx, winners, now)
+            winners = [row for row in winners if (row.job, row.number) not in unknown]
+            self._fly(tx, winners, hold)
             self._set_aside(tx, lost, now)
             won += winners
-            passed += len(lost)
-            if not pending or len(free) > room or (len(won) == wanted and not lost):
+            passed += len(lost) + len(unknown)
+            if not pending or (len(won) == wanted and (len(free) > room or not lost)):
                 return won, passed, len(free) > room
             look = PASSED_AT_ONCE if not winners else max(wanted - len(won), 1)
         return won, passed, False
@@ -128,14 +133,17 @@ class LedgerWork(Face):
                 lost.append((row, other))
         return list(free.values()), lost
 
-    def _claim(self, tx: Connection, free: Sequence[AnyRow], hold: Hold) -> list[AnyRow]:
-        """Claim these customers; the rows that got their claim are in flight.
+    def _claim(self, tx: Connection, free: Sequence[AnyRow]) -> list[AnyRow]:
+        """Claim these customers; the rows that got their claim.
 
         The others lost it to another process just now (only where several write at once), and come up again.
         """
         asked = [(row.scope, row.key, row.again, row.job, row.number, 1) for row in free]
         landed = {(claim.job, claim.row) for claim in _CLAIM.select(tx, asked)}
-        winners = [row for row in free if (row.job, row.number) in landed]
+        return [row for row in free if (row.job, row.number) in landed]
+
+    def _fly(self, tx: Connection, winners: Sequence[AnyRow], hold: Hold) -> None:
+        """These rows, which have their claim, are in flight."""
         in_flight = str(after(RowState.PENDING, Event.BEGIN))
         _BEGIN(
             tx,
@@ -150,7 +158,6 @@ class LedgerWork(Face):
                 for row in winners
             ],
         )
-        return winners
 
     def _set_aside(self, tx: Connection, lost: Sequence[tuple[AnyRow, AnyRow]], now: Moment) -> None:
         """Rows without a claim: duplicates of the row that has it, or to be tried again when that has settled."""

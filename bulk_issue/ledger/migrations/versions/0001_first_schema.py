@@ -194,6 +194,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("of_job", sa.Integer(), nullable=True),
         sa.Column("of_row", sa.Integer(), nullable=True),
+        sa.Column("restored", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("job", "number"),
         sqlite_with_rowid=False,
     )
@@ -202,6 +203,7 @@ def upgrade() -> None:
     op.create_index(
         "rows_from", "rows", ["of_job", "job"], unique=False, **_where("of_job IS NOT NULL AND state <> 'duplicate'")
     )
+    op.create_index("rows_restored", "rows", ["restored"], unique=False, **_where("restored IS NOT NULL"))
     op.create_index("rows_issued", "rows", ["queue", "kind", "number"], unique=False, **_where("state = 'issued'"))
     op.create_index("rows_in_flight", "rows", ["queue"], unique=False, **_where("state = 'in_flight'"))
     op.create_index(
@@ -228,3 +230,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_runs_job"), "runs", ["job"], unique=False)
+    op.create_table(
+        "backups",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at_wall", sa.Float(), nullable=False),
+        sa.Column("at_boot", sa.Float(), nullable=False),
+        sa.Column("at_boot_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "restores",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("since_wall", sa.Float(), nullable=False),
+        sa.Column("since_boot", sa.Float(), nullable=False),
+        sa.Column("since_boot_id", sa.Text(), nullable=False),
+        sa.Column("at_wall", sa.Float(), nullable=False),
+        sa.Column("at_boot", sa.Float(), nullable=False),
+        sa.Column("at_boot_id", sa.Text(), nullable=False),
+        sa.Column("trusted", sa.Float(), nullable=True),
+        sa.Column("who", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "secrets",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )

@@ -1,0 +1,167 @@
+"""How a file's rows get into the ledger: a job that is being registered, its chunks, and what makes it ready.
+
+The rule: a job can be run only when every row of its file is in; one whose registration was cut short is removed whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from json.encoder import encode_basestring
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+
+from bulk_issue import model
+from bulk_issue.errors import JobPurged, LedgerError
+from bulk_issue.ledger.database import AnyRow, Database
+from bulk_issue.ledger.lineage import real_row
+from bulk_issue.ledger.restored import mark
+from bulk_issue.ledger.schema import attempts, jobs, rows, scope
+from bulk_issue.model import JobId, JobSpec, JobState, Moment
+from bulk_issue.states import Event, RowState, after, sources
+
+#: The columns of a row that is registered.
+NEW_ROW = (
+    *("job", "number", "queue", "state", "kind", "value", "key", "cells", "due", "attempt", "spent", "doubted"),
+    *("error_code", "reason", "of_job", "of_row"),
+)
+#: Its due, attempt, spent and doubted.
+UNTOUCHED = (0.0, 0, 0, 0)
+
+
+def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int:
+    """Write the job down as being registered; its number."""
+    take_back(tx, database, spec.id)
+    return int(
+        tx.execute(
+            insert(jobs)
+            .values(
+                id=spec.id,
+                org=spec.org,
+                series_id=spec.series_id,
+                again=spec.again,
+                scope=scope(spec.org, spec.series_id),
+                account=spec.account,
+                path=spec.path,
+                sha256=spec.sha256,
+                header=json.dumps(spec.header, ensure_ascii=False),
+                reading=json.dumps(dict(spec.reading), ensure_ascii=False),
+                state=str(JobState.REGISTERING),
+                rows=0,
+                blank=0,
+                cancelled=0,
+                created=now.wall,
+                because="",
+            )
+            .returning(jobs.c.seq)
+        ).scalar_one()
+    )
+
+
+def add(tx: Connection, database: Database, seq: int, chunk: Sequence[model.Row]) -> None:
+    """Write rows down."""
+    parents = {row.lineage.job for row in chunk if row.lineage is not None}
+    numbers = {job: _parent(tx, database, job) for job in parents}
+    database.dialect.insert_rows(
+        tx,
+        NEW_ROW,
+        [
+            (
+                seq,
+                row.number,
+                seq,
+                "pending" if row.problem is None else "invalid",
+                row.identifier and row.identifier.kind.value,
+                row.identifier and row.identifier.value,
+                row.identifier and row.identifier.key,
+                # as json.dumps, at a quarter of its cost for a list of texts
+                f"[{','.join(map(encode_basestring, row.cells))}]",
+                *UNTOUCHED,
+                row.problem and row.problem.code,
+                row.problem and row.problem.reason,
+                numbers[row.lineage.job] if row.lineage else None,
+                row.lineage.row if row.lineage else None,
+            )
+            for row in chunk
+        ],
+    )
+
+
+def _parent(tx: Connection, database: Database, job: JobId) -> int:
+    """The number of the job that a failures file came from."""
+    seq = database.number(tx, job)
+    state, because = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq)).one()
+    if state == str(JobState.PURGED):
+        hint = "To issue to customers of this file as new rows, remove its columns _job and _row."
+        raise JobPurged(job, because, hint=hint)
+    return seq
+
+
+def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
+    """Make the job ready, and join its rows with those of the job that they were rejected in."""
+    parent_job, own_job = jobs.alias(), jobs.alias()
+    related = tx.execute(
+        select(
+            rows.c.number,
+            rows.c.state,
+            rows.c.key,
+            rows.c.of_job,
+            rows.c.of_row,
+            and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
+        )
+        .join(own_job, own_job.c.seq == rows.c.job)
+        .join(parent_job, parent_job.c.seq == rows.c.of_job)
+        .where(rows.c.job == seq, rows.c.of_job.is_not(None))
+    ).all()
+    for row in related:
+        theirs = real_row(tx, row.of_job, row.of_row)
+        if theirs is None or not row.kin:
+            raise LedgerError(
+                f"row {row.number} comes from a job of another series or has a changed _row cell",
+                hint="Run a failures file with the series (and --again name) of the job that wrote it.",
+            )
+        if row.state != "invalid":
+            _join(tx, seq, row, theirs)
+    mark(tx, seq)
+    tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
+
+
+def _join(tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
+    """A record of a failures file *is* its parent's row, or, with another identifier, replaces it."""
+    its_parent = and_(rows.c.job == theirs.job, rows.c.number == theirs.number)
+    state = RowState(theirs.state)
+    if row.key != theirs.key:
+        if state in sources(Event.SUPERSEDE):
+            tx.execute(update(rows).where(its_parent).values(state=str(after(state, Event.SUPERSEDE))))
+        return
+    tx.execute(
+        update(rows)
+        .where(rows.c.job == seq, rows.c.number == row.number)
+        .values(state="linked", of_job=theirs.job, of_row=theirs.number)
+    )
+    if state is RowState.REJECTED:
+        moved = str(after(state, Event.RETRY))
+        tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
+
+
+def untouched(tx: Connection, seq: int) -> bool:
+    """Whether nothing was ever sent for a job, and no row of it is another job's too."""
+    ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
+    kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
+    related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, kin).limit(1))
+    return not ever_sent and related is None
+
+
+def forget(tx: Connection, database: Database, job: JobId) -> None:
+    """Remove a job with its rows."""
+    tx.execute(update(jobs).where(jobs.c.id == job).values(state=str(JobState.REGISTERING)))
+    take_back(tx, database, job)
+
+
+def take_back(tx: Connection, database: Database, job: JobId) -> None:
+    """Remove what an unfinished registration left."""
+    seq = tx.scalar(select(jobs.c.seq).where(jobs.c.id == job, jobs.c.state == str(JobState.REGISTERING)))
+    if seq is not None:
+        tx.execute(delete(rows).where(rows.c.job == seq))
+        tx.execute(delete(jobs).where(jobs.c.seq == seq))
+        database.forget(job)
