@@ -1,6 +1,6 @@
 """The durable record of jobs, rows, attempts, claims and permits: the only truth.
 
-`open_ledger` gives its four faces (see `ports`). SQLite in WAL mode with `synchronous=FULL`: what a method has returned
+`open_ledger` gives its faces (see `ports`). SQLite in WAL mode with `synchronous=FULL`: what a method has returned
 from survives a power cut. One ledger file belongs on one host's own disk; processes of that host may share it. Several
 hosts share a ledger in PostgreSQL.
 """
@@ -18,6 +18,7 @@ from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
+from bulk_issue.ledger.members import LedgerMembers
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
@@ -38,6 +39,7 @@ class SqliteLedger:
         self._db = database
         self.jobs = LedgerJobs(database)
         self.work = LedgerWork(database)
+        self.members = LedgerMembers(database)
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)

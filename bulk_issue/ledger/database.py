@@ -43,6 +43,10 @@ class Holders(Protocol):
         """Whether a living process, other than through this ledger, holds the job."""
         ...
 
+    def expel(self, job: JobId, host: str, pid: int) -> None:
+        """Take the hold from that process, which may be standing still; nothing happens if it doesn't hold the job."""
+        ...
+
 
 class Dialect(Protocol):
     """What a database does in its own way."""

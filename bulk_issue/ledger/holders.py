@@ -24,7 +24,13 @@ WHERE locktype = 'advisory' AND objsubid = 1 AND granted
     AND classid::bigint = (key >> 32) & 4294967295 AND objid::bigint = key & 4294967295
 """
 _BY_WHOM = text(f"SELECT session.application_name {_HELD}")
+_EXPEL = text(f"SELECT pg_terminate_backend(pid) {_HELD} AND session.application_name = :name")
 _BY_OTHERS = text(f"SELECT count(*) {_HELD} AND pid <> :mine")
+
+
+def session_name(pid: int, host: str) -> str:
+    """What the sessions of a process are called."""
+    return f"bulk-issue {pid} on {host}"[:63]
 
 
 class AdvisoryHolders:
@@ -60,6 +66,11 @@ class AdvisoryHolders:
         # where that fails the session is gone, and the lock with it
         with suppress(LedgerError), self._db.connected() as connection, connection.begin():
             connection.execute(_FREE, {"job": job})
+
+    def expel(self, job: JobId, host: str, pid: int) -> None:
+        # where that fails the job has no lead for as long as the session lives, and its shares go on
+        with suppress(LedgerError), self._db.connected() as connection, connection.begin():
+            connection.execute(_EXPEL, {"job": job, "name": session_name(pid, host)})
 
     def held_by_others(self, job: JobId) -> bool:
         with self._db.read() as connection:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
-import os
-import secrets
-import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, true, update
+from sqlalchemy import Connection, and_, func, or_, select, true, update
 
-from bulk_issue import __version__, model
+from bulk_issue import model
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
-from bulk_issue.ledger.answers import in_doubt
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
-from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, accounts, attempts, jobs, rows, runs
+from bulk_issue.ledger.members import enter, succeed
+from bulk_issue.ledger.schema import accounts, jobs, rows, runs
+from bulk_issue.ledger.takeover import adopt, give_up, later
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
-from bulk_issue.ports import Budget, Hold
+from bulk_issue.ports import Budget, Hold, Part
 from bulk_issue.states import Event, RowState, after, sources
 
 
@@ -121,8 +117,11 @@ class LedgerJobs(Face):
     def _hold(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
         seq = self._registered(tx, job)
         self._agree(tx, job, budget, now)
-        token = secrets.token_hex(8)
-        recovered = recover(tx, seq, _later(now, budget.lingers) if self._db.dialect.outlived else now)
+        gone = succeed(tx, seq)
+        token = enter(tx, self._db, seq, Part.LEAD, now)
+        given_up = later(now, budget.lingers) if self._db.dialect.outlived else now
+        adopt(tx, seq, given_up)
+        recovered = give_up(tx, seq, gone, given_up)
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq)
@@ -133,17 +132,6 @@ class LedgerJobs(Face):
                 started=func.coalesce(jobs.c.started, now.wall),
                 ended=None,
                 because="",
-            )
-        )
-        tx.execute(
-            insert(runs).values(
-                token=token,
-                job=seq,
-                who=who(),
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                version=__version__,
-                started=now.wall,
             )
         )
         return Hold(job=job, token=token, recovered=recovered)
@@ -191,12 +179,21 @@ class LedgerJobs(Face):
     ) -> None:
         seq = self._db.number(tx, hold.job)
         done = {"state": str(state), "because": because}
+        # a job that is still running goes on with another lead
+        over = {} if state is JobState.RUNNING else {"halted": None, "workers": 0}
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
-            .values(holder=None, ended=now.wall, **done)
+            .values(holder=None, ended=now.wall, **done, **over)
         )
         tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
+
+    @transaction
+    def defer(self, tx: Connection, job: JobId, workers: int) -> None:
+        its = jobs.c.seq == self._registered(tx, job)
+        tx.execute(update(jobs).where(its).values(workers=workers))
+        stopped = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
+        tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY), halted=None))
 
     # --- what people do -----------------------------------------------------------------------------------------
 
@@ -224,51 +221,6 @@ class LedgerJobs(Face):
         return done.rowcount
 
 
-def recover(tx: Connection, queue: int, now: Moment) -> int:
-    """Rows that a dead holder left in flight are in doubt from now on; how many there were.
-
-    A row that was given up before a reboot, or on another host, was given up now at the latest: only wall clocks tell
-    how long ago that was, and somebody may have set one. Its grace must neither be cut short nor last until a far day.
-    """
-    earlier_boot = rows.c.given_up_boot_id != now.boot_id
-    given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}
-    nothing_seen = {"empty_wall": None, "empty_boot": None, "empty_boot_id": None}
-    tx.execute(update(rows).where(rows.c.queue == queue, IN_DOUBT, earlier_boot).values(given_up | nothing_seen))
-    left = tx.execute(
-        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(rows.c.queue == queue, IN_FLIGHT)
-    ).all()
-    doubtful = in_doubt(RowState.PENDING, now)
-    to = str(after(RowState.IN_FLIGHT, Event.HOLDER_DIED))
-    for row in left:
-        own = and_(rows.c.job == row.job, rows.c.number == row.number)
-        tx.execute(update(rows).where(own, IN_FLIGHT).values(state=to, spent=rows.c.spent + 1, **doubtful))
-        if row.sent_wall is None:
-            tx.execute(update(rows).where(own).values(**begun_as_sent(row.job, row.number, row.attempt)))
-    return len(left)
-
-
-def who() -> str:
-    """Whose hand it is, for the record: the login name, or the number of a user who has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
-        return f"uid {os.getuid()}"
-
-
-def _later(now: Moment, seconds: float) -> Moment:
-    return Moment(now.wall + seconds, now.boot + seconds, now.boot_id)
-
-
-def begun_as_sent(job: int, number: int, attempt: int) -> dict[str, Any]:
-    """The moment of an attempt's intent, as the columns for the earliest doubtful request."""
-    its = and_(attempts.c.job == job, attempts.c.row == number, attempts.c.attempt == attempt)
-    return {
-        "sent_wall": select(attempts.c.begun_wall).where(its).scalar_subquery(),
-        "sent_boot": select(attempts.c.begun_boot).where(its).scalar_subquery(),
-        "sent_boot_id": select(attempts.c.begun_boot_id).where(its).scalar_subquery(),
-    }
-
-
 def as_job(row: AnyRow) -> Job:
     """The job that a row of the table describes."""
     spec = JobSpec(
@@ -291,4 +243,5 @@ def as_job(row: AnyRow) -> Job:
         started=row.started,
         ended=row.ended,
         stopped_because=row.because,
+        workers=row.workers,
     )

@@ -70,5 +70,8 @@ class Locks:
             for job in taken:
                 self.free(job)
 
+    def expel(self, job: JobId, host: str, pid: int) -> None:
+        """Nothing: the kernel alone frees a lock, and never before its process is dead."""
+
     def _path(self, job: JobId) -> Path:
         return self._folder / f"{job}.lock"

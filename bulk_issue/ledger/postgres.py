@@ -23,7 +23,7 @@ from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.clocks import DatabaseClock
 from bulk_issue.ledger.database import Database, Holders
-from bulk_issue.ledger.holders import AdvisoryHolders
+from bulk_issue.ledger.holders import AdvisoryHolders, session_name
 from bulk_issue.model import Moment
 
 T = TypeVar("T")
@@ -238,7 +238,7 @@ def _parameters(url: LedgerUrl) -> dict[str, Any]:
     local = all(host in LOOPBACK or host.startswith(("/", "@")) or not host for host in hosts)
     if not local and "sslmode" not in given and usual.get("sslmode", "prefer") == "prefer":
         given["sslmode"] = "require"  # libpq's own default falls back to plain text
-    mine = {"application_name": f"bulk-issue {os.getpid()} on {socket.gethostname()}"[:63], "client_encoding": "UTF8"}
+    mine = {"application_name": session_name(os.getpid(), socket.gethostname()), "client_encoding": "UTF8"}
     return {**_PATIENCE, **given, **mine}
 
 

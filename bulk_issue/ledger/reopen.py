@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import Database
-from bulk_issue.ledger.jobs import recover
 from bulk_issue.ledger.restored import put_in_doubt
 from bulk_issue.ledger.schema import IN_DOUBT, PENDING, accounts, attempts, backups, claims, jobs, restores, rows, runs
+from bulk_issue.ledger.takeover import adopt, give_up
 from bulk_issue.model import JobId, JobState, Moment
 from bulk_issue.states import Event, RowState, sources
 
@@ -67,7 +67,8 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
         .returning(restores.c.id)
     ).scalar_one()
     for job in known:
-        recover(tx, job.seq, now)
+        adopt(tx, job.seq, now)
+        give_up(tx, job.seq, true(), now)
     # a row that was in doubt may have been settled and sent since
     given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}
     nothing_seen = {"empty_wall": None, "empty_boot": None, "empty_boot_id": None}
@@ -81,7 +82,8 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
         update(jobs).where(jobs.c.state == str(JobState.RUNNING)).values(state=str(JobState.STOPPED), because=because)
     )
     tx.execute(update(jobs).values(holder=None))
-    tx.execute(update(runs).where(runs.c.ended.is_(None)).values(state=str(JobState.STOPPED), because=because))
+    cut_short = {"state": str(JobState.STOPPED), "because": because, "lost": 1}
+    tx.execute(update(runs).where(runs.c.ended.is_(None)).values(cut_short))
     # the lost ledger knew of requests that the account's limit still counts
     for account in tx.execute(select(accounts.c.account, accounts.c.per)).all():
         at, _was_set = database.dialect.clock(tx, account.account, now)

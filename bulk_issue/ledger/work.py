@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
 
-from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.answers import settle
 from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.claims import claimed
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
+from bulk_issue.ledger.members import may_begin
 from bulk_issue.ledger.restored import put_in_doubt
-from bulk_issue.ledger.schema import PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.states import OPEN, Event, RowState, after
@@ -30,7 +30,6 @@ OPEN_ELSEWHERE = 5.0
 #: Duplicates that one transaction passes at most, so that it stays short.
 PASSED_AT_ONCE = 500
 
-_HOLDER = select(jobs.c.holder).where(jobs.c.seq == bindparam("queue"))
 #: The next rows that are due, fresh ones first.
 _DUE = (
     select(
@@ -69,8 +68,7 @@ class LedgerWork(Face):
     @beside
     def begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
-        if tx.scalar(_HOLDER, {"queue": queue}) != hold.token:
-            raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
+        may_begin(tx, queue, hold)
         at, was_set = self._db.dialect.clock(tx, budget.account, now)
         if was_set:
             permits.clock_was_set(tx, budget, at)
@@ -236,6 +234,11 @@ class LedgerWork(Face):
     def pending(self, tx: Connection, job: JobId) -> int:
         queue = self._db.number(tx, job)
         return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
+
+    @beside
+    def in_flight(self, tx: Connection, job: JobId) -> int:
+        queue = self._db.number(tx, job)
+        return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, IN_FLIGHT)) or 0
 
     @beside
     def unfinished(self, tx: Connection, job: JobId) -> int:

@@ -67,7 +67,8 @@ class Jobs(Protocol):
     async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 
-        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now`. The budget becomes the
+        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now` (where it may have outlived its
+        hold: `Budget.lingers` later); those of living shares aren't touched. The budget becomes the
         account's for all processes; `ConfigError` if another living run uses the account with other values.
         """
         ...
@@ -75,7 +76,14 @@ class Jobs(Protocol):
     async def release(
         self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
     ) -> None:
-        """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short."""
+        """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short.
+
+        As RUNNING it is let go for another lead.
+        """
+        ...
+
+    async def defer(self, job: JobId, workers: int) -> None:
+        """Leave the job to so many workers at most; one that was stopped is READY again."""
         ...
 
     async def retry(self, job: JobId, codes: Sequence[str]) -> int:

@@ -111,6 +111,8 @@ def upgrade() -> None:
         sa.Column("because", sa.Text(), nullable=False),
         sa.Column("cancelled", sa.Integer(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("workers", sa.Integer(), nullable=False),
+        sa.Column("halted", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
@@ -227,6 +229,9 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("because", sa.Text(), nullable=True),
+        sa.Column("part", sa.Text(), nullable=False),
+        sa.Column("beat", sa.Float(), nullable=True),
+        sa.Column("lost", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_runs_job"), "runs", ["job"], unique=False)

@@ -1,0 +1,157 @@
+"""Who takes part in a job, where several hosts share the ledger: its lead, shares, their beats, and who is lost.
+
+The rule: a run is found to be lost in a transaction of its own, after which its token begins nothing. Which run may be
+lost is judged by others, from beats that don't come; here a run that has beaten since is never lost.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, insert, or_, select, text, update
+
+from bulk_issue import __version__
+from bulk_issue.errors import ConfigError, JobHalted, JobHeld
+from bulk_issue.ledger.database import Database, Face, beside, transaction
+from bulk_issue.ledger.schema import IN_DOUBT, accounts, jobs, rows, runs
+from bulk_issue.ledger.takeover import adopt, give_up, later
+from bulk_issue.model import JobId, JobState, Moment
+from bulk_issue.ports import Budget, Hold, Member, Muster, Part
+
+_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
+#: A run that goes on, as far as anybody has found.
+LIVING = and_(runs.c.ended.is_(None), runs.c.lost == 0)
+_SHARES = and_(LIVING, runs.c.part == str(Part.SHARE), runs.c.job == jobs.c.seq, runs.c.token == bindparam("token"))
+_STANDS = select(
+    or_(
+        jobs.c.holder == bindparam("token"),
+        and_(jobs.c.state == str(JobState.RUNNING), exists().where(_SHARES)),
+    ).label("may"),
+    jobs.c.halted,
+).where(jobs.c.seq == bindparam("queue"))
+
+
+def may_begin(tx: Connection, queue: int, hold: Hold) -> None:
+    """Raise `JobHeld` where this run may begin no rows of the job any more, and `JobHalted` where nobody may."""
+    job = tx.execute(_STANDS, {"queue": queue, "token": hold.token}).one()
+    if not job.may:
+        raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
+    if job.halted is not None:
+        because, hint = json.loads(job.halted)
+        raise JobHalted(because, hint=hint)
+
+
+def enter(tx: Connection, database: Database, seq: int, part: Part, now: Moment) -> str:
+    """Put a run of this process on record; its token."""
+    token = secrets.token_hex(8)
+    tx.execute(
+        insert(runs).values(
+            token=token,
+            job=seq,
+            who=who(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            version=__version__,
+            started=now.wall,
+            part=str(part),
+            beat=_beat(tx, database),
+            lost=0,
+        )
+    )
+    return token
+
+
+def succeed(tx: Connection, queue: int) -> ColumnElement[bool]:
+    """Earlier leads are lost, now that there is another: whose rows those are that no living share began."""
+    tx.execute(update(runs).where(runs.c.job == queue, runs.c.part == str(Part.LEAD), LIVING).values(lost=1))
+    return rows.c.holder.not_in(select(runs.c.token).where(runs.c.job == queue, LIVING))
+
+
+class LedgerMembers(Face):
+    """See `ports.Members`."""
+
+    @property
+    def several(self) -> bool:
+        return self._db.dialect.outlived
+
+    @transaction
+    def share(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
+        seq = self._db.number(tx, job)
+        known = tx.execute(select(accounts.c.rate, accounts.c.per).where(accounts.c.account == budget.account)).first()
+        if known is None or (known.rate, known.per) != (budget.rate, budget.per):
+            said = f"{known.rate} requests per {known.per:g} s" if known else "another account"
+            raise ConfigError(
+                f"job {job} is run with {said}, this worker has {budget.rate} per {budget.per:g} s of {budget.account}",
+                hint="Give all who take part in a job the same credentials, --rate and --per.",
+            )
+        return Hold(job=job, token=enter(tx, self._db, seq, Part.SHARE, now))
+
+    @beside
+    def beat(self, tx: Connection, hold: Hold, now: Moment) -> Muster:
+        queue = self._db.number(tx, hold.job)
+        mine = and_(runs.c.token == hold.token, LIVING)
+        part = tx.scalar(update(runs).where(mine).values(beat=_beat(tx, self._db)).returning(runs.c.part))
+        holder = tx.scalar(select(jobs.c.holder).where(jobs.c.seq == queue))
+        if part is None or (part == Part.LEAD and holder != hold.token):
+            raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
+        if part == Part.LEAD:
+            adopt(tx, queue, now)
+        found = tx.execute(select(runs).where(runs.c.job == queue, LIVING, runs.c.token != hold.token))
+        doubts = select(func.count()).select_from(rows)
+        return Muster(
+            others=[
+                Member(
+                    job=hold.job, token=run.token, part=Part(run.part), host=run.host, pid=run.pid, beat=run.beat or 0.0
+                )
+                for run in found
+            ],
+            led=holder is not None,
+            doubts=tx.scalar(doubts.where(rows.c.queue == queue, IN_DOUBT, rows.c.holder == hold.token)) or 0,
+        )
+
+    @transaction
+    def halt(self, tx: Connection, hold: Hold, because: str, hint: str) -> None:
+        its = and_(jobs.c.seq == self._db.number(tx, hold.job), jobs.c.halted.is_(None))
+        mine = exists().where(runs.c.token == hold.token, LIVING)
+        running = jobs.c.state == str(JobState.RUNNING)
+        tx.execute(update(jobs).where(its, running, mine).values(halted=json.dumps([because, hint])))
+
+    async def lose(self, member: Member, budget: Budget, now: Moment) -> bool:
+        lost = await self._lose(member, budget, now)
+        if lost and member.part is Part.LEAD:
+            await self._db.call(lambda: self._db.holders.expel(member.job, member.host, member.pid))
+        return lost
+
+    @transaction
+    def _lose(self, tx: Connection, member: Member, budget: Budget, now: Moment) -> bool:
+        queue = self._db.number(tx, member.job)
+        silent = and_(runs.c.token == member.token, runs.c.beat == member.beat, LIVING)
+        if not tx.execute(update(runs).where(silent).values(lost=1)).rowcount:
+            return False
+        if member.part is Part.LEAD:
+            tx.execute(update(jobs).where(jobs.c.seq == queue, jobs.c.holder == member.token).values(holder=None))
+        else:
+            give_up(tx, queue, rows.c.holder == member.token, later(now, budget.lingers))
+        return True
+
+    @beside
+    def leave(self, tx: Connection, hold: Hold, because: str, now: Moment) -> None:
+        mine = and_(runs.c.token == hold.token, LIVING)
+        tx.execute(update(runs).where(mine).values(ended=now.wall, exit_code=0, because=because))
+
+
+def who() -> str:
+    """Whose hand it is, for the record: the login name, or the number of a user who has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which of them depends on the version of Python
+        return f"uid {os.getuid()}"
+
+
+def _beat(tx: Connection, database: Database) -> float | None:
+    """The database's clock; None where a process can't outlive its hold."""
+    return float(tx.execute(_NOW).scalar_one()) if database.dialect.outlived else None

@@ -1,0 +1,195 @@
+"""Who takes part in a job on several hosts: what the docstrings of `ports.Members` guarantee, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bulk_issue.errors import ConfigError, JobHalted, JobHeld, LedgerUnavailable
+from bulk_issue.ledger import SqliteLedger, open_ledger
+from bulk_issue.model import JobState, Moment
+from bulk_issue.ports import Hold, Landed, Member, Part
+from bulk_issue.states import Event
+from bulk_issue.states import RowState as S
+from tests.clocks import ManualClock
+from tests.cluster import Cluster
+from tests.test_ledger import BUDGET, JOB, Desk, row
+
+LONGEST = replace(BUDGET, lingers=35.0)
+
+
+@pytest.fixture
+async def desk(cluster: Cluster) -> AsyncIterator[Desk]:
+    place = cluster.url(cluster.database())
+    ledger = await open_ledger(place)
+    yield Desk(ledger, ManualClock(), place)
+    await ledger.close()
+
+
+@pytest.fixture
+async def other(desk: Desk) -> AsyncIterator[SqliteLedger]:
+    """The ledger as another host opens it."""
+    opened = await desk.another()
+    yield opened
+    await opened.close()
+
+
+async def seen(desk: Desk, by: SqliteLedger, hold: Hold) -> Member:
+    """The one other member that this one finds."""
+    (member,) = (await by.members.beat(hold, desk.clock.now())).others
+    return member
+
+
+async def test_a_share_begins_rows_beside_the_lead_and_none_twice(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register(row(n) for n in range(1, 7))
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    mine = (await desk.begin(lead, 2)).intents
+    theirs = (await other.work.begin(share, 2, BUDGET, desk.clock.now(), 5.0)).intents
+
+    assert [intent.row for intent in (*mine, *theirs)] == [1, 2, 3, 4]
+    assert {intent.holder for intent in theirs} == {share.token}
+    assert await desk.issue(theirs[0], "CODE3") is Landed.LANDED
+
+
+async def test_members_see_each_other_and_who_leads(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    found = await other.members.beat(share, desk.clock.now())
+
+    assert [(member.part, member.token) for member in found.others] == [(Part.LEAD, lead.token)]
+    assert found.led
+    assert (await seen(desk, desk.ledger, lead)).part is Part.SHARE
+    first = await seen(desk, other, share)
+    await desk.ledger.members.beat(lead, desk.clock.now())
+    assert (await seen(desk, other, share)).beat > first.beat
+    await other.members.leave(share, "", desk.clock.now())
+    assert not (await desk.ledger.members.beat(lead, desk.clock.now())).others
+
+
+async def test_a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register(row(n) for n in range(1, 6))
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    await desk.begin(lead, 1)
+    (flying, late) = (await other.work.begin(share, 2, BUDGET, desk.clock.now(), 5.0)).intents
+    assert await desk.ledger.members.lose(await seen(desk, desk.ledger, lead), LONGEST, desk.clock.now())
+
+    assert await desk.states() == [S.IN_FLIGHT, S.IN_DOUBT, S.IN_DOUBT, S.PENDING, S.PENDING]
+    with pytest.raises(JobHeld):
+        await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)
+    with pytest.raises(JobHeld):
+        await other.members.beat(share, desk.clock.now())
+    assert not await desk.ledger.doubts.due(JOB, desk.clock.forward(34.9), 10)
+    assert len(await desk.ledger.doubts.due(JOB, desk.clock.forward(0.2), 10)) == 2
+    assert await desk.issue(flying, "CODE2") is Landed.LANDED  # late, and its own
+    assert (await desk.finish(desk.settlement(late, Event.NOT_PROCESSED)))[0] is Landed.STALE
+
+
+async def test_whoever_has_beaten_since_is_not_lost(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    member = await seen(desk, desk.ledger, lead)
+    await other.members.beat(share, desk.clock.now())
+
+    assert not await desk.ledger.members.lose(member, LONGEST, desk.clock.now())
+    assert (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
+
+
+async def test_a_lead_that_stands_still_is_replaced_though_its_session_lives(desk: Desk, other: SqliteLedger) -> None:
+    """SIGSTOP, a frozen virtual machine: the advisory lock would be held for ever."""
+    await desk.register(row(n) for n in range(1, 5))
+    old = await desk.hold()
+    third = await desk.another()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    (theirs,) = (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
+    (flying,) = (await desk.begin(old, 1)).intents
+    with pytest.raises(JobHeld):
+        await third.jobs.hold(JOB, LONGEST, desk.clock.now())
+    assert await other.members.lose(await seen(desk, other, share), LONGEST, desk.clock.now())
+    assert not (await other.members.beat(share, desk.clock.now())).led
+
+    lead = await third.jobs.hold(JOB, LONGEST, desk.clock.now())
+    assert lead.recovered == 1
+    assert await desk.states() == [S.IN_FLIGHT, S.IN_DOUBT, S.PENDING, S.PENDING]  # the living share's row is its own
+    with pytest.raises(LedgerUnavailable):  # its session was ended
+        await desk.begin(old)
+    with pytest.raises(JobHeld):
+        await desk.begin(old)
+    assert await desk.issue(theirs, "CODE1") is Landed.LANDED
+    assert await desk.issue(flying, "CODE2") is Landed.LANDED
+    await third.close()
+
+
+async def test_nobody_begins_a_row_of_a_halted_job_until_its_lead_has_ended_it(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1), row(2)])
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    await other.members.halt(share, "the series has expired", "Ask for more.")
+    for ledger, hold in ((desk.ledger, lead), (other, share)):
+        with pytest.raises(JobHalted, match="expired") as caught:
+            await ledger.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
+        assert caught.value.hint == "Ask for more."
+    await desk.release(lead)
+    with pytest.raises(JobHeld):
+        await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)
+    await other.members.halt(share, "too late", "")
+
+    assert (await desk.begin(await desk.hold(), 2)).wait is None
+
+
+async def test_a_lead_that_lets_go_leaves_the_job_to_the_others(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    await desk.ledger.jobs.defer(JOB, 2)
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+
+    assert not (await other.members.beat(share, desk.clock.now())).led
+    assert (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
+    assert desk.look("SELECT workers FROM jobs") == [(2,)]
+
+
+async def test_what_another_host_gave_up_counts_from_when_the_lead_finds_it(desk: Desk, other: SqliteLedger) -> None:
+    """Two hosts' wall clocks may be minutes apart: a grace that was cut short would be a second coupon."""
+    await desk.register([row(1)])
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    (intent,) = (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
+    unclear = desk.settlement(intent, Event.UNCLEAR, answered=False)
+    await desk.finish(replace(unclear, at=Moment(desk.clock.wall - 600.0, 3.0, "another host's boot")))
+
+    assert not await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+    await desk.ledger.members.beat(lead, desk.clock.now())
+    (doubt,) = await desk.ledger.doubts.due(JOB, desk.clock.now(), 10)
+    assert doubt.given_up == desk.clock.now()
+    assert (await other.members.beat(share, desk.clock.now())).doubts == 1
+
+
+async def test_all_who_take_part_keep_to_one_limit(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    await desk.hold()
+    for budget in (replace(BUDGET, rate=200), replace(BUDGET, account="host#nobody")):
+        with pytest.raises(ConfigError, match=r"100 requests per 60 s|another account"):
+            await other.members.share(JOB, budget, desk.clock.now())
+
+
+async def test_a_stopped_job_that_is_deferred_is_ready_again(desk: Desk) -> None:
+    await desk.register([row(1)])
+    await desk.release(await desk.hold())
+    await desk.ledger.jobs.defer(JOB, 3)
+    found = await desk.ledger.jobs.find(JOB)
+
+    assert found is not None
+    assert (found.state, found.workers) == (JobState.READY, 3)
+
+
+async def test_a_file_has_no_members(tmp_path: Path) -> None:
+    ledger = await open_ledger(tmp_path / "ledger.db")
+    assert not ledger.members.several
+    await ledger.close()
