@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bulk_issue.audit import Audit, Audited
-from bulk_issue.config import AT_ONCE, Config, Pace
+from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
-from bulk_issue.health import Health, Limits, Stop, StopKind
-from bulk_issue.look import LookFirst
-from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Series, Tally
-from bulk_issue.pool import Patience, Pool, Terms
-from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
+from bulk_issue.health import Health, Stop, StopKind
+from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
+from bulk_issue.pool import Pool
+from bulk_issue.ports import Hold, Part, Progress
+from bulk_issue.presence import Presence
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.saying import count
@@ -52,29 +52,12 @@ class Ending:
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
-    """Everything that one run of a job works with."""
+class Run(Hand):
+    """The run that holds its job: its lead, where others share in it."""
 
-    job: Job
-    config: Config
-    series: Series | None
-    ledger: Ledger
-    issuer: Issuer
-    records: Records
-    clock: Clock
-    draw: Callable[[], float]
-    #: Makes a pacer: even or at once.
-    pacer: Callable[[bool], Limiter]
-    #: Paces look-ups.
-    lookups: Limiter
-    observer: Observer
-    #: Set to stop: no new intents, requests under way end.
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    _patience: Patience = field(init=False)
+    #: Whether others go on with the job when this run is asked to stop, or breaks off.
+    hands_over: bool = False
     _sent: int = 0
-
-    def __post_init__(self) -> None:
-        self._patience = Patience(self.clock)
 
     async def issue(self) -> Ending:
         """Issue what is pending, then settle what is in doubt."""
@@ -86,22 +69,25 @@ class Run:
 
     async def audit(self, chosen: Callable[[int], bool]) -> Audited:
         """Read those rows with a coupon once more whose place (0 = the first) is chosen. Takes no hold of the job."""
-        audit = self._audit(await self._readers(), self.asked.is_set)
+        audit = self._audit(await self.readers(), self.asked.is_set)
         return await audit.issued(chosen)
 
     async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]]) -> Ending:
         began = self.clock.now()
         job = self.job.spec.id
         hold = await self.ledger.jobs.hold(job, self.config.budget, began)
-        state, because, code = JobState.STOPPED, "the run was cut short", None
+        left = JobState.RUNNING if self.hands_over else JobState.STOPPED
+        state, because, code = left, "the run was cut short", None
         try:
             if hold.recovered:
-                self._tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
+                self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
             stop = await work(hold, began)
             tally, firsts, excess = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
+            if unfinished and stop is not None and stop.kind is StopKind.ASKED:
+                state = left
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
             because = stop.because if stop is not None and unfinished else ""
@@ -141,44 +127,20 @@ class Run:
     # --- the two kinds of work ----------------------------------------------------------------------------------
 
     async def _issue(self, hold: Hold, began: Moment) -> Stop | None:
-        health = Health(limits=self._limits(), began=began.boot)
-        readers = await self._readers()
+        health = Health(limits=self.limits, began=began.boot)
+        readers = await self.readers()
         reconciler = self._reconciler(readers, health)
         pending = await self.ledger.work.pending(hold.job)
-        pool = Pool(
-            hold=hold,
-            work=self.ledger.work,
-            issuer=self.issuer,
-            limiter=self.pacer(self._even(pending)),
-            clock=self.clock,
-            health=health,
-            terms=Terms(
-                budget=self.config.budget,
-                connections=self.config.connections,
-                # a look-up takes its time between intent and request
-                send_within=self.config.send_within + (self.config.timeout if self.config.look_first else 0.0),
-                max_attempts=self.config.max_attempts,
-                generic=self._generic,
-                first=self.config.first,
-                between=self.config.between,
-            ),
-            patience=self._patience,
-            draw=self.draw,
-            asked=self.asked,
-            blind=lambda: readers.blind,
-            on_throttled=readers.rest,
-            on_reply=readers.saw,
-            after_canary=readers.read_canary,
-            look_first=LookFirst(records=self.records, limiter=self.lookups) if self.config.look_first else None,
-        )
-        async with self._alongside(reconciler, pool):
+        pool = self.pool(hold, health, readers, pending)
+        pool.after_canary = readers.read_canary
+        async with self._alongside(hold, reconciler, pool):
             stop = await self._to_the_end(pool, reconciler)
         self._sent = pool.begun
         return stop
 
-    async def _reconcile(self, _hold: Hold, began: Moment) -> Stop | None:
-        reconciler = self._reconciler(await self._readers(), Health(limits=self._limits(), began=began.boot))
-        async with self._alongside(reconciler, None):
+    async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
+        reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
+        async with self._alongside(hold, reconciler, None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
 
@@ -188,22 +150,33 @@ class Run:
             await pool.drain()
             spent = pool.stop is not None
             if pool.health.stop is not None or self.asked.is_set():
+                await self._landed()
                 return pool.stop
             if deadline is None:
                 deadline = self.clock.now().boot + self.config.reconcile_for
             if not await self._settle(reconciler, deadline, sending=not spent):
                 return pool.stop
 
+    async def _landed(self) -> None:
+        """Wait for the answers of those who share in a job that has stopped, as long as they may take."""
+        job, insist = self.job.spec.id, self._patience.insist
+        deadline = self.clock.now().boot + self.config.budget.lingers
+        while not self.asked.is_set() and self.clock.now().boot < deadline:
+            if not await insist(lambda: self.ledger.work.in_flight(job)):
+                return
+            await self.clock.sleep(POLL)
+
     async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
         while True:
             doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None
+            flying = await insist(lambda: self.ledger.work.in_flight(job)) > 0  # of those who share in the job
             if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:
                 return True
-            if not doubtful:
+            if not doubtful and not flying:
                 break
-            if self.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
+            if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
                 return False
             if self.clock.now().boot >= deadline:
                 break
@@ -224,21 +197,6 @@ class Run:
 
     # --- the parts ----------------------------------------------------------------------------------------------
 
-    async def _readers(self) -> Readers:
-        readers = Readers(
-            job=self.job.spec.id,
-            doubts=self.ledger.doubts,
-            work=self.ledger.work,
-            records=self.records,
-            limiter=self.lookups,
-            clock=self.clock,
-            draw=self.draw,
-            account=self.config.account.name,
-            on_message=self._tell,
-        )
-        await readers.load()
-        return readers
-
     def _reconciler(self, readers: Readers, health: Health) -> Reconciler:
         return Reconciler(
             job=self.job.spec.id,
@@ -247,7 +205,7 @@ class Run:
             clock=self.clock,
             draw=self.draw,
             grace=self.config.grace,
-            generic=self._generic,
+            generic=self.generic,
             on_settled=health.settled,
         )
 
@@ -257,40 +215,33 @@ class Run:
             doubts=self.ledger.doubts,
             readers=readers,
             clock=self.clock,
-            generic=self._generic,
+            generic=self.generic,
             enough=enough,
         )
 
-    def _limits(self) -> Limits:
-        config = self.config
-        return Limits(max_doubt=config.max_doubt, max_failures=config.max_failures, canary=config.canary)
-
-    @property
-    def _generic(self) -> bool:
-        return self.series is not None and self.series.generic
-
-    def _even(self, pending: int) -> bool:
-        if self.config.look_first:
-            return True  # look-ups are
-        match self.config.pace:
-            case Pace.EVEN:
-                return True
-            case Pace.BURST:
-                return False
-            case Pace.AUTO:
-                return pending > min(AT_ONCE, self.config.rate)
-
     @contextlib.asynccontextmanager
-    async def _alongside(self, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
-        """Reconcile and report while the body runs."""
+    async def _alongside(self, hold: Hold, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+        """Reconcile and report while the body runs, and be seen by those who share in the job."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
+                if self.ledger.members.several:
+                    others.append(tasks.create_task(self._presence(hold, pool).keep()))
                 yield
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            raise first_of(group) from group
+
+    def _presence(self, hold: Hold, pool: Pool | None) -> Presence:
+        return Presence(
+            hold=hold,
+            part=Part.LEAD,
+            members=self.ledger.members,
+            budget=self.config.budget,
+            clock=self.clock,
+            stopped=lambda: pool.health.stop if pool else None,
+        )
 
     async def _tick(self, pool: Pool | None) -> None:
         while True:
@@ -321,11 +272,8 @@ class Run:
             )
         )
 
-    def _tell(self, message: str) -> None:
-        self.observer(Progress(job=self.job.spec.id, phase="", tally={}, rows=self.job.rows, message=message))
 
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that a group of tasks failed with: the first of ours, otherwise the first."""
-    leaves = [_first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    leaves = [first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((error for error in leaves if isinstance(error, BulkIssueError)), leaves[0])

@@ -287,9 +287,13 @@ class Pool:
         await self.patience.insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))
 
     async def _begin(self, n: int) -> Begun:
-        return await self.patience.insist(
-            lambda: self.work.begin(self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within)
-        )
+        try:
+            return await self.patience.insist(
+                lambda: self.work.begin(self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within)
+            )
+        except JobHalted as halt:  # by another one who takes part in the job
+            self.health.halt(halt.message, halt.hint)
+            return Begun(intents=())
 
     async def _record(self) -> None:
         """Commit answers as they come, all that have gathered during one commit in the next."""

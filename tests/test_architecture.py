@@ -43,7 +43,7 @@ ADAPTERS = (
     frozenset({"ledger"}),
     frozenset({"clock"}),
 )
-SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "job"})
+SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "presence", "crew", "job", "share"})
 BELOW_APP = CORE.union(SERVICES, *ADAPTERS)
 
 #: Part -> the parts that it may import. The package's own `__init__` (its version) is free to all.

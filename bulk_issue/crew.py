@@ -1,0 +1,109 @@
+"""What every run that takes part in a job works with, and how it sends: the same pool for a lead and for a share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bulk_issue.config import AT_ONCE, Config, Pace
+from bulk_issue.health import Health, Limits
+from bulk_issue.look import LookFirst
+from bulk_issue.model import Job, Series
+from bulk_issue.pool import Patience, Pool, Terms
+from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
+from bulk_issue.readers import Readers
+
+
+@dataclass(slots=True, kw_only=True)
+class Hand:
+    """One run's."""
+
+    job: Job
+    config: Config
+    series: Series | None
+    ledger: Ledger
+    issuer: Issuer
+    records: Records
+    clock: Clock
+    draw: Callable[[], float]
+    #: Makes a pacer: even or at once.
+    pacer: Callable[[bool], Limiter]
+    #: Paces look-ups.
+    lookups: Limiter
+    observer: Observer
+    #: Set to stop: no new intents, requests under way end.
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.clock)
+
+    def pool(self, hold: Hold, health: Health, readers: Readers, pending: int) -> Pool:
+        """What sends, as the settings say."""
+        config = self.config
+        return Pool(
+            hold=hold,
+            work=self.ledger.work,
+            issuer=self.issuer,
+            limiter=self.pacer(self._even(pending)),
+            clock=self.clock,
+            health=health,
+            terms=Terms(
+                budget=config.budget,
+                connections=config.connections,
+                # a look-up takes its time between intent and request
+                send_within=config.send_within + (config.timeout if config.look_first else 0.0),
+                max_attempts=config.max_attempts,
+                generic=self.generic,
+                first=config.first,
+                between=config.between,
+            ),
+            patience=self._patience,
+            draw=self.draw,
+            asked=self.asked,
+            blind=lambda: readers.blind,
+            on_throttled=readers.rest,
+            on_reply=readers.saw,
+            look_first=LookFirst(records=self.records, limiter=self.lookups) if config.look_first else None,
+        )
+
+    async def readers(self) -> Readers:
+        """The readers of the server's record, with what they have proven."""
+        readers = Readers(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            work=self.ledger.work,
+            records=self.records,
+            limiter=self.lookups,
+            clock=self.clock,
+            draw=self.draw,
+            account=self.config.account.name,
+            on_message=self.tell,
+        )
+        await readers.load()
+        return readers
+
+    @property
+    def limits(self) -> Limits:
+        config = self.config
+        return Limits(max_doubt=config.max_doubt, max_failures=config.max_failures, canary=config.canary)
+
+    @property
+    def generic(self) -> bool:
+        return self.series is not None and self.series.generic
+
+    def _even(self, pending: int) -> bool:
+        if self.config.look_first:
+            return True  # look-ups are
+        match self.config.pace:
+            case Pace.EVEN:
+                return True
+            case Pace.BURST:
+                return False
+            case Pace.AUTO:
+                return pending > min(AT_ONCE, self.config.rate)
+
+    def tell(self, message: str) -> None:
+        """One sentence for whoever watches."""
+        self.observer(Progress(job=self.job.spec.id, phase="", tally={}, rows=self.job.rows, message=message))
