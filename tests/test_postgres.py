@@ -19,7 +19,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.ledger.clocks import STEP, DatabaseClock
-from bulk_issue.ledger.postgres import Postgres, _parameters
+from bulk_issue.ledger.postgres import Postgres, parameters
 from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId
 from bulk_issue.ports import Budget, Landed, Wait
 from bulk_issue.states import Event
@@ -418,7 +418,7 @@ async def test_a_database_that_cant_be_reached_is_named_without_its_password() -
 
 def test_elsewhere_nothing_travels_in_the_clear_unless_the_url_says_so() -> None:
     def mode(url: str) -> object:
-        return _parameters(LedgerUrl(url)).get("sslmode")
+        return parameters(LedgerUrl(url)).get("sslmode")
 
     assert mode("postgresql://ann@db.example.com/ledger") == "require"
     assert mode("postgresql://ann@127.0.0.1,db.example.com/ledger") == "require"
@@ -429,7 +429,7 @@ def test_elsewhere_nothing_travels_in_the_clear_unless_the_url_says_so() -> None
 
 def test_a_parameter_that_nobody_knows_is_refused_without_repeating_the_url() -> None:
     with pytest.raises(ConfigError) as caught:
-        _parameters(LedgerUrl("postgresql://ann:s3cret@db.example.com/ledger?sslmod=require"))
+        parameters(LedgerUrl("postgresql://ann:s3cret@db.example.com/ledger?sslmod=require"))
 
     assert "s3cret" not in f"{caught.value.message}{caught.value.__cause__!r}{caught.value.__context__ and ''}"
 

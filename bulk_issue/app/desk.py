@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
@@ -28,6 +29,7 @@ from bulk_issue.limiter import Pacer
 from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
+from bulk_issue.share import Share
 from bulk_issue.sink import SUMMARY, claim_folder, format_in
 from bulk_issue.source import sheet_records
 from bulk_issue.states import RowState
@@ -87,23 +89,39 @@ class Desk:
                     if reports[-1].ending.exit_code in _UNFINISHED:
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
                         return reports
-            elif dict(job.spec.reading) != dict(spec.reading):
-                await self._register_anew(job.spec, spec)
-            counted = Survey() if job is None or job.started is None else None
-            chunks: Iterator[list[Row]] = file.chunks()
-            if counted is not None:
-                chunks = counting(chunks, counted, served(self.ledger, spec))
-            job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
-            if counted is not None:
-                for _ in chunks:  # registered before, by a run that sent nothing
-                    pass
-            checked = await self.checked(spec, job, series, counted, file)
+            job, checked = await self._registered(job, spec, series, file)
         reports.append(await self._issue(job, series, checked, talk, out))
         return reports
 
+    async def defer(self, path: Path, talk: Talk) -> list[Job]:
+        """Register the file's job or find it: what is to be left to workers, an earlier content's job first."""
+        with intake(path, self.config.reading) as file:
+            series = await self.series()
+            spec = self.spec(file, await self.org(series))
+            earlier = [each.job for each in await unfinished(self.ledger, spec)]
+            job, checked = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
+        self._agreed(checked, talk)
+        return [*earlier, job]
+
+    async def _registered(
+        self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
+    ) -> tuple[Job, Checked]:
+        """The file's job with all its rows, and what a run of it would do."""
+        if job is not None and job.state is not JobState.REGISTERING and dict(job.spec.reading) != dict(spec.reading):
+            await self._register_anew(job.spec, spec)
+        counted = Survey() if job is None or job.started is None else None
+        chunks: Iterator[list[Row]] = file.chunks()
+        if counted is not None:
+            chunks = counting(chunks, counted, served(self.ledger, spec))
+        job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
+        if counted is not None:
+            for _ in chunks:  # registered before, by a run that sent nothing
+                pass
+        return job, await self.checked(spec, job, series, counted, file)
+
     async def resume(self, job: Job, talk: Talk) -> list[Report]:
         """Go on with a registered job, without its file."""
-        series = await self._same_org(job)
+        series = await self.same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
         checked = await self.checked(job.spec, job, series)
@@ -111,19 +129,19 @@ class Desk:
 
     async def reconcile(self, job: Job) -> list[Report]:
         """Settle rows in doubt now; issue nothing."""
-        series = await self._same_org(job)
-        return [await self._report(await self._run(job, series).reconcile(), self._out(job.spec))]
+        series = await self.same_org(job)
+        return [await self.report(await self.lead(job, series).reconcile(), self._out(job.spec))]
 
     async def audit(self, job: Job, sample: int | None) -> Audited:
         """Read the coupons of a job's issued rows back, all or so many of them, and compare."""
-        series = await self._same_org(job)
+        series = await self.same_org(job)
         issued = (await self.ledger.work.tally(job.spec.id)).get(RowState.ISSUED, 0)
         if sample is None or sample >= issued:
-            return await self._run(job, series).audit(lambda _place: True)
+            return await self.lead(job, series).audit(lambda _place: True)
         places = frozenset(random.SystemRandom().sample(range(issued), sample))
-        return await self._run(job, series).audit(places.__contains__)
+        return await self.lead(job, series).audit(places.__contains__)
 
-    async def _same_org(self, job: Job) -> Series | None:
+    async def same_org(self, job: Job) -> Series | None:
         """The series' facts, these credentials being the job's org's: another org's record must settle nothing."""
         refuse_purged(job)
         series = await self.series()
@@ -165,6 +183,11 @@ class Desk:
         return await look_ahead(self.ledger, spec, job, series, plan, now, counted=counted, file=file)
 
     async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
+        self._agreed(checked, talk)
+        return await self.report(await self._sent(job, series), out)
+
+    def _agreed(self, checked: Checked, talk: Talk) -> None:
+        """Show what would be sent and ask; raises `ConfigError` where it can't last, or isn't wanted."""
         ahead = checked.outlook
         if ahead.pending:
             talk.show(checked)
@@ -176,7 +199,6 @@ class Desk:
                 )
             if not talk.confirm(checked):
                 raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
-        return await self._report(await self._sent(job, series), out)
 
     async def _sent(self, job: Job, series: Series | None) -> Ending:
         """Issue what `--first` leaves of this run; it counts over all jobs of the run."""
@@ -185,26 +207,34 @@ class Desk:
             stop = Stop(kind=StopKind.ASKED, because=f"--first {first}: so many rows were sent")
             return await standing(self.ledger, job, self.clock.now(), stop)
         left = replace(self.config, first=None if first is None else first - self.sent)
-        ending = await self._run(job, series, left).issue()
+        ending = await self.lead(job, series, left).issue()
         self.sent += ending.sent
         return ending
 
-    def _run(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
-        config = config or self.config
-        return Run(
-            job=job,
-            config=config,
-            series=series,
-            ledger=self.ledger,
-            issuer=self.client,
-            records=self.client,
-            clock=self.clock,
-            draw=random.SystemRandom().random,
-            pacer=lambda even: Pacer(config.rate, config.per, even=even),
-            lookups=Pacer(LOOKUPS, LOOKUPS_PER, even=True),
-            observer=self.observer,
-            asked=self.asked,
-        )
+    def lead(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
+        """A run that holds the job."""
+        return Run(**self._hand(job, series, config or self.config))
+
+    def share(self, job: Job, series: Series | None) -> Share:
+        """A run that shares in the job beside its lead."""
+        return Share(**self._hand(job, series, self.config))
+
+    def _hand(self, job: Job, series: Series | None, config: Config) -> dict[str, Any]:
+        """What every run works with."""
+        return {
+            "job": job,
+            "config": config,
+            "series": series,
+            "ledger": self.ledger,
+            "issuer": self.client,
+            "records": self.client,
+            "clock": self.clock,
+            "draw": random.SystemRandom().random,
+            "pacer": lambda even: Pacer(config.rate, config.per, even=even),
+            "lookups": Pacer(LOOKUPS, LOOKUPS_PER, even=True),
+            "observer": self.observer,
+            "asked": self.asked,
+        }
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, if the person agrees."""
@@ -307,7 +337,7 @@ class Desk:
     def _out(self, spec: JobSpec) -> Path:
         return self.files.out or default_out(spec)
 
-    async def _report(self, ending: Ending, out: Path) -> Report:
+    async def report(self, ending: Ending, out: Path) -> Report:
         """Write the files, also those of the jobs whose rows a failures file retried, where they still stand."""
         report = await write(self.ledger, ending, out, self.files, self.config)
         for name in self.ledger.views.parents(ending.job.spec.id):

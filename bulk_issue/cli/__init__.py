@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulk_issue import __version__
-from bulk_issue.cli import doctor, frame, issuing, jobs, ledger, page, profile, settings, stand_in
+from bulk_issue.cli import doctor, frame, issuing, jobs, ledger, page, profile, settings, stand_in, workers
 
 
 def main() -> NoReturn:
@@ -32,6 +32,7 @@ def commands() -> None:
 for _command in (
     *(issuing.run, issuing.check, issuing.resume, issuing.retry, issuing.reconcile, issuing.audit),
     *(jobs.status, jobs.find, jobs.cancel, jobs.export),
+    *(workers.defer, workers.worker),
     page.serve,
     stand_in.sandbox,
     *(settings.config, doctor.doctor, ledger.ledger),

@@ -195,6 +195,12 @@ class LedgerJobs(Face):
         stopped = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
         tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY), halted=None))
 
+    @beside
+    def waiting(self, tx: Connection, account: str) -> Sequence[JobId]:
+        waits = jobs.c.state.in_((str(JobState.RUNNING), str(JobState.READY)))
+        found = select(jobs.c.id).where(jobs.c.account == account, jobs.c.workers > 0, waits).order_by(jobs.c.seq)
+        return [JobId(name) for name in tx.scalars(found)]
+
     # --- what people do -----------------------------------------------------------------------------------------
 
     @transaction

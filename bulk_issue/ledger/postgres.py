@@ -81,7 +81,7 @@ class Postgres:
 
     def __init__(self, url: LedgerUrl) -> None:
         self.place = str(url)
-        self._parameters = _parameters(url)
+        self._parameters = parameters(url)
         self._write = self._engine(_WRITER)
         self._read = self._engine(_READER)
         self._clock = DatabaseClock()
@@ -222,7 +222,7 @@ class Postgres:
         return Moment(seconds, seconds, "database")
 
 
-def _parameters(url: LedgerUrl) -> dict[str, Any]:
+def parameters(url: LedgerUrl) -> dict[str, Any]:
     """What libpq is told: the URL's word first, then the environment's where libpq looks there itself, then ours."""
     try:
         given = conninfo.conninfo_to_dict(url.url)

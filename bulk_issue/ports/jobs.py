@@ -86,6 +86,10 @@ class Jobs(Protocol):
         """Leave the job to so many workers at most; one that was stopped is READY again."""
         ...
 
+    async def waiting(self, account: str) -> Sequence[JobId]:
+        """The account's jobs that were deferred and are neither ended nor stopped, oldest first."""
+        ...
+
     async def retry(self, job: JobId, codes: Sequence[str]) -> int:
         """REJECTED rows (with one of `codes`, or all if empty) are PENDING again with fresh attempts; says how many.
 

@@ -1,0 +1,168 @@
+"""Jobs that are left to workers: deferring them, and what a worker does with its tasks.
+
+What a worker brings is an account: it takes part in the jobs of that account alone. A task is to take part in one job
+until nothing of it is pending; who leads it and who shares in it is settled by the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulk_issue.app.checked import Talk
+from bulk_issue.app.desk import Desk, desk, opened
+from bulk_issue.app.reports import Files, Report, default_out
+from bulk_issue.config import Config, LedgerUrl
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import ConfigError, JobHalted, JobHeld, SinkError
+from bulk_issue.health import Stop, StopKind
+from bulk_issue.job import Ending
+from bulk_issue.ledger import SqliteLedger
+from bulk_issue.model import Job, JobId, JobState, Series
+from bulk_issue.ports import Observer, Progress
+from bulk_issue.share import Left
+from bulk_issue.sink import claim_folder
+
+if TYPE_CHECKING:
+    from bulk_issue.engine import Engine
+
+#: Seconds after which somebody tries again what couldn't begin, or may not go on at this hour.
+LATER = 30.0
+
+
+async def set_up(place: Path | LedgerUrl) -> None:
+    """Make the tables of ledger and engine, where they are missing."""
+    async with opened(place), engine(place, ""):
+        pass
+
+
+@asynccontextmanager
+async def engine(place: Path | LedgerUrl, account: str) -> AsyncIterator[Engine]:
+    """The engine that brings an account's jobs to its workers."""
+    if not isinstance(place, LedgerUrl):
+        raise ConfigError(
+            f"workers need a ledger that several hosts can share, and {place} is a file",
+            hint="Give --ledger postgresql://USER@HOST/DATABASE; see docs/workers.md.",
+        )
+    try:
+        from bulk_issue import engine as engines  # noqa: PLC0415 - an extra: nobody else has its library
+    except ImportError as error:
+        raise ConfigError(f"{error.name} isn't installed", hint="Run: pip install 'bulk-issue[workers]'") from error
+    async with engines.opened(place, account) as found:
+        yield found
+
+
+async def defer(
+    config: Config, path: Path, workers: int, talk: Talk, observer: Observer, asked: asyncio.Event
+) -> list[Job]:
+    """Register a file's job, or find it, and leave it to at most so many workers; those that have something to do."""
+    async with engine(config.ledger, config.account.name) as queue, desk(config, observer, asked, Files()) as at:
+        jobs = [job for job in await at.defer(path, talk) if await at.ledger.work.unfinished(job.spec.id)]
+        for job in jobs:
+            await at.ledger.jobs.defer(job.spec.id, workers)
+            await queue.defer(job.spec.id, workers)
+        return jobs
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker process."""
+
+    config: Config
+    observer: Observer
+    #: Set by a signal.
+    asked: asyncio.Event
+    #: Where result files go: a folder for each job in there; None: beside the input, where its folder is there.
+    out: Path | None
+    #: Told of every job that this worker brought to an end.
+    on_report: Callable[[Report], None]
+    #: Whether it left a job that wasn't finished.
+    unfinished: bool = False
+    #: Set when tasks must end: by a signal, and when the engine has ended.
+    _leave: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def work(self) -> ExitCode:
+        """Take part in job after job until asked to stop."""
+        async with engine(self.config.ledger, self.config.account.name) as queue, opened(self.config.ledger) as ledger:
+            self._tell(f"Waiting for jobs of {self.config.account.name}.")
+            await queue.work(
+                lambda name: self._task(ledger, name), lambda: self._waiting(ledger), self.asked, self._leave.set
+            )
+        return ExitCode.ASKED if self.unfinished else ExitCode.DONE
+
+    async def _waiting(self, ledger: SqliteLedger) -> Sequence[JobId]:
+        return await ledger.jobs.waiting(self.config.account.name)
+
+    async def _task(self, ledger: SqliteLedger, name: JobId) -> float | None:
+        """Take part in one job; None if there is no more to do, otherwise when somebody should go on."""
+        job = await ledger.jobs.find(name)
+        if job is None or not _open(job):
+            return None
+        config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
+        try:
+            async with desk(config, self.observer, self._leave, Files()) as at:
+                again = await self._take_part(at, job, await at.same_org(job))
+        except JobHalted as halt:  # Capillary can't be asked; nothing was begun
+            self._tell(f"Job {name}: {halt.message}. {halt.hint}")
+            again = LATER
+        self.unfinished |= again is not None and self.asked.is_set()
+        return again
+
+    async def _take_part(self, at: Desk, job: Job, series: Series | None) -> float | None:
+        """Lead the job, or share in it while another one leads, until one of the two is done."""
+        name = job.spec.id
+        while (found := await at.ledger.jobs.find(name)) is not None and _open(found):
+            try:
+                lead = at.lead(found, series)
+                lead.hands_over = True
+                ending = await lead.issue()
+            except JobHeld:
+                pass
+            else:
+                return await self._ended(at, ending)
+            self._tell(f"Job {name}: taking part beside the process that leads it.")
+            try:
+                left, stop = await at.share(found, series).take()
+            except JobHeld:
+                continue
+            match left:
+                case Left.LEADERLESS:
+                    continue
+                case Left.ASKED:
+                    return 0.0
+                case Left.DONE:
+                    return _pause(stop)
+        return None
+
+    async def _ended(self, at: Desk, ending: Ending) -> float | None:
+        """What is left to do after a run that led its job."""
+        if ending.job.state is JobState.RUNNING:  # handed over
+            return _pause(ending.stop) if not self._leave.is_set() else 0.0
+        spec = ending.job.spec
+        out = self.out / f"{spec.series_id}-{spec.id}" if self.out else default_out(spec)
+        if self.out is None and not Path(spec.path).parent.is_dir():
+            self._tell(f"Job {spec.id}: its folder isn't on this host; bulk-issue export {spec.id} writes its files.")
+            return None
+        try:
+            claim_folder(out, spec.id)
+            self.on_report(await at.report(ending, out))
+        except (SinkError, ConfigError) as error:
+            self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
+        return None
+
+    def _tell(self, message: str) -> None:
+        self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def _open(job: Job) -> bool:
+    """Whether a job waits for workers, or is worked on by them."""
+    return job.workers > 0 and job.state in (JobState.READY, JobState.RUNNING)
+
+
+def _pause(stop: Stop | None) -> float | None:
+    """Seconds after which a job that may not go on at this hour is looked at again."""
+    return LATER if stop is not None and stop.kind is StopKind.ASKED else None

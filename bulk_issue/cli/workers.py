@@ -1,0 +1,103 @@
+"""The commands for jobs that are left to workers: `defer`, `worker`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bulk_issue.cli import frame, session
+from bulk_issue.cli import options as opt
+from bulk_issue.ending import ExitCode
+from bulk_issue.errors import ConfigError
+from bulk_issue.saying import count
+
+if TYPE_CHECKING:
+    from bulk_issue.app import Report
+    from bulk_issue.model import Job
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@opt.option("--series", type=int, required=True, help="The coupon series.")
+@opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
+@opt.option(
+    "--workers", type=click.IntRange(min=1), default=2, help="How many workers take part, at most, if so many wait."
+)
+@opt.profile_options
+@opt.account_options
+@opt.reading_options
+@opt.limit_options
+@opt.ledger_option
+@opt.talk_options
+def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> int:
+    """Leave FILE to the workers: check and register it here, issue its coupons there.
+
+    The ledger must be in PostgreSQL; the workers are those of the same account (`bulk-issue worker`). Settings of
+    speed and safety are theirs. Deferred again, a job that was stopped goes on.
+    """
+    from bulk_issue.app import workers as left
+    from bulk_issue.progress import Reporter
+
+    config = opt.config(options, series, again, reading=opt.reading(options))
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+
+        async def leave(asked: asyncio.Event) -> list[Job]:
+            return await left.defer(config, file, workers, session.talk(options, config), reporter, asked)
+
+        jobs = frame.in_loop(leave)
+        where = "".join(f" {word}" for word in opt.where(click.get_current_context()))
+        for job in jobs:
+            reporter.say(f"Job {job.spec.id}, {count(job.rows, 'row')}: left to at most {count(workers, 'worker')}.")
+            reporter.say(f"Next: bulk-issue status {job.spec.id}{where}")
+        if not jobs:
+            reporter.say("Nothing of it is left to do: nothing was deferred.")
+    return ExitCode.DONE
+
+
+@click.command()
+@opt.profile_options
+@opt.account_options
+@opt.limit_options
+@opt.option(
+    "--out",
+    of="worker",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the result files, one for each job in it. Default: beside the input, if that is there.",
+)
+@opt.option("--set-up", is_flag=True, help="Make the workers' tables, once, as the owner of the ledger's, and end.")
+@opt.ledger_option
+@opt.talk_options
+def worker(*, set_up: bool, **options: Any) -> int:
+    """Work on the deferred jobs of this account, until SIGTERM or Ctrl-C: requests under way end, others go on.
+
+    Start one on each host, under a service manager: it ends with exit code 7 when it loses the database for good.
+    """
+    from bulk_issue.app import workers as left
+    from bulk_issue.cli import words
+    from bulk_issue.progress import Reporter
+
+    if options["first"] is not None:
+        raise ConfigError("--first isn't for workers", hint="Leave it out; `bulk-issue run` sends a part of a file.")
+    if set_up:
+        frame.in_loop(lambda _asked: left.set_up(options["ledger"]))
+        frame.say("The workers' tables are there.")
+        return ExitCode.DONE
+    config = opt.config(options, 1)  # the series is each job's own
+    where = opt.where(click.get_current_context())
+
+    def reported(report: Report) -> None:
+        again = ["bulk-issue", "defer", report.job.spec.path, "--series", str(report.job.spec.series_id), *where]
+        frame.say_all(words.report_words(report, again, where))
+
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+        reporter.say(f"Ledger: {config.ledger}")
+
+        async def work(asked: asyncio.Event) -> ExitCode:
+            return await left.Worker(
+                config=config, observer=reporter, asked=asked, out=options["out"], on_report=reported
+            ).work()
+
+        return frame.in_loop(work)

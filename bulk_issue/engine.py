@@ -1,0 +1,189 @@
+"""The engine that brings deferred jobs to workers: procrastinate, in the ledger's own database.
+
+It only schedules. Its queue may be lost, a task may run twice or on two hosts at once: which jobs wait for workers, and
+who may send a row, is the ledger's word alone. So whatever goes wrong here is mended by deferring again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+import procrastinate
+import psycopg
+from procrastinate import exceptions, jobs, retry, worker
+
+from bulk_issue.config import LedgerUrl
+from bulk_issue.errors import LedgerError, LedgerUnavailable
+from bulk_issue.ledger.postgres import parameters
+from bulk_issue.model import JobId
+
+#: Seconds between two beats of a worker, and after how many without one its tasks are another's.
+BEAT, STALLED = 5.0, 15.0
+#: Seconds between two looks for tasks of dead workers, and for deferred jobs without a task.
+LOOK = 5.0
+#: Seconds between two looks for new tasks, should no notice of one have come.
+POLL = 5.0
+TASK = "take_part"
+#: What orders those who make the engine's tables.
+_ORDER = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/bulk-issue/engine', 0))"
+_IF_MISSING = """
+DO $bulk_issue$ BEGIN
+    IF to_regclass('procrastinate_jobs') IS NULL THEN EXECUTE $engine${schema}$engine$; END IF;
+END $bulk_issue$
+"""
+
+for _name in ("procrastinate", "psycopg.pool"):  # what goes wrong is said by us, in our words
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+    logging.getLogger(_name).propagate = False
+
+
+class TryAgain(Exception):
+    """The task isn't done; somebody should go on with it after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class _Again(retry.BaseRetryStrategy):
+    """Every task that isn't done goes back, whatever ended it."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision:
+        del job
+        seconds = exception.seconds if isinstance(exception, TryAgain) else LOOK
+        return retry.RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+class _Worker(worker.Worker):
+    """Says when it begins to stop, whoever made it."""
+
+    on_stop: Callable[[], None]
+
+    def stop(self) -> None:
+        self.on_stop()
+        super().stop()  # type: ignore[no-untyped-call]
+
+
+class Engine:
+    """The queue of one account's jobs."""
+
+    def __init__(self, app: procrastinate.App, queue: str) -> None:
+        self._app, self._queue = app, queue
+
+    async def defer(self, job: JobId, workers: int) -> None:
+        """Bring a job to so many workers."""
+        task = self._app.configure_task(TASK, queue=self._queue)
+        with _translated():
+            for _ in range(workers):
+                await task.defer_async(job=job)
+
+    async def work(
+        self,
+        take_part: Callable[[JobId], Awaitable[float | None]],
+        waiting: Callable[[], Awaitable[Sequence[JobId]]],
+        asked: asyncio.Event,
+        on_end: Callable[[], None],
+    ) -> None:
+        """Work on one task after the other until `asked`; `take_part` says after how long another one should go on.
+
+        `waiting` tells the jobs that wait for workers: one without a task is deferred again. Raises `LedgerUnavailable`
+        when the engine ends by itself, as it does when its connection breaks; `on_end` is told before, so that what is
+        under way can end.
+        """
+
+        @self._app.task(name=TASK, retry=_Again())
+        async def run(job: str) -> None:
+            seconds = await take_part(JobId(job))
+            if seconds is not None:
+                raise TryAgain(seconds)
+
+        engine = _Worker(
+            self._app,
+            queues=[self._queue],
+            fetch_job_polling_interval=POLL,
+            install_signal_handlers=False,
+            update_heartbeat_interval=BEAT,
+            stalled_worker_timeout=STALLED,
+            delete_jobs="successful",
+        )
+        engine.on_stop = on_end
+        running = asyncio.create_task(engine.run())  # type: ignore[no-untyped-call]
+        others = [asyncio.create_task(self._look_after(waiting)), asyncio.create_task(asked.wait())]
+        try:
+            await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
+            engine.stop()
+            with _translated():
+                await running
+                if others[0].done():  # looking after others failed
+                    await others[0]
+        finally:
+            for task in others:
+                task.cancel()
+            on_end()
+        if not asked.is_set():
+            raise LedgerUnavailable(
+                "the worker's engine ended: its connection to the database broke",
+                hint="Start the worker again when the database is back; a service manager does so by itself.",
+            )
+
+    async def _look_after(self, waiting: Callable[[], Awaitable[Sequence[JobId]]]) -> None:
+        """Hand on the tasks of workers that are dead or stand still, and defer jobs that the engine has forgotten."""
+        manager = self._app.job_manager
+        while True:
+            for job in await manager.get_stalled_jobs(queue=self._queue, seconds_since_heartbeat=STALLED):
+                with suppress(exceptions.ConnectorException):  # another worker has just done so
+                    await manager.retry_job(job)
+            known = {
+                str(job.task_kwargs.get("job"))
+                for status in ("todo", "doing")
+                for job in await manager.list_jobs_async(queue=self._queue, task=TASK, status=status)
+            }
+            for name in await waiting():
+                if name not in known:
+                    with suppress(exceptions.AlreadyEnqueued):
+                        lock = f"{self._queue}/{name}"
+                        await self._app.configure_task(TASK, queue=self._queue, queueing_lock=lock).defer_async(
+                            job=name
+                        )
+            await asyncio.sleep(LOOK)
+
+
+@asynccontextmanager
+async def opened(place: LedgerUrl, queue: str) -> AsyncIterator[Engine]:
+    """The engine beside a ledger, its tables made first where they are missing."""
+    connector = procrastinate.PsycopgConnector(
+        conninfo="", kwargs=parameters(place), min_size=1, max_size=4, timeout=10
+    )
+    app = procrastinate.App(connector=connector)
+    with _translated():
+        async with app.open_async():
+            await _make(app, connector)
+            yield Engine(app, queue)
+
+
+async def _make(app: procrastinate.App, connector: procrastinate.PsycopgConnector) -> None:
+    """Make the engine's tables, once, whoever else does so now."""
+    schema = app.schema_manager.get_schema().replace("%", "%%")
+    await connector.execute_query_async(f"{_ORDER}; {_IF_MISSING.format(schema=schema)}")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The engine's errors as ours, in the database's own words; no value of a row is ever among them."""
+    try:
+        yield
+    except (exceptions.ConnectorException, psycopg.Error) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
+        if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+            raise LedgerError(
+                "this role may not make or use the workers' tables",
+                hint="They are made by their owner: run `bulk-issue worker --set-up --ledger URL` once with that role.",
+            ) from error
+        raise LedgerUnavailable(
+            f"the workers' engine can't reach its database: {' '.join(str(cause).split()) or type(cause).__name__}",
+            hint="Look whether the database is up and can be reached from here, then start this again.",
+        ) from error
