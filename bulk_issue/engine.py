@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import procrastinate
 import psycopg
@@ -66,6 +67,10 @@ class _Worker(worker.Worker):
     def stop(self) -> None:
         self.on_stop()
         super().stop()  # type: ignore[no-untyped-call]
+
+    async def _persist_job_status(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(exceptions.ConnectorException):  # the task is another worker's by now, or the beat says the rest
+            await super()._persist_job_status(*args, **kwargs)
 
 
 class Engine:

@@ -36,6 +36,8 @@ class Console:
     folder: Path
     box: Sandbox
     env: dict[str, str] = field(default_factory=dict)
+    #: What is run in the place of `bulk-issue`.
+    module: str = "bulk_issue"
     #: Names that the processes' environment doesn't have.
     without: frozenset[str] = frozenset()
 
@@ -55,7 +57,7 @@ class Console:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bulk_issue",
+            self.module,
             *map(str, arguments),
             env=self.environment(),
             stdin=asyncio.subprocess.DEVNULL,

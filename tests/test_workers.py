@@ -6,6 +6,7 @@ import asyncio
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ async def console(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Console]:
     async with Sandbox(Settings(rate=0, latency=0.01)) as box:
         name = cluster.database()
         made = Console(tmp_path, box, {"BULK_ISSUE_LEDGER": cluster.url(name, "bulk_issue_owner").url})
+        made.module = "tests.hurried_worker"
         done = await made("worker", "--set-up")
         assert done.code == 0, done.err
         made.env["BULK_ISSUE_LEDGER"] = cluster.url(name).url
@@ -58,3 +60,107 @@ async def test_a_deferred_job_is_issued_by_the_workers_that_wait(console: Consol
     assert [each.code for each in done] == [0, 0], [each.err for each in done]
     assert len(console.results(file)) == 300
     console.check_book(file)
+
+
+async def deferred(console: Console, rows: int, *options: object) -> Path:
+    file = console.customers("c.csv", mobiles(rows))
+    done = await console("defer", file, "--series", console.box.series_id, *QUICK, *options)
+    assert done.code == 0, done.err
+    return file
+
+
+async def the_rest(console: Console, file: Path, *workers: Process) -> None:
+    """Let these workers finish the job, and ask the book."""
+    await until(lambda: written(console, file) or all(each.returncode is not None for each in workers))
+    for each in workers:
+        each.send_signal(signal.SIGTERM)
+    done = [await ended(each) for each in workers]
+    assert {each.code for each in done} == {0}, [each.out + each.err for each in done]
+    states = [row["_status"] for row in console.results(file)]
+    assert set(states) == {"issued"}
+    console.check_book(file)
+
+
+SLOW = ("--rate", 12000, "--connections", 4, "--timeout", 1)
+
+
+async def test_a_worker_that_is_asked_to_stop_leaves_the_job_to_another(console: Console) -> None:
+    file = await deferred(console, 400)
+    first = await worker(console, *SLOW)
+    await until(lambda: issued(console) >= 40)
+    first.send_signal(signal.SIGTERM)
+    done = await ended(first)
+    before = issued(console)
+
+    assert done.code == 4, done.err
+    assert before < 400
+    await the_rest(console, file, await worker(console, *SLOW))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_the_others_go_on_without_a_worker_that_is_dead_or_stands_still(
+    console: Console, how: signal.Signals
+) -> None:
+    file = await deferred(console, 600)
+    first = await worker(console, *SLOW)
+    await until(lambda: issued(console) >= 40)
+    second = await worker(console, *SLOW)
+    first.send_signal(how)
+    await the_rest(console, file, second)
+    if how is signal.SIGSTOP:  # it wakes up when all is done
+        first.send_signal(signal.SIGCONT)
+        first.send_signal(signal.SIGTERM)
+    done = await ended(first)
+
+    assert "Traceback" not in done.err
+
+    assert issued(console) == 600
+
+
+@pytest.mark.parametrize("how", ["fast", "kill"])
+async def test_a_worker_whose_database_restarts_ends_and_says_so(cluster: Cluster, console: Console, how: str) -> None:
+    file = await deferred(console, 600)
+    first = await worker(console, *SLOW)
+    await until(lambda: issued(console) >= 40)
+    await asyncio.to_thread(*((cluster.kill,) if how == "kill" else (cluster.stop, how)))
+    await asyncio.to_thread(cluster.start)
+    done = await ended(first)
+
+    assert done.code == 7, done.err
+    assert "database" in done.err
+    assert "Traceback" not in done.err
+    await the_rest(console, file, await worker(console, *SLOW))
+
+
+async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Console) -> None:
+    file = await deferred(console, 600, "--workers", 3)
+    series = console.box.world.series
+    first, *others = [await worker(console, *SLOW) for _ in range(3)]
+    await until(lambda: issued(console) >= 60)
+    kept = series[console.box.series_id]
+    series[console.box.series_id] = replace(kept, expired=True)
+    await until(lambda: written(console, file))
+    asked = console.box.book.requests()
+    status = await console("status")
+    for each in others:
+        each.send_signal(signal.SIGTERM)
+    done = [await ended(each) for each in others]
+
+    assert {each.code for each in done} == {0}, [each.err for each in done]
+    assert "stopped" in status.out
+    assert issued(console) < 600
+    assert console.box.book.requests() == asked
+    series[console.box.series_id] = kept
+    for path in file.with_name(f"{file.name}-results").glob("*/summary.json"):
+        path.unlink()
+    assert (await console("defer", file, "--series", console.box.series_id, *QUICK)).code == 0
+    await the_rest(console, file, first)
+
+
+async def test_workers_need_a_ledger_that_can_be_shared(console: Console) -> None:
+    console.env["BULK_ISSUE_LEDGER"] = str(console.folder / "ledger.db")
+    file = console.customers("c.csv", mobiles(3))
+    for command in (("worker",), ("defer", file, "--series", console.box.series_id)):
+        done = await console(*command)
+        assert done.code == 2
+        assert "postgresql://" in done.err
