@@ -63,7 +63,6 @@ def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> 
 @opt.limit_options
 @opt.option(
     "--out",
-    of="worker",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the result files, one for each job in it. Default: beside the input, if that is there.",
 )
