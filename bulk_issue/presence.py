@@ -78,7 +78,7 @@ class Presence:
         self._doubts = muster.doubts
         lead_is_lost = False
         for member in self._silent(muster):
-            if await self.members.lose(member, self.budget, self.clock.now()):
+            if await self.members.lose(self.hold, member, self.budget, self.clock.now()):
                 lead_is_lost |= member.part is Part.LEAD
         # one that has just let go of the job, or is about to take it, isn't missed at once
         self._leaderless = 0 if muster.led else self._leaderless + 1

@@ -77,7 +77,7 @@ async def test_a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt(desk: 
     share = await other.members.share(JOB, BUDGET, desk.clock.now())
     await desk.begin(lead, 1)
     (flying, late) = (await other.work.begin(share, 2, BUDGET, desk.clock.now(), 5.0)).intents
-    assert await desk.ledger.members.lose(await seen(desk, desk.ledger, lead), LONGEST, desk.clock.now())
+    assert await desk.ledger.members.lose(lead, await seen(desk, desk.ledger, lead), LONGEST, desk.clock.now())
 
     assert await desk.states() == [S.IN_FLIGHT, S.IN_DOUBT, S.IN_DOUBT, S.PENDING, S.PENDING]
     with pytest.raises(JobHeld):
@@ -97,7 +97,7 @@ async def test_whoever_has_beaten_since_is_not_lost(desk: Desk, other: SqliteLed
     member = await seen(desk, desk.ledger, lead)
     await other.members.beat(share, desk.clock.now())
 
-    assert not await desk.ledger.members.lose(member, LONGEST, desk.clock.now())
+    assert not await desk.ledger.members.lose(lead, member, LONGEST, desk.clock.now())
     assert (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
 
 
@@ -111,7 +111,7 @@ async def test_a_lead_that_stands_still_is_replaced_though_its_session_lives(des
     (flying,) = (await desk.begin(old, 1)).intents
     with pytest.raises(JobHeld):
         await third.jobs.hold(JOB, LONGEST, desk.clock.now())
-    assert await other.members.lose(await seen(desk, other, share), LONGEST, desk.clock.now())
+    assert await other.members.lose(share, await seen(desk, other, share), LONGEST, desk.clock.now())
     assert not (await other.members.beat(share, desk.clock.now())).led
 
     lead = await third.jobs.hold(JOB, LONGEST, desk.clock.now())

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from bulk_issue.app.checked import Talk
 from bulk_issue.app.desk import Desk, desk, opened
-from bulk_issue.app.reports import Files, Report, default_out
+from bulk_issue.app.reports import Files, Report, default_out, standing
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import ConfigError, JobHalted, JobHeld, SinkError
+from bulk_issue.errors import BulkIssueError, ConfigError, JobHeld, SinkError
 from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending
 from bulk_issue.ledger import SqliteLedger
@@ -84,30 +84,46 @@ class Worker:
     unfinished: bool = False
     #: Set when tasks must end: by a signal, and when the engine has ended.
     _leave: asyncio.Event = field(default_factory=asyncio.Event)
+    _bug: Exception | None = None
 
     async def work(self) -> ExitCode:
         """Take part in job after job until asked to stop."""
         async with engine(self.config.ledger, self.config.account.name) as queue, opened(self.config.ledger) as ledger:
             self._tell(f"Waiting for jobs of {self.config.account.name}.")
-            await queue.work(
-                lambda name: self._task(ledger, name), lambda: self._waiting(ledger), self.asked, self._leave.set
-            )
+            try:
+                await queue.work(
+                    lambda name: self._safely(ledger, name), lambda: self._waiting(ledger), self.asked, self._leave.set
+                )
+            finally:
+                if self._bug is not None:
+                    raise self._bug
         return ExitCode.ASKED if self.unfinished else ExitCode.DONE
 
     async def _waiting(self, ledger: SqliteLedger) -> Sequence[JobId]:
         return await ledger.jobs.waiting(self.config.account.name)
 
+    async def _safely(self, ledger: SqliteLedger, name: JobId) -> float | None:
+        """A bug ends the worker as it ends every command: the engine would keep it to itself."""
+        try:
+            return await self._task(ledger, name)
+        except Exception as bug:
+            self._bug = bug
+            self.asked.set()
+            raise
+
     async def _task(self, ledger: SqliteLedger, name: JobId) -> float | None:
         """Take part in one job; None if there is no more to do, otherwise when somebody should go on."""
         job = await ledger.jobs.find(name)
-        if job is None or not _open(job):
+        if job is None or not job.workers:
             return None
         config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
         try:
             async with desk(config, self.observer, self._leave, Files()) as at:
+                if not _open(job):  # whoever ended it may have died over its files
+                    return await self._ended(at, await standing(ledger, job, at.clock.now()))
                 again = await self._take_part(at, job, await at.same_org(job))
-        except JobHalted as halt:  # Capillary can't be asked; nothing was begun
-            self._tell(f"Job {name}: {halt.message}. {halt.hint}")
+        except BulkIssueError as error:  # nothing was begun, or what was begun is on record
+            self._tell(f"Job {name}: {error.message}. {error.hint}")
             again = LATER
         self.unfinished |= again is not None and self.asked.is_set()
         return again
@@ -142,17 +158,22 @@ class Worker:
         """What is left to do after a run that led its job."""
         if ending.job.state is JobState.RUNNING:  # handed over
             return _pause(ending.stop) if not self._leave.is_set() else 0.0
+        await self._write(at, ending)
+        await at.ledger.jobs.dismiss(ending.job.spec.id)
+        return None
+
+    async def _write(self, at: Desk, ending: Ending) -> None:
+        """Write the job's files, where there is a place for them."""
         spec = ending.job.spec
         out = self.out / f"{spec.series_id}-{spec.id}" if self.out else default_out(spec)
         if self.out is None and not Path(spec.path).parent.is_dir():
             self._tell(f"Job {spec.id}: its folder isn't on this host; bulk-issue export {spec.id} writes its files.")
-            return None
+            return
         try:
             claim_folder(out, spec.id)
             self.on_report(await at.report(ending, out))
         except (SinkError, ConfigError) as error:
             self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
-        return None
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))

@@ -180,7 +180,7 @@ class LedgerJobs(Face):
         seq = self._db.number(tx, hold.job)
         done = {"state": str(state), "because": because}
         # a job that is still running goes on with another lead
-        over = {} if state is JobState.RUNNING else {"halted": None, "workers": 0}
+        over = {} if state is JobState.RUNNING else {"halted": None}
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
@@ -197,9 +197,13 @@ class LedgerJobs(Face):
 
     @beside
     def waiting(self, tx: Connection, account: str) -> Sequence[JobId]:
-        waits = jobs.c.state.in_((str(JobState.RUNNING), str(JobState.READY)))
-        found = select(jobs.c.id).where(jobs.c.account == account, jobs.c.workers > 0, waits).order_by(jobs.c.seq)
+        found = select(jobs.c.id).where(jobs.c.account == account, jobs.c.workers > 0).order_by(jobs.c.seq)
         return [JobId(name) for name in tx.scalars(found)]
+
+    @beside
+    def dismiss(self, tx: Connection, job: JobId) -> None:
+        done = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
+        tx.execute(update(jobs).where(jobs.c.id == job, done).values(workers=0))
 
     # --- what people do -----------------------------------------------------------------------------------------
 

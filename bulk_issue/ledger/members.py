@@ -120,15 +120,17 @@ class LedgerMembers(Face):
         running = jobs.c.state == str(JobState.RUNNING)
         tx.execute(update(jobs).where(its, running, mine).values(halted=json.dumps([because, hint])))
 
-    async def lose(self, member: Member, budget: Budget, now: Moment) -> bool:
-        lost = await self._lose(member, budget, now)
+    async def lose(self, hold: Hold, member: Member, budget: Budget, now: Moment) -> bool:
+        lost = await self._lose(hold, member, budget, now)
         if lost and member.part is Part.LEAD:
             await self._db.call(lambda: self._db.holders.expel(member.job, member.host, member.pid))
         return lost
 
     @transaction
-    def _lose(self, tx: Connection, member: Member, budget: Budget, now: Moment) -> bool:
+    def _lose(self, tx: Connection, hold: Hold, member: Member, budget: Budget, now: Moment) -> bool:
         queue = self._db.number(tx, member.job)
+        if not tx.execute(_STANDS, {"queue": queue, "token": hold.token}).one().may:
+            return False  # others have gone on without this run
         silent = and_(runs.c.token == member.token, runs.c.beat == member.beat, LIVING)
         if not tx.execute(update(runs).where(silent).values(lost=1)).rowcount:
             return False

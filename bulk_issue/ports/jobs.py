@@ -87,7 +87,11 @@ class Jobs(Protocol):
         ...
 
     async def waiting(self, account: str) -> Sequence[JobId]:
-        """The account's jobs that were deferred and are neither ended nor stopped, oldest first."""
+        """The account's jobs that were deferred and not dismissed, oldest first."""
+        ...
+
+    async def dismiss(self, job: JobId) -> None:
+        """Nothing is left for workers to do, files written and all; nothing changes if the job is open again."""
         ...
 
     async def retry(self, job: JobId, codes: Sequence[str]) -> int:

@@ -77,8 +77,10 @@ class Members(Protocol):
         """Let nobody begin a row of the job any more, until its lead has ended it: `begin` raises `JobHalted`."""
         ...
 
-    async def lose(self, member: Member, budget: Budget, now: Moment) -> bool:
+    async def lose(self, hold: Hold, member: Member, budget: Budget, now: Moment) -> bool:
         """Go on without a member that hasn't beaten since; False, and nothing changed, if it has, or has ended.
+
+        Nor does anything change if others have gone on without the run that asks.
 
         It can begin nothing more. Rows that a share left IN_FLIGHT are IN_DOUBT on return; a lead's are when there is
         a new one. Both count as given up only when no request of them can be on its way any more.
