@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 SEEDS ?= 1000
 KILLS ?= 200
+STORIES ?= 10
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,9 +46,10 @@ acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some min
 simulate: $(STAMP) ## SEEDS histories on virtual time (1000): crashes, faults, several processes
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
 
-torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed
+torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed; STORIES (10) of three hosts
 	@$(PY) -m pytest -q tests/crash_points.py
 	@$(PY) -m tests.torture --kills $(KILLS)
+	@$(PY) -m tests.chaos --stories $(STORIES)
 
 planted: $(STAMP) ## known mistakes, each caught by the test that must catch it
 	@$(PY) -m tests.planted

@@ -54,6 +54,7 @@ class Presence:
             try:
                 await self._beat()
             except LedgerUnavailable:  # whoever begins and records says so when it lasts
+                self._seen.clear()  # nobody else could beat either
                 await self.clock.sleep(LOOK)
                 continue
             for _ in range(int(BEAT / LOOK)):

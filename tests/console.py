@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from bulk_issue.sandbox.server import Sandbox
 
@@ -53,7 +54,7 @@ class Console:
         given = inherited | ours | self.env
         return {name: value for name, value in given.items() if name not in self.without}
 
-    async def start(self, *arguments: object) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: object, into: IO[bytes] | None = None) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -61,8 +62,8 @@ class Console:
             *map(str, arguments),
             env=self.environment(),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=into or asyncio.subprocess.PIPE,
+            stderr=into or asyncio.subprocess.PIPE,
         )
 
     async def __call__(self, *arguments: object) -> Done:

@@ -58,7 +58,7 @@ class Mistake:
     test: str
 
 
-STORY = "test_promises.py::test_"
+STORY, MEMBERS = "test_promises.py::test_", "test_members.py::test_"
 
 MISTAKES = (
     # --- 1: intent first ----------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ MISTAKES = (
     Mistake(
         name="no answer is asked what time it is",
         promise=3,
-        file="job.py",
+        file="crew.py",
         old="            on_reply=readers.saw,\n",
         new="",
         test="test_reconcile.py::test_an_answer_ties_its_boots_clock_to_the_servers",
@@ -269,6 +269,47 @@ MISTAKES = (
         old="        tx.execute(_INHERIT, given_up)\n",
         new="",
         test="test_ledger.py::test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer",
+    ),
+    # --- 2: never twice, on several hosts -----------------------------------------------------------------------
+    Mistake(
+        name="a share that was given up goes on",
+        promise=2,
+        file="ledger/members.py",
+        old="_SHARES = and_(LIVING, runs.c.part",
+        new="_SHARES = and_(runs.c.part",
+        test=MEMBERS + "a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt",
+    ),
+    Mistake(
+        name="requests of a lost share are given up while they may be on their way",
+        promise=2,
+        file="ledger/members.py",
+        old="give_up(tx, queue, rows.c.holder == member.token, later(now, budget.lingers))",
+        new="give_up(tx, queue, rows.c.holder == member.token, now)",
+        test=MEMBERS + "a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt",
+    ),
+    Mistake(
+        name="a new lead takes the rows of living shares for left behind",
+        promise=2,
+        file="ledger/members.py",
+        old="select(runs.c.token).where(runs.c.job == queue, LIVING))",
+        new="select(runs.c.token).where(runs.c.job == queue, runs.c.lost == 2))",
+        test=MEMBERS + "a_lead_that_stands_still_is_replaced_though_its_session_lives",
+    ),
+    Mistake(
+        name="the grace of what another host gave up goes by that host's clock",
+        promise=2,
+        file="ledger/members.py",
+        old="            adopt(tx, queue, now)\n",
+        new="            pass\n",
+        test=MEMBERS + "what_another_host_gave_up_counts_from_when_the_lead_finds_it",
+    ),
+    Mistake(
+        name="whoever stood still itself takes the others for lost",
+        promise=2,
+        file="presence.py",
+        old="self._seen if now - self._looked <= GAP else {}",
+        new="self._seen",
+        test="test_presence.py::test_whoever_stood_still_itself_misses_nobody_at_once",
     ),
     # --- 3: nothing lost ----------------------------------------------------------------------------------------
     Mistake(
@@ -366,10 +407,11 @@ MISTAKES = (
     Mistake(
         name="the permits of a dead run are free at once",
         promise=4,
-        file="ledger/jobs.py",
+        file="ledger/takeover.py",
         old="        own = and_(rows.c.job == row.job, rows.c.number == row.number)\n",
         new=(
             "        own = and_(rows.c.job == row.job, rows.c.number == row.number)\n"
+            "        from bulk_issue.ledger import permits\n"
             "        permits.never_left(tx, [(row.job, row.number, row.attempt)])\n"
         ),
         test=STORY + "a_run_right_after_a_kill_keeps_to_what_is_left_of_the_limit",
