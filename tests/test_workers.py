@@ -157,6 +157,22 @@ async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Conso
     await the_rest(console, file, first)
 
 
+async def test_status_shows_who_takes_part(console: Console) -> None:
+    file = await deferred(console, 400)
+    waits = await console("status", (await console("status", "--json")).out.split('"job": "')[1].split('"')[0])
+    workers = [await worker(console, "--rate", 3000, "--connections", 4) for _ in range(2)]
+    shown, job = "", waits.out.split()[1].rstrip(":")
+    while "runs now beside another" not in shown:
+        shown = (await console("status", job)).out
+
+    assert "left to at most 2 workers" in waits.out
+    for each in workers:
+        assert f"process {each.pid}, " in shown
+    assert shown.count("runs now") == 2
+    assert "s ago" in shown
+    await the_rest(console, file, *workers)
+
+
 async def test_workers_need_a_ledger_that_can_be_shared(console: Console) -> None:
     console.env["BULK_ISSUE_LEDGER"] = str(console.folder / "ledger.db")
     file = console.customers("c.csv", mobiles(3))

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulk_issue.ports import JobSummary, RunFacts
+from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import SHOWN, remedy, utc
 from bulk_issue.states import RowState
@@ -67,6 +67,8 @@ def job_words(each: Standing) -> Iterator[str]:
         yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
     if job.stopped_because:
         yield f"  stopped: {job.stopped_because}"
+    if job.workers:
+        yield f"  left to at most {count(job.workers, 'worker')} (bulk-issue worker)"
     for code, reason, rows in each.reasons:
         yield f"  {number(rows)} × {code}: {reason}"
         if advice := remedy(code):
@@ -83,8 +85,8 @@ def job_words(each: Standing) -> Iterator[str]:
         yield f"Decided by a person: {count(history.decisions, 'row')}"
     if each.runs:
         yield "Runs, the last first:"
-        yield from (f"  {_run(run, alive=each.running and run is each.runs[0])}" for run in each.runs)
-    if each.running:
+        yield from (f"  {_run(run, led=each.running)}" for run in each.runs)
+    if each.running or job.workers:
         return
     for rerun in each.summary.waiting_in:
         yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
@@ -96,12 +98,16 @@ def job_words(each: Standing) -> Iterator[str]:
         yield f"Next: bulk-issue reconcile {job.spec.id}"
 
 
-def _run(run: RunFacts, *, alive: bool) -> str:
+def _run(run: RunFacts, *, led: bool) -> str:
     by = f"{_when(run.started)}  {run.who}@{run.host}, process {run.pid}, version {run.version}"
+    shares = " beside another" if run.part is Part.SHARE else ""
     if run.ended is None:
-        return f"{by}: {'runs now' if alive else 'was cut short'}"
+        if run.lost or (run.part is Part.LEAD and not led):
+            return f"{by}: was cut short"
+        seen = f", seen {duration(run.seen_ago)} ago" if run.seen_ago is not None else ""
+        return f"{by}: runs now{shares}{seen}, {count(run.in_flight, 'request')} under way"
     end = f"exit code {run.exit_code}" if run.exit_code is not None else "was cut short"
-    return f"{by}: {duration(run.ended - run.started)}, {end}" + (f" ({run.because})" if run.because else "")
+    return f"{by}: {duration(run.ended - run.started)}{shares}, {end}" + (f" ({run.because})" if run.because else "")
 
 
 def sighting_words(seen: Sighting) -> str:

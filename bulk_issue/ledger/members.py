@@ -58,7 +58,7 @@ def enter(tx: Connection, database: Database, seq: int, part: Part, now: Moment)
             version=__version__,
             started=now.wall,
             part=str(part),
-            beat=_beat(tx, database),
+            beat=beat(tx, database),
             lost=0,
         )
     )
@@ -94,7 +94,7 @@ class LedgerMembers(Face):
     def beat(self, tx: Connection, hold: Hold, now: Moment) -> Muster:
         queue = self._db.number(tx, hold.job)
         mine = and_(runs.c.token == hold.token, LIVING)
-        part = tx.scalar(update(runs).where(mine).values(beat=_beat(tx, self._db)).returning(runs.c.part))
+        part = tx.scalar(update(runs).where(mine).values(beat=beat(tx, self._db)).returning(runs.c.part))
         holder = tx.scalar(select(jobs.c.holder).where(jobs.c.seq == queue))
         if part is None or (part == Part.LEAD and holder != hold.token):
             raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
@@ -154,6 +154,6 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _beat(tx: Connection, database: Database) -> float | None:
+def beat(tx: Connection, database: Database) -> float | None:
     """The database's clock; None where a process can't outlive its hold."""
     return float(tx.execute(_NOW).scalar_one()) if database.dialect.outlived else None

@@ -13,8 +13,10 @@ from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.jobs import as_job
 from bulk_issue.ledger.lineage import homes
+from bulk_issue.ledger.members import beat
 from bulk_issue.ledger.schema import (
     IN_DOUBT,
+    IN_FLIGHT,
     NOT_DUPLICATE,
     attempts,
     excess,
@@ -27,7 +29,7 @@ from bulk_issue.ledger.schema import (
 )
 from bulk_issue.ledger.work import tally, waiting_in
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Moment
-from bulk_issue.ports import Doubtful, JobSummary, Pulse, ResultRow, RunFacts, Traffic
+from bulk_issue.ports import Doubtful, JobSummary, Part, Pulse, ResultRow, RunFacts, Traffic
 from bulk_issue.states import RowState
 
 #: Rows that are fetched at a time.
@@ -242,6 +244,13 @@ class LedgerViews(Face):
     def runs(self, job: JobId) -> Sequence[RunFacts]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
+            flying = (
+                select(rows.c.holder, func.count().label("rows"))
+                .where(rows.c.queue == seq, IN_FLIGHT)
+                .group_by(rows.c.holder)
+            )
+            on_the_wire = {run.holder: run.rows for run in connection.execute(flying)}
+            now = beat(connection, self._db)
             found = connection.execute(select(runs).where(runs.c.job == seq).order_by(runs.c.started.desc()))
             return [
                 RunFacts(
@@ -254,6 +263,10 @@ class LedgerViews(Face):
                     exit_code=run.exit_code,
                     state=run.state or "",
                     because=run.because or "",
+                    part=Part(run.part),
+                    lost=bool(run.lost),
+                    seen_ago=None if now is None or run.beat is None else max(now - run.beat, 0.0),
+                    in_flight=on_the_wire.get(run.token, 0),
                 )
                 for run in found
             ]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bulk_issue.model import Coupon, Identifier, JobId, Lineage, Moment
 from bulk_issue.ports.jobs import JobSummary
+from bulk_issue.ports.members import Part
 from bulk_issue.states import RowState
 
 
@@ -74,6 +75,13 @@ class RunFacts:
     exit_code: int | None
     state: str
     because: str
+    part: Part
+    #: Others went on without it.
+    lost: bool
+    #: Seconds since its last beat, by the database's clock; None where runs don't beat.
+    seen_ago: float | None
+    #: Rows that it has on the wire.
+    in_flight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
