@@ -182,7 +182,7 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
     type=opt.LedgerPlace(),
     default=opt.default_ledger,
     show_default="one per user of this machine",
-    of="ledger_copy",
+    of="copy",
     help="The ledger's file.",
 )
 @opt.option(
@@ -190,7 +190,7 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
     "target",
     type=opt.LedgerPlace(),
     required=True,
-    of="ledger_copy",
+    of="copy",
     help="An empty database: postgresql://USER@HOST/DATABASE.",
 )
 def copy(source: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
