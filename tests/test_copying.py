@@ -13,7 +13,7 @@ import pytest
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerError
-from bulk_issue.ledger import copying, open_ledger
+from bulk_issue.ledger import backups, copying, open_ledger
 from bulk_issue.ledger import moved as mark
 from bulk_issue.ledger.schema import metadata
 from bulk_issue.model import Identifier, IdentifierKind
@@ -137,6 +137,18 @@ async def test_the_file_refuses_every_change_afterwards_and_names_the_new_ledger
             assert await ledger.jobs.find(JOB) is not None
     finally:
         await opened_later.close()
+
+
+async def test_no_backup_takes_the_place_of_a_file_that_was_moved(file_desk: Desk, url: LedgerUrl) -> None:
+    """With --nothing-since its rows would be sent beside those of the new ledger."""
+    await half_done(file_desk)
+    assert isinstance(file_desk.place, Path)
+    before = file_desk.place.with_name("before.db")
+    await backups.back_up(file_desk.place, before, file_desk.clock.now())
+    await moved(file_desk, url)
+
+    with pytest.raises(ConfigError, match="was moved to postgresql://"):
+        await backups.restore(file_desk.place, before, file_desk.clock.now(), replace=True)
 
 
 async def test_no_table_of_a_moved_file_can_be_changed_by_hand_or_by_an_older_version(tmp_path: Path) -> None:

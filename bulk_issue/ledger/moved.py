@@ -7,6 +7,7 @@ until it is known to be.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, inspect, text
@@ -37,6 +38,13 @@ def find(tx: Connection) -> Mark | None:
         return None
     row = tx.exec_driver_sql(f"SELECT place, identity, done FROM {_TABLE}").one()
     return Mark(place=row.place, identity=row.identity, done=bool(row.done))
+
+
+def place_in(file: sqlite3.Connection) -> str:
+    """Where the ledger in a file was moved to; empty if it wasn't."""
+    if not file.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_TABLE,)).fetchone():
+        return ""
+    return str(file.execute(f"SELECT place FROM {_TABLE}").fetchone()[0])
 
 
 def mark(tx: Connection, place: str, identity: str) -> None:
