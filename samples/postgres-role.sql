@@ -20,8 +20,9 @@ ALTER ROLE bulk_issue_owner SET search_path = bulk_issue;
 ALTER ROLE bulk_issue SET search_path = bulk_issue;
 
 -- Rows are read, added, changed and (claims, permits, purged jobs) removed; tables are neither made nor changed.
+-- Numbers go on after those of a ledger that was copied in (UPDATE ON SEQUENCES).
 GRANT USAGE ON SCHEMA bulk_issue TO bulk_issue;
 ALTER DEFAULT PRIVILEGES FOR ROLE bulk_issue_owner IN SCHEMA bulk_issue
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO bulk_issue;
 ALTER DEFAULT PRIVILEGES FOR ROLE bulk_issue_owner IN SCHEMA bulk_issue
-    GRANT USAGE ON SEQUENCES TO bulk_issue;
+    GRANT USAGE, UPDATE ON SEQUENCES TO bulk_issue;

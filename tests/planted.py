@@ -588,6 +588,31 @@ MISTAKES = (
         new="    if False:\n",
         test="test_care.py::test_a_purge_leaves_no_trace_of_customers_or_codes_and_keeps_the_counts",
     ),
+    # --- a ledger that moves ------------------------------------------------------------------------------------
+    Mistake(
+        name="a file that was moved to a database takes changes",
+        promise=2,
+        file="ledger/copying.py",
+        old="            moved.mark(here, self.place, identity)\n",
+        new="",
+        test="test_copying.py::test_only_an_empty_database_takes_a_copy_and_only_one_does",
+    ),
+    Mistake(
+        name="a copy that was committed is taken for one that wasn't",
+        promise=2,
+        file="ledger/copying.py",
+        old="                if self._arrived(here, there):\n                    return None\n",
+        new="",
+        test="test_copying.py::test_wherever_a_copy_dies_one_ledger_at_most_is_in_use_and_the_next_copy_ends_it",
+    ),
+    Mistake(
+        name="a value that changed on its way isn't seen",
+        promise=2,
+        file="ledger/copying.py",
+        old="                if one != other and (one is None or",
+        new="                if False and (one is None or",
+        test="test_copying.py::test_a_difference_is_found_and_nothing_is_moved",
+    ),
 )
 
 

@@ -59,7 +59,8 @@ class LedgerPlace(click.ParamType[Path | LedgerUrl]):
         if url.has_password and source is not ParameterSource.ENVIRONMENT:
             raise ConfigError(
                 "the ledger's URL has a password in it, where others may read it",
-                hint="Leave it out and set PGPASSWORD or write ~/.pgpass; or set the whole URL as BULK_ISSUE_LEDGER.",
+                hint="Leave it out and set PGPASSWORD or write ~/.pgpass; or set the whole URL as "
+                f"{param.envvar if param else 'BULK_ISSUE_LEDGER'}.",
             )
         return url
 

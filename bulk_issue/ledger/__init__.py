@@ -24,7 +24,7 @@ from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.ledger.work import LedgerWork
 
-__all__ = ["HEAD", "SqliteLedger", "open_ledger", "trusted"]
+__all__ = ["HEAD", "SqliteLedger", "open_database", "open_ledger", "trusted"]
 
 #: File systems on which locks or fsync can't be trusted.
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "fuse.glusterfs"})
@@ -51,13 +51,18 @@ class SqliteLedger:
 
 async def open_ledger(place: Path | LedgerUrl, *, inline: bool = False) -> SqliteLedger:
     """Open the ledger, making or migrating it first; raises `LedgerError` where it can't be trusted."""
+    return SqliteLedger(await open_database(place, inline=inline))
+
+
+async def open_database(place: Path | LedgerUrl, *, inline: bool = False) -> Database:
+    """The ledger without its faces; as `open_ledger` otherwise."""
     database = Database(_dialect(place), inline=inline)
     try:
         await database.write(_migrate)
     except BaseException:
         await database.close()
         raise
-    return SqliteLedger(database)
+    return database
 
 
 def _dialect(place: Path | LedgerUrl) -> Dialect:

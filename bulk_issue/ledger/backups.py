@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
-from bulk_issue.ledger import open_ledger, trusted
+from bulk_issue.ledger import moved, open_ledger, trusted
 from bulk_issue.ledger.database import create_private
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.reopen import Restored
@@ -74,6 +74,8 @@ async def restore(
     _refuse_if_no_ledger(backup)
     with Locks(ledger).all():
         found = unsound(ledger) if ledger.stat().st_size else "empty"
+        if not found:
+            _refuse_if_moved(ledger)
         if not found and not replace:
             raise ConfigError(
                 f"the ledger {ledger} is sound: a restore would forget what was sent since the backup",
@@ -142,6 +144,16 @@ def _refuse_if_no_ledger(backup: Path) -> None:
         found = unsound(copy)
     if found:
         raise ConfigError(f"{backup} is no backup that can be restored: {found}", hint="Name an earlier one.")
+
+
+def _refuse_if_moved(ledger: Path) -> None:
+    with closing(_connect(ledger)) as connection:
+        place = moved.place_in(connection)
+    if place:
+        raise ConfigError(
+            f"the ledger {ledger} was moved to {place}: with a restored one beside it coupons would be issued twice",
+            hint=f"Use --ledger {place}. If that one is lost, restore into another file, with its --ledger.",
+        )
 
 
 @contextmanager

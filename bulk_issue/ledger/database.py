@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import update_wrapper
@@ -75,8 +75,8 @@ class Dialect(Protocol):
         """The error as ours: unavailable where the same call may succeed later. No value of a row is in it."""
         ...
 
-    def insert_rows(self, tx: Connection, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        """Insert many rows of `rows` at once."""
+    def insert_rows(self, tx: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows of a table at once."""
         ...
 
     def clock(self, tx: Connection, account: str, now: Moment) -> tuple[Moment, bool]:
@@ -124,7 +124,7 @@ class Database:
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """Lend the writer's connection, to its own thread only; a new one if the last one broke."""
-        with self._translated():
+        with self.translated():
             if self._connection is None:
                 fresh = self._engine.connect()
                 try:
@@ -143,11 +143,12 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a read-only connection: a snapshot of its own that never blocks the writer."""
-        with self._translated(), self._readers.connect() as connection:
+        with self.translated(), self._readers.connect() as connection:
             yield connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """What this database says in the body, raised as an error of ours."""
         try:
             yield
         except exc.DBAPIError as error:
@@ -225,6 +226,11 @@ def upsert(tx: Connection, table: Table) -> Any:
     from sqlalchemy.dialects.postgresql import insert as insert_there  # noqa: PLC0415 - one or the other
 
     return insert_there(table)
+
+
+def without_nul(text: str) -> str:
+    """The text as PostgreSQL keeps it, which holds every character but one."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def create_private(path: Path) -> None:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import conninfo, pq
+from psycopg import conninfo, pq, sql
 from psycopg.types.string import StrDumper
-from sqlalchemy import Connection, Engine, create_engine, exc, text
+from sqlalchemy import Connection, Engine, Table, create_engine, exc, text
 
 from bulk_issue.config import LOOPBACK, LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.clocks import DatabaseClock
-from bulk_issue.ledger.database import Database, Holders
+from bulk_issue.ledger.database import Database, Holders, without_nul
 from bulk_issue.ledger.holders import AdvisoryHolders, session_name
 from bulk_issue.model import Moment
 
@@ -70,7 +70,7 @@ class _NoNul(StrDumper):
     """PostgreSQL's text holds every character but one."""
 
     def dump(self, obj: str) -> Any:
-        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+        return super().dump(without_nul(obj))
 
 
 class Postgres:
@@ -205,12 +205,18 @@ class Postgres:
 
     # --- bulk, clock --------------------------------------------------------------------------------------------
 
-    def insert_rows(self, tx: Connection, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    def insert_rows(self, tx: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         driver = tx.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
-        with driver.cursor() as cursor, cursor.copy(f"COPY rows ({', '.join(columns)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+        into = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        try:
+            with driver.cursor() as cursor, cursor.copy(into) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.Error as error:  # as SQLAlchemy raises what goes through it
+            raise exc.DBAPIError.instance("COPY", None, error, psycopg.Error, dialect=tx.dialect) from error
 
     def clock(self, tx: Connection, account: str, now: Moment) -> tuple[Moment, bool]:
         permits.lock(tx, account)  # first: while another process' transaction is waited for, time goes on

@@ -65,6 +65,7 @@ def add(tx: Connection, database: Database, seq: int, chunk: Sequence[model.Row]
     numbers = {job: _parent(tx, database, job) for job in parents}
     database.dialect.insert_rows(
         tx,
+        rows,
         NEW_ROW,
         [
             (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc
 
 from bulk_issue.errors import LedgerError, LedgerUnavailable
-from bulk_issue.ledger import schema
+from bulk_issue.ledger import moved
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import Database, Holders
 from bulk_issue.ledger.locks import Locks
@@ -61,6 +61,11 @@ class Sqlite:
             return work(connection)
 
     def translated(self, error: exc.DBAPIError) -> LedgerError:
+        if place := moved.named_in(str(error.orig)):
+            return LedgerError(
+                f"the ledger {self.place} was moved to {place}; nothing was written here",
+                hint=f"Use --ledger {place}. If that copy was cut short, run the same `ledger copy` again.",
+            )
         if isinstance(error, exc.OperationalError):
             return LedgerUnavailable(
                 f"the ledger can't be written or read now: {error.orig}",
@@ -71,8 +76,8 @@ class Sqlite:
             hint="If the file is damaged, restore a backup; rows are safe as of that backup.",
         )
 
-    def insert_rows(self, tx: Connection, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        insert_many(schema.rows, *columns).of_tuples(tx, rows)
+    def insert_rows(self, tx: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        insert_many(table, *columns).of_tuples(tx, [tuple(row) for row in rows])
 
     def clock(self, tx: Connection, account: str, now: Moment) -> tuple[Moment, bool]:
         del tx, account
