@@ -520,7 +520,7 @@ async def test_a_batch_of_answers_comes_out_as_one_by_one(tmp_path: Path, seed: 
 
 #: What two runs of the same thing have in common.
 _ALL_BUT_RUN = {
-    "rows": "job, number, state, attempt, spent, doubted, due, error_code, reason, warnings, code, coupon, "
+    "rows": "job, number, state, attempt, spent, doubted, due, error_code, reason, warnings, code, coupon_id, offer, "
     "customer_id, given_up_boot, sent_boot, if_absent",
     "claims": "*",
     "attempts": "job, row, attempt, at_boot, sent, event, error_code, reason, landed",

@@ -25,7 +25,7 @@ from bulk_issue.ledger.claims import (
     keep_claims,
     record_excess,
 )
-from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
+from bulk_issue.ledger.coupons import columns_of, dump_warnings
 from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.schema import WORKED_BY, attempts, claims, jobs, rows
@@ -196,9 +196,7 @@ def _move(row: AnyRow, settlement: Settlement) -> _Move | None:
             values |= {"sent_wall": begun.wall, "sent_boot": begun.boot, "sent_boot_id": begun.boot_id}
     elif to is RowState.ISSUED and (coupon := outcome.coupon) is not None:
         values |= {
-            "code": coupon.code,
-            "coupon": dump_coupon(coupon),
-            "customer_id": coupon.customer_id,
+            **columns_of(coupon),
             "issued_at": at.wall,
             "warnings": dump_warnings(outcome.warnings),
             "error_code": "",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
 from bulk_issue.ledger.batch import Batch
-from bulk_issue.ledger.coupons import load, load_coupon, load_warnings
+from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.jobs import as_job
@@ -33,7 +33,12 @@ from bulk_issue.states import RowState
 #: Rows that are fetched at a time.
 STREAMED = 2_000
 #: What is shown of a row itself, or of the row that it is linked to.
-SHOWN = ("state", "coupon", "error_code", "reason", "warnings", "attempt", "issued_at", "request_id")
+SHOWN = (
+    *("state", "code", "coupon_id", "customer_id", "offer"),
+    *("error_code", "reason", "warnings", "attempt", "issued_at", "request_id"),
+)
+#: The states of rows that stand for another one.
+FOLLOWING = ("linked", "duplicate")
 _SERVED = Batch(
     """
     SELECT claims.key, jobs.id, claims.row
@@ -50,67 +55,76 @@ class LedgerViews(Face):
     """See `ports.Views`."""
 
     def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
-        meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
-        followed = and_(
-            meant.c.job == rows.c.of_job,
-            meant.c.number == rows.c.of_row,
-            or_(rows.c.state == "linked", rows.c.state == "duplicate"),
-        )
-        # the row that a record stands for may be the duplicate of another
-        won = and_(winner.c.job == meant.c.of_job, winner.c.number == meant.c.of_row, meant.c.state == "duplicate")
-        shown = [
-            side.c[name].label(f"{whose}{name}") for whose, side in (("", rows), ("their_", meant)) for name in SHOWN
-        ]
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
             stream = connection.execution_options(yield_per=STREAMED).execute(
-                select(
-                    rows.c.number,
-                    rows.c.cells,
-                    rows.c.of_row,
-                    rows.c.of_job.label("of_seq"),
-                    home.c.id.label("first_job"),
-                    func.coalesce(winner.c.number, meant.c.number).label("first_row"),
-                    func.coalesce(winner.c.state, meant.c.state).label("first_state"),
-                    *shown,
-                )
-                .select_from(rows)
-                .outerjoin(meant, followed)
-                .outerjoin(winner, won)
-                .outerjoin(home, home.c.seq == func.coalesce(winner.c.job, meant.c.job))
+                select(rows.c.number, rows.c.cells, rows.c.of_job, rows.c.of_row, *(rows.c[name] for name in SHOWN))
                 .where(rows.c.job == seq)
                 .order_by(rows.c.number)
             )
             too_many, corrected = self._excess(connection), self._corrected(connection, seq)
-            # a million of these: columns by position, states by a dict, each some microseconds cheaper than by name
-            for number, cells, of_row, of_seq, first_job, first_row, first_state, *columns in stream:
-                own, theirs = columns[: len(SHOWN)], columns[len(SHOWN) :]
-                linked = own[0] == "linked"
-                text, coupon, error_code, reason, warnings, attempts_made, issued_at, request_id = (
-                    theirs if linked else own
-                )
-                state = STATES[text]
-                if states is not None and state not in states:
-                    continue
-                first, its_state = corrected.get(number, (None, None))
-                if first_state:
-                    first, its_state = Lineage(job=JobId(first_job), row=first_row), STATES[first_state]
-                excess_here = too_many.get((of_seq, of_row) if linked else (seq, number), ()) if too_many else ()
-                yield ResultRow(
-                    job=job,
-                    number=number,
-                    cells=tuple(load(cells)),
-                    state=state,
-                    coupon=load_coupon(coupon),
-                    error_code=error_code or "",
-                    reason=reason or "",
-                    warnings=(*load_warnings(warnings), *excess_here),
-                    attempts=attempts_made,
-                    issued_at=issued_at,
-                    request_id=request_id or "",
-                    first=first,
-                    first_state=its_state,
-                )
+            for part in stream.partitions():
+                followed = self._followed(connection, seq, part)
+                # a million of these: columns by position, states by a dict, each some microseconds cheaper than by name
+                for number, cells, of_seq, of_row, *own in part:
+                    shown, linked = own, own[0] == "linked"
+                    first, its_state = corrected.get(number, (None, None))
+                    if number in followed:
+                        first_job, first_row, first_state, *theirs = followed[number]
+                        first, its_state = Lineage(job=JobId(first_job), row=first_row), STATES[first_state]
+                        shown = theirs if linked else own
+                    text, code, coupon_id, customer_id, offer, error_code, reason, warnings, tries, at, request = shown
+                    state = STATES[text]
+                    if states is not None and state not in states:
+                        continue
+                    excess_here = too_many.get((of_seq, of_row) if linked else (seq, number), ()) if too_many else ()
+                    yield ResultRow(
+                        job=job,
+                        number=number,
+                        cells=tuple(load(cells)),
+                        state=state,
+                        code=code or "",
+                        coupon_id=coupon_id,
+                        customer_id=customer_id,
+                        offer=load_offer(offer),
+                        error_code=error_code or "",
+                        reason=reason or "",
+                        warnings=(*load_warnings(warnings), *excess_here),
+                        attempts=tries,
+                        issued_at=at,
+                        request_id=request or "",
+                        first=first,
+                        first_state=its_state,
+                    )
+
+    def _followed(self, connection: Connection, seq: int, part: Sequence[AnyRow]) -> dict[int, AnyRow]:
+        """For rows that stand for another, by number: the row that has the claim, and how that other one shows.
+
+        Asked for a part of the rows at a time, and only where there are any: hardly a row is one.
+        """
+        if not any(row.state in FOLLOWING for row in part):
+            return {}
+        meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
+        found = connection.execute(
+            select(
+                rows.c.number,
+                home.c.id,
+                func.coalesce(winner.c.number, meant.c.number),
+                func.coalesce(winner.c.state, meant.c.state),
+                *(meant.c[name] for name in SHOWN),
+            )
+            .select_from(rows)
+            .join(meant, and_(meant.c.job == rows.c.of_job, meant.c.number == rows.c.of_row))
+            # the row that a record stands for may be the duplicate of another
+            .outerjoin(
+                winner,
+                and_(winner.c.job == meant.c.of_job, winner.c.number == meant.c.of_row, meant.c.state == "duplicate"),
+            )
+            .join(home, home.c.seq == func.coalesce(winner.c.job, meant.c.job))
+            .where(rows.c.job == seq, rows.c.number.between(part[0].number, part[-1].number))
+            .where(rows.c.state.in_(FOLLOWING))
+        )
+        return {number: tuple(columns) for number, *columns in found}
 
     def _excess(self, connection: Connection) -> dict[tuple[int, int], list[str]]:
         """What to say of coupons that no row should have; there are hardly ever any."""
