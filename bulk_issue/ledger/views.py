@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
@@ -38,7 +39,9 @@ SHOWN = (
     *("error_code", "reason", "warnings", "attempt", "issued_at", "request_id"),
 )
 #: The states of rows that stand for another one.
-FOLLOWING = ("linked", "duplicate")
+FOLLOWING = frozenset({"linked", "duplicate"})
+#: The state among the columns that `results` reads.
+_STATE = itemgetter(4)
 _SERVED = Batch(
     """
     SELECT claims.key, jobs.id, claims.row
@@ -102,7 +105,7 @@ class LedgerViews(Face):
 
         Asked for a part of the rows at a time, and only where there are any: hardly a row is one.
         """
-        if not any(row.state in FOLLOWING for row in part):
+        if FOLLOWING.isdisjoint(map(_STATE, part)):
             return {}
         meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
         found = connection.execute(
@@ -154,32 +157,17 @@ class LedgerViews(Face):
             mine = and_(_sent_by(connection, seq), attempts.c.begun_wall >= since)
             worked = and_(rows.c.job == lookups.c.job, rows.c.number == lookups.c.row, rows.c.queue == seq)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
-            requests, limited, first, last = connection.execute(
-                select(
-                    func.count(),
-                    func.count().filter(attempts.c.error_code == "http-429"),
-                    func.min(attempts.c.begun_wall),
-                    func.max(attempts.c.begun_wall),
-                ).where(mine, left)
-            ).one()
-            times = connection.execution_options(yield_per=STREAMED).execute(
-                select(attempts.c.begun_wall).where(mine, left).order_by(attempts.c.begun_wall)
+            sent = connection.execution_options(yield_per=STREAMED).execute(
+                select(attempts.c.begun_wall, attempts.c.error_code).where(mine, left).order_by(attempts.c.begun_wall)
             )
-            return Traffic(
-                requests=requests,
-                responses_429=limited,
-                lookups=connection.scalar(
-                    select(func.count())
-                    .select_from(lookups)
-                    .join(rows, worked)
-                    .where(lookups.c.job.in_(homes(connection, seq)))
-                )
-                or 0,
-                excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
-                worst_window=_worst_window((at for (at,) in times), per),
-                first_sent=first,
-                last_sent=last,
+            its_lookups = (
+                select(func.count())
+                .select_from(lookups)
+                .join(rows, worked)
+                .where(lookups.c.job.in_(homes(connection, seq)))
             )
+            its_excess = select(func.count()).where(excess.c.job == seq)
+            return _traffic(sent, per, connection.scalar(its_lookups) or 0, connection.scalar(its_excess) or 0)
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:
@@ -323,13 +311,24 @@ def _sent_by(connection: Connection, seq: int) -> ColumnElement[bool]:
     return and_(attempts.c.job.in_(homes(connection, seq)), attempts.c.holder.in_(own_runs))
 
 
-def _worst_window(times: Iterator[float], per: float) -> int:
-    """The most moments that any window of `per` seconds holds; memory is that of one window."""
+def _traffic(sent: Iterable[AnyRow], per: float, its_lookups: int, its_excess: int) -> Traffic:
+    """What requests add up to, given (when begun, error code) of each in their order; memory is that of one window."""
     window: deque[float] = deque()
-    worst = 0
-    for at in times:
+    first, last, requests, limited, worst = None, None, 0, 0, 0
+    for at, error_code in sent:
+        first, last = at if first is None else first, at
+        requests += 1
+        limited += error_code == "http-429"
         window.append(at)
         while window[0] <= at - per:
             window.popleft()
         worst = max(worst, len(window))
-    return worst
+    return Traffic(
+        requests=requests,
+        responses_429=limited,
+        lookups=its_lookups,
+        excess=its_excess,
+        worst_window=worst,
+        first_sent=first,
+        last_sent=last,
+    )

@@ -22,7 +22,7 @@ class ResultRow:
     number: int
     cells: tuple[str, ...] = field(repr=False)
     state: RowState
-    #: The coupon: its code (empty if there is none), its ids, and the rest of it, which rows with the same rest share.
+    #: The coupon: its code (empty if there is none), its ids, and in `offer` the rest of it, without these three.
     code: str = field(default="", repr=False)
     coupon_id: int | None = None
     customer_id: int | None = field(default=None, repr=False)
