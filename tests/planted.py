@@ -483,6 +483,14 @@ MISTAKES = (
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
     ),
     Mistake(
+        name="answers go down with a job that was taken over",
+        promise=3,
+        file="pool.py",
+        old="                await self.work.finish(answers)  # whoever",
+        new="                pass  # whoever",
+        test="test_pool.py::test_answers_are_recorded_though_the_job_was_taken_over_meanwhile",
+    ),
+    Mistake(
         name="nobody looks again at rows that were in doubt",
         promise=8,
         file="audit.py",
