@@ -12,6 +12,7 @@ from bulk_issue.model import Coupon, IdentifierKind
 from bulk_issue.ports import NO_OFFER
 from bulk_issue.rows import key
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 _KINDS = {str(kind).casefold(): kind for kind in IdentifierKind}
 _DEFAULTS = {field.name: field.default for field in fields(Coupon)}
@@ -30,7 +31,7 @@ def columns_of(coupon: Coupon) -> dict[str, Any]:
         "code": coupon.code,
         "coupon_id": coupon.coupon_id,
         "customer_id": coupon.customer_id,
-        "offer": json.dumps(offer, ensure_ascii=False, separators=(",", ":")),
+        "offer": _encode(offer),
     }
 
 
