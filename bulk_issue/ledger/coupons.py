@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from bulk_issue.model import Coupon, IdentifierKind
@@ -19,20 +20,24 @@ _DEFAULTS = {field.name: field.default for field in fields(Coupon)}
 #: Fields of a coupon that aren't in `offer`: they differ from row to row, or are stored for themselves.
 _ELSEWHERE = frozenset({"code", "coupon_id", "customer_id", "identifiers", "warnings"})
 
+#: What most coupons of a series have in common.
+_OFFER = [name for name in _DEFAULTS if name not in _ELSEWHERE]
+_offer = attrgetter(*_OFFER)
+
 
 def columns_of(coupon: Coupon) -> dict[str, Any]:
     """A row's columns that hold its coupon. What it says of the customer lives in the claims."""
-    offer = {
-        name: value
-        for name, default in _DEFAULTS.items()
-        if name not in _ELSEWHERE and (value := getattr(coupon, name)) != default
-    }
     return {
         "code": coupon.code,
         "coupon_id": coupon.coupon_id,
         "customer_id": coupon.customer_id,
-        "offer": _encode(offer),
+        "offer": _dump_offer(_offer(coupon)),
     }
+
+
+@lru_cache(maxsize=1_000)
+def _dump_offer(values: tuple[Any, ...]) -> str:
+    return _encode({name: value for name, value in zip(_OFFER, values, strict=True) if value != _DEFAULTS[name]})
 
 
 def load(text: str) -> Any:

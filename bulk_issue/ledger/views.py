@@ -86,7 +86,7 @@ class LedgerViews(Face):
                         number=number,
                         cells=tuple(load(cells)),
                         state=state,
-                        code=code or "",
+                        code=code if offer else "",  # a purged row's is a hash
                         coupon_id=coupon_id,
                         customer_id=customer_id,
                         offer=load_offer(offer),
