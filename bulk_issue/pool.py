@@ -32,6 +32,8 @@ LEDGER_PATIENCE = 60.0
 LEDGER_PAUSE = 1.0
 #: Seconds after which the pool looks again, whatever it waits for: a signal or another process may have changed it.
 LOOK_AGAIN = 1.0
+#: Turns of the event loop without an answer after which those that came are recorded.
+QUIET = 5
 
 T = TypeVar("T")
 
@@ -158,15 +160,19 @@ class Pool:
         """Commit what was answered and what may begin, or wait for either; True when there is nothing left to do."""
         self._stir.clear()
         await self._gather()
-        canary_read = await self._canary_read()
-        room = self._room() if canary_read and self.stop is None else 0
+        if self._canary_answered and not self._busy:
+            assert self.after_canary is not None
+            read_canary, self.after_canary = self.after_canary, None
+            await self.patience.insist(read_canary)
+        if self._granted == 0 and (wanted := self._room()):
+            self._wanted = wanted
+            self._to_pace.set()
+            await asyncio.sleep(0)  # a limiter that has starts at hand grants them in this very turn of the loop
+        room = self._room()
         n = min(room, self._granted)
         if self._answered or n:
             return await self._turn(tasks, n)
-        if room:
-            self._wanted = room
-            self._to_pace.set()
-        elif not self._busy and (self.stop is not None or not await self._pending()):
+        if room == 0 and not self._busy and (self.stop is not None or not await self._pending()):
             return True  # whatever holds new intents back, there is none to write
         await self._stirred(self.health.ask_again_in(self.clock.now().boot))
         return False
@@ -209,21 +215,17 @@ class Pool:
         return await self.patience.insist(commit)
 
     async def _gather(self) -> None:
-        """Let the loop bring the answers that have arrived already: few large transactions cost less than many."""
-        before = 0
-        while before < len(self._answered) < self._busy:
+        """Let the loop bring the answers that are coming in: few large transactions cost less than many small ones."""
+        quiet = 0
+        while self._answered and self._in_flight and quiet < QUIET:
             before = len(self._answered)
             await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._answered) == before else 0
 
-    async def _canary_read(self) -> bool:
-        """Read the canary's coupon back if it is time to; False while the canary's own answer isn't recorded yet."""
-        if self.after_canary is None or self.health.canaries < max(self.health.limits.canary, 1):
-            return True
-        if self._busy:
-            return False
-        read_canary, self.after_canary = self.after_canary, None
-        await self.patience.insist(read_canary)
-        return True
+    @property
+    def _canary_answered(self) -> bool:
+        """Whether it is time to read the canary's coupon back, before any other row is begun."""
+        return self.after_canary is not None and self.health.canaries >= max(self.health.limits.canary, 1)
 
     async def _pace(self) -> None:
         """Ask the limiter for starts when they are wanted. Answers are recorded while it lets us wait."""
@@ -257,8 +259,8 @@ class Pool:
                 await self._stir.wait()
 
     def _room(self) -> int:
-        """How many intents may be written now, as far as connections and health decide it."""
-        if self.patience.down_since is not None:
+        """How many intents may be written now, as far as it isn't for the limiter to say."""
+        if self.stop is not None or self._canary_answered or self.patience.down_since is not None:
             return 0
         idle = self.terms.connections - self._in_flight
         if self.terms.first is not None:

@@ -94,12 +94,12 @@ async def test_intent_claim_and_permit_are_on_disk_when_a_request_leaves(tmp_pat
 
 @pytest.mark.parametrize(
     ("start", "settings"),
-    [(0, {}), (1, {}), (0, {"connections": 1, "canary": 0})],
+    [(0, {}), (1, {}), (0, {"connections": 1, "canary": 0, "pace": Pace.BURST})],
     ids=["even", "odd", "answers-with-intents"],
 )
 @on_virtual_time
 async def test_a_process_killed_at_any_point_leaves_nothing_that_is_sent_twice(
-    tmp_path: Path, start: int, settings: dict[str, int]
+    tmp_path: Path, start: int, settings: dict[str, Any]
 ) -> None:
     """A world for each point that a run passes (every other one here); the next run of the same command finishes it."""
     point, killed = start, True
@@ -152,7 +152,7 @@ async def test_answers_are_recorded_though_the_job_was_taken_over_meanwhile(tmp_
             other.execute("UPDATE jobs SET holder = 'another run'")
 
     host.server.on_departure = taken_over
-    ended = await host.process(A, people(3), connections=1, canary=0).run()
+    ended = await host.process(A, people(3), connections=1, canary=0, pace=Pace.BURST).run()
 
     assert isinstance(ended, JobHeld)
     assert host.states() == ["issued", "pending", "pending"]
