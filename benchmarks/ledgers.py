@@ -8,10 +8,9 @@ from pathlib import Path
 
 from benchmarks.server import SERIES
 
-#: What a reply says of a coupon beside its code, as the ledger keeps it.
-_COUPON = json.dumps(
+#: What a reply says of a coupon beside its code and ids, as the ledger keeps it.
+_OFFER = json.dumps(
     {
-        "code": "@",
         "series_id": SERIES,
         "description": "Benchmark",
         "discount_code": "BENCH",
@@ -23,8 +22,6 @@ _COUPON = json.dumps(
         "discount_on": "BILL",
         "detailed_info": "Benchmark",
         "redemption_count": 0,
-        "coupon_id": 0,
-        "customer_id": 1,
     },
     separators=(",", ":"),
 )
@@ -53,9 +50,9 @@ def serve(ledger: Path, rows: int) -> str:
             )
         tx.execute(
             "UPDATE rows SET state = 'issued', attempt = 1, spent = 1, holder = 'bench', error_code = '', reason = '',"
-            " request_id = '', code = 'B' || value, coupon = replace(?, '@', 'B' || value),"
+            " request_id = '', code = 'B' || value, coupon_id = number, offer = ?,"
             f" customer_id = CAST(value AS INTEGER), issued_at = 1e9 + number / 5.0 + 0.1 WHERE {pending}",
-            (_COUPON,),
+            (_OFFER,),
         )
     tx.close()
     return str(job)

@@ -148,12 +148,12 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
             header=("mobile",),
             reading={},
         )
-        registered = [
-            Row(number=n, cells=(mobile,), identifier=Identifier(IdentifierKind.MOBILE, mobile, f"mobile:{mobile}"))
+        chunks = (
+            [Row(number=n, cells=(mobile,), identifier=Identifier(IdentifierKind.MOBILE, mobile, f"mobile:{mobile}"))]
             for n, mobile in enumerate(mobiles(rows), 1)
-        ]
+        )
         ledger = await open_ledger(config.ledger)
-        job = await ledger.jobs.register(spec, [registered], lambda: 0, clock.now())
+        job = await ledger.jobs.register(spec, chunks, lambda: 0, clock.now())
         async with Client(account, clock, timeout=config.timeout, connections=CONNECTIONS, series_id=SERIES) as client:
             run = Run(
                 job=job,

@@ -134,6 +134,8 @@ def _names_another(coupon: Coupon, sent: Identifier) -> bool:
 
 def _alike(value: str, sent: Identifier) -> bool:
     """The same but for country code, leading zeros and case."""
+    if value == sent.value:
+        return True
     theirs, ours = value.strip().casefold(), sent.value.strip().casefold()
     if sent.kind is IdentifierKind.MOBILE:
         theirs, ours = (re.sub(r"\D", "", digits).lstrip("0") for digits in (theirs, ours))

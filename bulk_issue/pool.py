@@ -5,7 +5,8 @@ after intent, claim and permit are on disk in one transaction; `_issue` is the o
 most once) and takes nothing but such an intent; whatever ends it, the row is IN_FLIGHT on disk until `Work.finish` has
 committed what the answer means. A crash or a cancelled task at any point between leaves a row that the next holder
 finds in flight and takes for doubtful. Nothing here ever sends a row twice, because nothing here sends: it begins, and
-lets `begin` decide.
+lets `begin` decide. Where answers wait when rows may begin, `Work.turn` does both in one transaction: what it returns
+is on disk as what the two of them return.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bulk_issue.classify import Asked, classify
-from bulk_issue.errors import JobHalted, LedgerUnavailable
+from bulk_issue.errors import JobHalted, JobHeld, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.hours import Hours
 from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Moment, Outcome, Reply
@@ -31,6 +32,8 @@ LEDGER_PATIENCE = 60.0
 LEDGER_PAUSE = 1.0
 #: Seconds after which the pool looks again, whatever it waits for: a signal or another process may have changed it.
 LOOK_AGAIN = 1.0
+#: Turns of the event loop without an answer after which those that came are recorded.
+QUIET = 5
 
 T = TypeVar("T")
 
@@ -118,10 +121,11 @@ class Pool:
     requests: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
     _in_flight: int = 0
     _answered: deque[Settlement] = field(default_factory=deque)
-    _recording: int = 0
-    #: Set when an answer waits to be recorded, and when something that `_drained` waits for may have happened.
-    _to_record: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Set when something that `_drained` waits for may have happened.
     _stir: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Set when so many starts are wanted that the limiter hasn't granted yet.
+    _to_pace: asyncio.Event = field(default_factory=asyncio.Event)
+    _wanted: int = 0
     _throttled_in_a_row: int = 0
     #: Starts that the limiter has granted and no intent has used yet.
     _granted: int = 0
@@ -142,57 +146,104 @@ class Pool:
     async def drain(self) -> None:
         """Return when nothing is pending or the run has to stop, and every answer is on record."""
         async with asyncio.TaskGroup() as tasks:
-            recorder = tasks.create_task(self._record())
+            pacer = tasks.create_task(self._pace())
             while not await self._drained(tasks):
                 pass
-            recorder.cancel()
+            pacer.cancel()
 
     @property
-    def _unrecorded(self) -> int:
-        """Answers that the ledger hasn't taken in yet."""
-        return len(self._answered) + self._recording
+    def _busy(self) -> int:
+        """Rows that are on the wire, or whose answers the ledger hasn't taken in yet."""
+        return self._in_flight + len(self._answered)
 
     async def _drained(self, tasks: asyncio.TaskGroup) -> bool:
-        """Begin what may begin now, or wait until that may have changed; True when there is nothing left to do."""
+        """Commit what was answered and what may begin, or wait for either; True when there is nothing left to do."""
         self._stir.clear()
-        busy = self._in_flight + self._unrecorded
-        if self.stop is not None:
-            if busy:
-                await self._stirred()
-            return not busy
-        if self.after_canary is not None and self.health.canaries >= max(self.health.limits.canary, 1):
-            if busy:  # the canary's own answer isn't recorded yet
-                await self._stirred()
-                return False
+        await self._gather()
+        if self._canary_answered and not self._busy:
+            assert self.after_canary is not None
             read_canary, self.after_canary = self.after_canary, None
             await self.patience.insist(read_canary)
+        if self._granted == 0 and (wanted := self._room()):
+            self._wanted = wanted
+            self._to_pace.set()
+            await asyncio.sleep(0)  # a limiter that has starts at hand grants them in this very turn of the loop
         room = self._room()
-        if room == 0:
-            if not busy and not await self.patience.insist(lambda: self.work.pending(self.hold.job)):
-                return True  # whatever holds new intents back, there is none to write
-            await self._stirred(self.health.ask_again_in(self.clock.now().boot))
-            return False
-        if self._granted == 0:
-            self._granted = await self.limiter.acquire(room)
-            return False  # what was true before that wait may not be any more
-        begun = await self._begin(min(room, self._granted))
-        self._watch_waiting(begun, busy)
+        n = min(room, self._granted)
+        if self._answered or n:
+            return await self._turn(tasks, n)
+        if room == 0 and not self._busy and (self.stop is not None or not await self._pending()):
+            return True  # whatever holds new intents back, there is none to write
+        await self._stirred(self.health.ask_again_in(self.clock.now().boot))
+        return False
+
+    async def _turn(self, tasks: asyncio.TaskGroup, n: int) -> bool:
+        """One transaction, and on their way what it has begun; True when there is nothing left to do."""
+        landed, begun = await self._commit(list(self._answered), n)
+        for verdict in landed:
+            self._answered.popleft()
+            self.excess += verdict is Landed.EXCESS
         self.begun += len(begun.intents)
         self._granted -= len(begun.intents)
         for intent in begun.intents:
             self._in_flight += 1
             tasks.create_task(self._issue(intent))
+        self._watch_waiting(begun)
         if begun.wait is Wait.DRAINED:
-            if not busy and not begun.intents:
+            if not self._busy:
                 return True
             await self._stirred()
         elif begun.wait is not None:
             await self._stirred(begun.seconds)
         return False
 
-    def _watch_waiting(self, begun: Begun, busy: int) -> None:
+    async def _commit(self, answers: Sequence[Settlement], n: int) -> tuple[Sequence[Landed], Begun]:
+        """What these answers mean, and up to `n` intents: both in one transaction where there are both."""
+
+        async def commit() -> tuple[Sequence[Landed], Begun]:
+            if n == 0 or self.patience.down_since is not None:  # the ledger just refused: nothing new
+                return await self.work.finish(answers), Begun(intents=())
+            new = self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within
+            try:
+                if not answers:
+                    return (), await self.work.begin(*new)
+                return await self.work.turn(answers, *new)
+            except JobHalted as halt:  # by another one who takes part in the job
+                self.health.halt(halt.message, halt.hint)
+            except JobHeld:
+                await self.work.finish(answers)  # whoever runs the job now, these are answers to its rows
+                raise
+            return await self.work.finish(answers), Begun(intents=())
+
+        return await self.patience.insist(commit)
+
+    async def _gather(self) -> None:
+        """Let the loop bring the answers that are coming in: few large transactions cost less than many small ones."""
+        quiet = 0
+        while self._answered and self._in_flight and quiet < QUIET:
+            before = len(self._answered)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._answered) == before else 0
+
+    @property
+    def _canary_answered(self) -> bool:
+        """Whether it is time to read the canary's coupon back, before any other row is begun."""
+        return self.after_canary is not None and self.health.canaries >= max(self.health.limits.canary, 1)
+
+    async def _pace(self) -> None:
+        """Ask the limiter for starts when they are wanted. Answers are recorded while it lets us wait."""
+        while True:
+            await self._to_pace.wait()
+            self._granted = await self.limiter.acquire(self._wanted)
+            self._to_pace.clear()
+            self._stir.set()
+
+    async def _pending(self) -> int:
+        return await self.patience.insist(lambda: self.work.pending(self.hold.job))
+
+    def _watch_waiting(self, begun: Begun) -> None:
         """Stop if for too long nothing was due: no pause lasts as long, so the rows wait for those of other jobs."""
-        if begun.wait is not Wait.DUE or begun.intents or busy:
+        if begun.wait is not Wait.DUE or self._busy:
             self._waiting_since = None
             return
         now = self.clock.now().boot
@@ -211,18 +262,15 @@ class Pool:
                 await self._stir.wait()
 
     def _room(self) -> int:
-        """How many intents may be written now: idle connections, less what the ledger hasn't taken in yet."""
-        if self.patience.down_since is not None:
+        """How many intents may be written now, as far as it isn't for the limiter to say."""
+        if self.stop is not None or self._canary_answered or self.patience.down_since is not None:
             return 0
         idle = self.terms.connections - self._in_flight
-        if self._unrecorded >= self.terms.connections:
-            return 0  # a slow disk must not let answers pile up
         if self.terms.first is not None:
             idle = min(idle, self.terms.first - self.begun)
         if idle <= 0:
             return 0
-        busy = self._in_flight + self._unrecorded
-        return self.health.may_start(idle, busy, self.clock.now().boot, blind=self.blind())
+        return self.health.may_start(idle, self._busy, self.clock.now().boot, blind=self.blind())
 
     async def _issue(self, intent: Intent) -> None:
         """One intent, at most one request, one outcome to record."""
@@ -254,7 +302,6 @@ class Pool:
             )
         )
         self._in_flight -= 1
-        self._to_record.set()
         self._stir.set()
         if left or outcome.meaning is not Meaning.HELD:  # who was found to hold one is no canary
             fresh = isinstance(answer, Reply) and answer.fresh_credential
@@ -285,25 +332,3 @@ class Pool:
         seconds = retry_after if retry_after is not None else backoff(self._throttled_in_a_row, self.draw())
         self.on_throttled(seconds)
         await self.patience.insist(lambda: self.work.pause(self.terms.budget.account, seconds, self.clock.now()))
-
-    async def _begin(self, n: int) -> Begun:
-        try:
-            return await self.patience.insist(
-                lambda: self.work.begin(self.hold, n, self.terms.budget, self.clock.now(), self.terms.send_within)
-            )
-        except JobHalted as halt:  # by another one who takes part in the job
-            self.health.halt(halt.message, halt.hint)
-            return Begun(intents=())
-
-    async def _record(self) -> None:
-        """Commit answers as they come, all that have gathered during one commit in the next."""
-        while True:
-            await self._to_record.wait()
-            self._to_record.clear()
-            batch = list(self._answered)
-            self._answered.clear()
-            self._recording = len(batch)
-            landed = await self.patience.insist(lambda batch=batch: self.work.finish(batch))  # type: ignore[misc]
-            self._recording = 0
-            self.excess += sum(verdict is Landed.EXCESS for verdict in landed)
-            self._stir.set()

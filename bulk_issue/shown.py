@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from bulk_issue import verdicts
-from bulk_issue.model import Coupon
 from bulk_issue.ports import ResultRow
 from bulk_issue.rows import PROBLEMS
 from bulk_issue.states import RowState
@@ -33,8 +33,7 @@ DECISION = "_decision"
 #: the list that keeps them out.
 EXCLUDED = "excluded"
 
-NO_COUPON = Coupon(code="")
-Show = Callable[[ResultRow, Coupon], str]
+Show = Callable[[ResultRow], str]
 WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}
 #: Text of ours or of Capillary's: a spreadsheet must not take it for a formula. A code is never altered.
 _FREE_TEXT = frozenset({"_reason", "_remedy", "_description", "_detailed_info", "_warnings"})
@@ -44,16 +43,21 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def show(name: str) -> Show:
     """What makes the text of one of our columns."""
     text = _OURS[name]
-    return (lambda row, coupon: _safe(text(row, coupon))) if name in _FREE_TEXT else text
+    return (lambda row: _safe(text(row))) if name in _FREE_TEXT else text
 
 
 def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text and text.startswith(_FORMULA) else text
 
 
 def utc(seconds: float | None) -> str | None:
     """Epoch seconds as people and programs read them: ISO 8601, UTC."""
-    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}Z"
+    return None if seconds is None else _second(int(seconds))
+
+
+@lru_cache(maxsize=1_000)  # rows in a row were issued in the same second
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}Z"
 
 
 def remedy(error_code: str) -> str:
@@ -91,28 +95,28 @@ def _remedy(row: ResultRow) -> str:
 
 
 _OURS: Mapping[str, Show] = {
-    "_row": lambda row, _: str(row.number),
-    "_status": lambda row, _: SHOWN[row.state][0],
-    "_coupon_code": lambda _, coupon: coupon.code,
-    "_valid_till": lambda _, coupon: coupon.valid_till,
-    "_discount_type": lambda _, coupon: coupon.discount_type,
-    "_discount_value": lambda _, coupon: coupon.discount_value,
-    "_customer_id": lambda _, coupon: _number(coupon.customer_id),
-    "_error_code": lambda row, _: row.error_code,
-    "_reason": lambda row, _: _reason(row),
-    "_remedy": lambda row, _: _remedy(row),
-    "_attempts": lambda row, _: str(row.attempts),
-    "_issued_at": lambda row, _: utc(row.issued_at) or "",
-    "_warnings": lambda row, _: "; ".join(row.warnings),
-    "_request_id": lambda row, _: row.request_id,
-    "_job": lambda row, _: row.job,
-    "_series_id": lambda _, coupon: _number(coupon.series_id),
-    "_valid_till_date_time": lambda _, coupon: coupon.valid_till_date_time,
-    "_description": lambda _, coupon: coupon.description,
-    "_discount_code": lambda _, coupon: coupon.discount_code,
-    "_discount_upto": lambda _, coupon: coupon.discount_upto,
-    "_discount_on": lambda _, coupon: coupon.discount_on,
-    "_detailed_info": lambda _, coupon: coupon.detailed_info,
-    "_coupon_id": lambda _, coupon: _number(coupon.coupon_id),
-    "_redemption_count": lambda _, coupon: _number(coupon.redemption_count),
+    "_row": lambda row: str(row.number),
+    "_status": lambda row: SHOWN[row.state][0],
+    "_coupon_code": lambda row: row.code,
+    "_valid_till": lambda row: row.offer.valid_till,
+    "_discount_type": lambda row: row.offer.discount_type,
+    "_discount_value": lambda row: row.offer.discount_value,
+    "_customer_id": lambda row: _number(row.customer_id),
+    "_error_code": lambda row: row.error_code,
+    "_reason": _reason,
+    "_remedy": _remedy,
+    "_attempts": lambda row: str(row.attempts),
+    "_issued_at": lambda row: utc(row.issued_at) or "",
+    "_warnings": lambda row: "; ".join(row.warnings),
+    "_request_id": lambda row: row.request_id,
+    "_job": lambda row: row.job,
+    "_series_id": lambda row: _number(row.offer.series_id),
+    "_valid_till_date_time": lambda row: row.offer.valid_till_date_time,
+    "_description": lambda row: row.offer.description,
+    "_discount_code": lambda row: row.offer.discount_code,
+    "_discount_upto": lambda row: row.offer.discount_upto,
+    "_discount_on": lambda row: row.offer.discount_on,
+    "_detailed_info": lambda row: row.offer.detailed_info,
+    "_coupon_id": lambda row: _number(row.coupon_id),
+    "_redemption_count": lambda row: _number(row.offer.redemption_count),
 }

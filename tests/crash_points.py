@@ -23,7 +23,7 @@ from tests.victims import CRASHED, Crashed, Scene, Verdict, crash_scene, points_
 NewLedger = Callable[[], LedgerUrl | None]
 #: Until a commit nothing has happened, so its "before" is as the "after" of what came before it; but not where the
 #: server or a person has been told something meanwhile.
-TELLING = ("begin: before", "finish: before", "settle: before")
+TELLING = ("begin: before", "finish: before", "turn: before", "settle: before")
 
 
 @pytest.fixture

@@ -217,6 +217,10 @@ class Host:
             for settlement, landed in zip(arguments[0], done, strict=True):
                 if settlement.event is Event.ISSUED and landed is not Landed.STALE:
                     self._note_names(settlement.intent)
+        elif method == "turn":
+            landed, begun = done
+            self.committed("finish", landed, arguments)
+            self.committed("begin", begun, arguments)
 
     def _note_names(self, intent: Intent) -> None:
         """A reply has named its customer in every way that the server knows."""

@@ -194,8 +194,8 @@ MISTAKES = (
         name="a row whose claim another host wrote first is sent all the same",
         promise=2,
         file="ledger/work.py",
-        old="        winners = [row for row in free if (row.job, row.number) in landed]\n",
-        new="        winners = [row for row in free if landed or not landed]\n",
+        old="        return [row for row in free if (row.job, row.number) in landed]\n",
+        new="        return [row for row in free if landed or not landed]\n",
         test="test_postgres.py::test_two_accounts_that_claim_the_same_customers_in_opposite_order_never_share_one",
     ),
     Mistake(
@@ -209,7 +209,7 @@ MISTAKES = (
     Mistake(
         name="no claim across jobs",
         promise=2,
-        file="ledger/jobs.py",
+        file="ledger/registering.py",
         old="scope=scope(spec.org, spec.series_id)",
         new="scope=scope(spec.id, spec.series_id)",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
@@ -372,10 +372,10 @@ MISTAKES = (
         name="the guard against formulas alters the input's cells",
         promise=3,
         file="sink/__init__.py",
-        old="        line = (*cells, *[shown(row, coupon) for shown in shows])\n",
+        old="        line = (*cells, *[shown(row) for shown in shows])\n",
         new=(
             "        guarded = [f\"'{cell}\" if cell.startswith(('=', '+', '-', '@')) else cell for cell in cells]\n"
-            "        line = (*guarded, *[shown(row, coupon) for shown in shows])\n"
+            "        line = (*guarded, *[shown(row) for shown in shows])\n"
         ),
         test="test_sink.py::test_no_text_of_ours_is_a_formula_and_no_original_cell_or_code_is_touched",
     ),
@@ -523,6 +523,14 @@ MISTAKES = (
         old="    return Landed.EXCESS\n",
         new="    return Landed.STALE\n",
         test="test_ledger.py::test_a_coupon_for_a_row_that_moved_on_is_excess",
+    ),
+    Mistake(
+        name="answers go down with a job that was taken over",
+        promise=3,
+        file="pool.py",
+        old="                await self.work.finish(answers)  # whoever",
+        new="                pass  # whoever",
+        test="test_pool.py::test_answers_are_recorded_though_the_job_was_taken_over_meanwhile",
     ),
     Mistake(
         name="nobody looks again at rows that were in doubt",

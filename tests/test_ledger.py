@@ -520,7 +520,7 @@ async def test_a_batch_of_answers_comes_out_as_one_by_one(tmp_path: Path, seed: 
 
 #: What two runs of the same thing have in common.
 _ALL_BUT_RUN = {
-    "rows": "job, number, state, attempt, spent, doubted, due, error_code, reason, warnings, code, coupon, "
+    "rows": "job, number, state, attempt, spent, doubted, due, error_code, reason, warnings, code, coupon_id, offer, "
     "customer_id, given_up_boot, sent_boot, if_absent",
     "claims": "*",
     "attempts": "job, row, attempt, at_boot, sent, event, error_code, reason, landed",
@@ -927,6 +927,33 @@ async def test_a_run_whose_job_was_taken_over_begins_nothing(desk: Desk) -> None
 
     with pytest.raises(JobHeld):
         await desk.begin(old)
+
+
+async def test_a_turn_records_answers_before_it_begins(desk: Desk) -> None:
+    await desk.register([row(1), row(2), row(3, mobile(1)), row(4)])
+    hold = await desk.hold()
+    first, second = (await desk.begin(hold, 2)).intents
+    busy = desk.settlement(second, Event.NOT_PROCESSED, due=desk.clock.now().wall)
+    answers = [desk.settlement(first, Event.ISSUED, coupon=Coupon(code="C")), busy]
+
+    landed, begun = await desk.ledger.work.turn(answers, hold, 10, BUDGET, desk.clock.now(), 5.0)
+
+    assert landed == [Landed.LANDED, Landed.LANDED]
+    assert [(intent.row, intent.attempt) for intent in begun.intents] == [(4, 1), (2, 2)]
+    assert await desk.states() == [S.ISSUED, S.IN_FLIGHT, S.DUPLICATE, S.IN_FLIGHT]
+
+
+async def test_a_turn_is_on_disk_as_a_whole_or_not_at_all(desk: Desk) -> None:
+    await desk.register([row(1), row(2)])
+    old = await desk.hold()
+    answer = desk.settlement(await desk.one(old), Event.REJECTED)
+    desk.ledger.jobs._locks.free(JOB)
+    await desk.hold()
+
+    with pytest.raises(JobHeld):
+        await desk.ledger.work.turn([answer], old, 1, BUDGET, desk.clock.now(), 5.0)
+
+    assert await desk.states() == [S.IN_DOUBT, S.PENDING]
 
 
 async def test_another_rate_is_refused_while_a_run_uses_the_account(desk: Desk) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from bulk_issue.config import Pace, Share
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import LedgerUnavailable
+from bulk_issue.errors import JobHeld, LedgerUnavailable
 from bulk_issue.health import StopKind
 from bulk_issue.job import Ending
 from bulk_issue.model import ReadProblem
@@ -90,9 +92,15 @@ async def test_intent_claim_and_permit_are_on_disk_when_a_request_leaves(tmp_pat
     assert host.violations == []
 
 
-@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize(
+    ("start", "settings"),
+    [(0, {}), (1, {}), (0, {"connections": 1, "canary": 0, "pace": Pace.BURST})],
+    ids=["even", "odd", "answers-with-intents"],
+)
 @on_virtual_time
-async def test_a_process_killed_at_any_point_leaves_nothing_that_is_sent_twice(tmp_path: Path, start: int) -> None:
+async def test_a_process_killed_at_any_point_leaves_nothing_that_is_sent_twice(
+    tmp_path: Path, start: int, settings: dict[str, Any]
+) -> None:
     """A world for each point that a run passes (every other one here); the next run of the same command finishes it."""
     point, killed = start, True
     while killed:
@@ -101,7 +109,7 @@ async def test_a_process_killed_at_any_point_leaves_nothing_that_is_sent_twice(t
         # one row goes well, one is processed and one isn't, and neither is answered
         fates = {key(1): [f.BROKEN_AFTER], key(2): [f.BROKEN_BEFORE]}
         host = Host.with_server(world, fates=ByCustomer(fates))
-        process = host.process(A, people(3), grace=5.0)
+        process = host.process(A, people(3), grace=5.0, **settings)
         process.dies_in = point
         killed = isinstance(await process.run(), Killed)
         ending = await ended(host, 3, grace=5.0)
@@ -133,6 +141,21 @@ async def test_a_process_killed_while_it_recovers_and_reconciles_changes_nothing
         await ended(host, 3, grace=5.0)
         check_book(host)
         host.close()
+
+
+@on_virtual_time
+async def test_answers_are_recorded_though_the_job_was_taken_over_meanwhile(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path)
+
+    def taken_over(_: object) -> None:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
+            other.execute("UPDATE jobs SET holder = 'another run'")
+
+    host.server.on_departure = taken_over
+    ended = await host.process(A, people(3), connections=1, canary=0, pace=Pace.BURST).run()
+
+    assert isinstance(ended, JobHeld)
+    assert host.states() == ["issued", "pending", "pending"]
 
 
 @on_virtual_time

@@ -328,7 +328,7 @@ async def test_whatever_text_and_number_a_file_or_an_answer_brings_is_kept(desk:
     odd = Identifier(IdentifierKind.EXTERNAL_ID, "a\0b\\t\tc\r\n%s ☃", "externalId:a\0b")
     await desk.register([row(1, odd), row(2)], spec(series=2**40))
     intents = (await desk.begin(await desk.hold())).intents
-    coupon = Coupon(code="C\0DE", customer_id=2**45)
+    coupon = Coupon(code="%sC☃", description="a\0b", coupon_id=2**46, customer_id=2**45)
     await desk.finish(
         desk.settlement(intents[0], Event.ISSUED, coupon=coupon), desk.settlement(intents[1], Event.REJECTED)
     )

@@ -69,6 +69,10 @@ class BreaksOff(ListViews):
 
 def row(number: int, state: RowState = RowState.PENDING, *cells: str, **facts: object) -> ResultRow:
     plain = ResultRow(job=JOB, number=number, cells=cells or (f"n{number}", f"+9198{number:04}"), state=state)
+    coupon = facts.pop("coupon", None)
+    if isinstance(coupon, Coupon):
+        facts |= {"code": coupon.code, "coupon_id": coupon.coupon_id, "customer_id": coupon.customer_id}
+        facts["offer"] = coupon
     return replace(plain, **facts)  # type: ignore[arg-type]
 
 

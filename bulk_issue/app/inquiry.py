@@ -90,9 +90,9 @@ def _codes(ledger: SqliteLedger, job: Job) -> Iterator[str]:
     """The codes of the job's issued rows, each once (in a GENERIC series all are the same)."""
     seen: set[str] = set()
     for row in ledger.views.results(job.spec.id, frozenset({RowState.ISSUED})):
-        if row.coupon is not None and row.coupon.code not in seen:
-            seen.add(row.coupon.code)
-            yield row.coupon.code
+        if row.code not in seen:
+            seen.add(row.code)
+            yield row.code
 
 
 __all__ = ["History", "RunFacts", "Sighting", "Standing", "find", "revoke_plan", "standing"]

@@ -7,13 +7,13 @@ where to); a coupon that comes too late is excess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection
 
 from bulk_issue.ledger.batch import Batch, update_many
 from bulk_issue.ledger.claims import (
@@ -25,10 +25,10 @@ from bulk_issue.ledger.claims import (
     keep_claims,
     record_excess,
 )
-from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
+from bulk_issue.ledger.coupons import columns_of, dump_warnings
 from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.forgotten import forms
-from bulk_issue.ledger.schema import WORKED_BY, attempts, claims, jobs, rows
+from bulk_issue.ledger.schema import attempts, rows
 from bulk_issue.model import Coupon, Moment
 from bulk_issue.ports import Landed, Settlement
 from bulk_issue.states import Event, RowState, after
@@ -36,28 +36,19 @@ from bulk_issue.states import Event, RowState, after
 #: A request by its job's number, row and attempt.
 Request = tuple[int, int, int]
 
-#: One job a query: SQLite reads a whole job for an IN over pairs.
-_STANDING = (
-    select(
-        rows.c.job,
-        rows.c.number,
-        rows.c.key,
-        rows.c.state,
-        rows.c.attempt,
-        rows.c.holder,
-        rows.c.spent,
-        rows.c.code,
-        rows.c.sent_wall,
-        jobs.c.scope,
-        jobs.c.again,
-        WORKED_BY.c.cancelled,
-        exists()
-        .where(claims.c.job == rows.c.job, claims.c.row == rows.c.number, claims.c.heir_job.is_not(None))
-        .label("has_heir"),
-    )
-    .join(jobs, jobs.c.seq == rows.c.job)
-    .join(WORKED_BY, WORKED_BY.c.seq == rows.c.queue)
-    .where(rows.c.job == bindparam("its_job"), rows.c.number.in_(bindparam("numbers", expanding=True)))
+_STANDING = Batch(
+    """
+    SELECT rows.job, rows.number, rows.key, rows.state, rows.attempt, rows.holder, rows.spent, rows.code,
+        rows.sent_wall, jobs.scope, jobs.again, worked_by.cancelled,
+        EXISTS (
+            SELECT 1 FROM claims WHERE claims.job = rows.job AND claims.row = rows.number AND heir_job IS NOT NULL
+        ) AS has_heir
+    FROM (VALUES {values}) AS asked
+    JOIN rows ON rows.job = asked.column1 AND rows.number = asked.column2
+    JOIN jobs ON jobs.seq = rows.job
+    JOIN jobs AS worked_by ON worked_by.seq = rows.queue
+    """,
+    ("job", "number"),
 )
 _ANSWERED = update_many(
     attempts,
@@ -84,28 +75,29 @@ class _Move:
     coupon: Coupon | None = None
     #: What the coupon says of the customer beside the row's own key.
     names: Sequence[str] = ()
+    place: tuple[int, int] = field(init=False)
+    #: The row's customer under every name of these, the row's own first.
+    named: Sequence[Named] = field(init=False)
 
-    @property
-    def place(self) -> tuple[int, int]:
-        return self.row.job, self.row.number
-
-    def named(self, key: str) -> Named:
-        return self.row.scope, key, *self.place
+    def __post_init__(self) -> None:
+        self.place = self.row.job, self.row.number
+        self.named = [(self.row.scope, name, *self.place) for name in (self.row.key, *self.names)]
 
 
 def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Settlement]) -> list[Landed]:
     """Move each row as its answer says, if it still is where that answer finds it; one verdict for each, in order."""
-    found = {(row.job, row.number): row for row in _standing(tx, requests)}
+    asked = [(job, number) for job, number, _ in requests]
+    found = {(row.job, row.number): row for row in _STANDING.select(tx, asked)}
     moves = [_move(found[request[:2]], settlement) for request, settlement in zip(requests, settlements, strict=True)]
     landed = [move for move in moves if move is not None]
     issued = [(move, move.coupon) for move in landed if move.coupon is not None]
-    others = claimed_by_others(tx, (move.named(key) for move, _ in issued for key in (move.row.key, *move.names)))
+    others = claimed_by_others(tx, chain.from_iterable(move.named for move, _ in issued))
     alone = len(moves) == 1
     if not alone and (len(found) < len(moves) or _touching([move for move, _ in issued], others)):
         each = (settle(tx, [request], [settlement]) for request, settlement in zip(requests, settlements, strict=True))
         return list(chain.from_iterable(each))
     for move, coupon in issued:
-        known = {other.code and other.code.casefold() for other in others.get(move.named(move.row.key), ())}
+        known = {other.code and other.code.casefold() for other in others.get(move.named[0], ())}
         if known and not known.isdisjoint(forms(tx, [coupon.code.casefold()])):
             warnings = [*move.settlement.outcome.warnings, "reused: this coupon was issued before"]
             move.values["warnings"] = dump_warnings(warnings)
@@ -157,15 +149,6 @@ def in_doubt(if_absent: RowState, given_up: Moment) -> dict[str, Any]:
     }
 
 
-def _standing(tx: Connection, requests: Iterable[Request]) -> Iterator[AnyRow]:
-    """How the rows of these requests stand."""
-    numbers: dict[int, list[int]] = {}
-    for job, number, _ in requests:
-        numbers.setdefault(job, []).append(number)
-    for job, its in numbers.items():
-        yield from tx.execute(_STANDING, {"its_job": job, "numbers": its})
-
-
 def _move(row: AnyRow, settlement: Settlement) -> _Move | None:
     """What an answer does to its row; None if the row has moved on."""
     state = RowState(row.state)
@@ -196,9 +179,7 @@ def _move(row: AnyRow, settlement: Settlement) -> _Move | None:
             values |= {"sent_wall": begun.wall, "sent_boot": begun.boot, "sent_boot_id": begun.boot_id}
     elif to is RowState.ISSUED and (coupon := outcome.coupon) is not None:
         values |= {
-            "code": coupon.code,
-            "coupon": dump_coupon(coupon),
-            "customer_id": coupon.customer_id,
+            **columns_of(coupon),
             "issued_at": at.wall,
             "warnings": dump_warnings(outcome.warnings),
             "error_code": "",
@@ -218,7 +199,7 @@ def _touching(issued: Sequence[_Move], others: Mapping[Named, Sequence[AnyRow]])
     names = [(move.row.scope, move.row.again, name) for move in issued for name in move.names]
     return len({*names}) < len(names) or any(
         move.row.has_heir
-        or any(other.again == move.row.again for name in move.names for other in others.get(move.named(name), ()))
+        or any(other.again == move.row.again for name in move.named[1:] for other in others.get(name, ()))
         for move in issued
     )
 

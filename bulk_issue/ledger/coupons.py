@@ -5,25 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from bulk_issue.model import Coupon, IdentifierKind
+from bulk_issue.ports import NO_OFFER
 from bulk_issue.rows import key
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 _KINDS = {str(kind).casefold(): kind for kind in IdentifierKind}
 _DEFAULTS = {field.name: field.default for field in fields(Coupon)}
+#: Fields of a coupon that aren't in `offer`: they differ from row to row, or are stored for themselves.
+_ELSEWHERE = frozenset({"code", "coupon_id", "customer_id", "identifiers", "warnings"})
+
+#: What most coupons of a series have in common.
+_OFFER = [name for name in _DEFAULTS if name not in _ELSEWHERE]
+_offer = attrgetter(*_OFFER)
 
 
-def dump_coupon(coupon: Coupon) -> str:
-    """The fields that differ from their defaults, as JSON. What it says of the customer lives in the claims."""
-    values = {name: getattr(coupon, name) for name in _DEFAULTS}
-    kept = {
-        name: value
-        for name, value in values.items()
-        if value != _DEFAULTS[name] and name not in ("identifiers", "warnings")
+def columns_of(coupon: Coupon) -> dict[str, Any]:
+    """A row's columns that hold its coupon. What it says of the customer lives in the claims."""
+    return {
+        "code": coupon.code,
+        "coupon_id": coupon.coupon_id,
+        "customer_id": coupon.customer_id,
+        "offer": _dump_offer(_offer(coupon)),
     }
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1_000)
+def _dump_offer(values: tuple[Any, ...]) -> str:
+    return _encode({name: value for name, value in zip(_OFFER, values, strict=True) if value != _DEFAULTS[name]})
 
 
 def load(text: str) -> Any:
@@ -31,9 +45,10 @@ def load(text: str) -> Any:
     return _decode(text)[0]
 
 
-def load_coupon(text: str | None) -> Coupon | None:
-    """What `dump_coupon` wrote."""
-    return Coupon(**load(text)) if text else None
+@lru_cache(maxsize=1_000)
+def load_offer(text: str | None) -> Coupon:
+    """What all coupons with this `offer` have in common; most coupons of a series have the same."""
+    return Coupon(code="", **load(text)) if text else NO_OFFER
 
 
 def dump_warnings(warnings: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, exists, func, insert, or_, select, upda
 
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
-from bulk_issue.ledger.coupons import dump_coupon, dump_warnings
+from bulk_issue.ledger.coupons import columns_of, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
 from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.schema import (
@@ -168,9 +168,7 @@ class LedgerDoubts(Face):
         if to is RowState.ISSUED:
             assert coupon is not None
             values |= {
-                "code": coupon.code,
-                "coupon": dump_coupon(coupon),
-                "customer_id": coupon.customer_id,
+                **columns_of(coupon),
                 "issued_at": at,
                 "warnings": dump_warnings(coupon.warnings),
                 "error_code": "",

@@ -81,7 +81,7 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
     if coded:
         its = (rows.c.job == seq) & (rows.c.number == bindparam("its"))
         tx.execute(update(rows).where(its).values(code=bindparam("new")), coded)
-    nothing = {"value": None, "key": None, "coupon": None, "customer_id": None, "request_id": None}
+    nothing = dict.fromkeys(("value", "key", "coupon_id", "customer_id", "offer", "request_id"))
     tx.execute(
         update(rows)
         .where(rows.c.job == seq, rows.c.number.between(first, last))

@@ -117,8 +117,10 @@ rows = Table(
     Column("reason", Text),
     Column("warnings", Text),
     Column("code", Text),
-    Column("coupon", Text),
+    # the coupon: what is its own, and as JSON what most coupons of a series have in common
+    Column("coupon_id", Big),
     Column("customer_id", Big),
+    Column("offer", Text),
     Column("issued_at", Float),
     Column("request_id", Text),
     # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
 from bulk_issue.ledger.batch import Batch
-from bulk_issue.ledger.coupons import load, load_coupon, load_warnings
+from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.jobs import as_job
@@ -35,7 +36,14 @@ from bulk_issue.states import RowState
 #: Rows that are fetched at a time.
 STREAMED = 2_000
 #: What is shown of a row itself, or of the row that it is linked to.
-SHOWN = ("state", "coupon", "error_code", "reason", "warnings", "attempt", "issued_at", "request_id")
+SHOWN = (
+    *("state", "code", "coupon_id", "customer_id", "offer"),
+    *("error_code", "reason", "warnings", "attempt", "issued_at", "request_id"),
+)
+#: The states of rows that stand for another one.
+FOLLOWING = frozenset({"linked", "duplicate"})
+#: The state among the columns that `results` reads.
+_STATE = itemgetter(4)
 _SERVED = Batch(
     """
     SELECT claims.key, jobs.id, claims.row
@@ -52,67 +60,76 @@ class LedgerViews(Face):
     """See `ports.Views`."""
 
     def results(self, job: JobId, states: frozenset[RowState] | None = None) -> Iterator[ResultRow]:
-        meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
-        followed = and_(
-            meant.c.job == rows.c.of_job,
-            meant.c.number == rows.c.of_row,
-            or_(rows.c.state == "linked", rows.c.state == "duplicate"),
-        )
-        # the row that a record stands for may be the duplicate of another
-        won = and_(winner.c.job == meant.c.of_job, winner.c.number == meant.c.of_row, meant.c.state == "duplicate")
-        shown = [
-            side.c[name].label(f"{whose}{name}") for whose, side in (("", rows), ("their_", meant)) for name in SHOWN
-        ]
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
             stream = connection.execution_options(yield_per=STREAMED).execute(
-                select(
-                    rows.c.number,
-                    rows.c.cells,
-                    rows.c.of_row,
-                    rows.c.of_job.label("of_seq"),
-                    home.c.id.label("first_job"),
-                    func.coalesce(winner.c.number, meant.c.number).label("first_row"),
-                    func.coalesce(winner.c.state, meant.c.state).label("first_state"),
-                    *shown,
-                )
-                .select_from(rows)
-                .outerjoin(meant, followed)
-                .outerjoin(winner, won)
-                .outerjoin(home, home.c.seq == func.coalesce(winner.c.job, meant.c.job))
+                select(rows.c.number, rows.c.cells, rows.c.of_job, rows.c.of_row, *(rows.c[name] for name in SHOWN))
                 .where(rows.c.job == seq)
                 .order_by(rows.c.number)
             )
             too_many, corrected = self._excess(connection), self._corrected(connection, seq)
-            # a million of these: columns by position, states by a dict, each some microseconds cheaper than by name
-            for number, cells, of_row, of_seq, first_job, first_row, first_state, *columns in stream:
-                own, theirs = columns[: len(SHOWN)], columns[len(SHOWN) :]
-                linked = own[0] == "linked"
-                text, coupon, error_code, reason, warnings, attempts_made, issued_at, request_id = (
-                    theirs if linked else own
-                )
-                state = STATES[text]
-                if states is not None and state not in states:
-                    continue
-                first, its_state = corrected.get(number, (None, None))
-                if first_state:
-                    first, its_state = Lineage(job=JobId(first_job), row=first_row), STATES[first_state]
-                excess_here = too_many.get((of_seq, of_row) if linked else (seq, number), ()) if too_many else ()
-                yield ResultRow(
-                    job=job,
-                    number=number,
-                    cells=tuple(load(cells)),
-                    state=state,
-                    coupon=load_coupon(coupon),
-                    error_code=error_code or "",
-                    reason=reason or "",
-                    warnings=(*load_warnings(warnings), *excess_here),
-                    attempts=attempts_made,
-                    issued_at=issued_at,
-                    request_id=request_id or "",
-                    first=first,
-                    first_state=its_state,
-                )
+            for part in stream.partitions():
+                followed = self._followed(connection, seq, part)
+                # a million of these: columns by position, states by a dict, each some microseconds cheaper than by name
+                for number, cells, of_seq, of_row, *own in part:
+                    shown, linked = own, own[0] == "linked"
+                    first, its_state = corrected.get(number, (None, None))
+                    if number in followed:
+                        first_job, first_row, first_state, *theirs = followed[number]
+                        first, its_state = Lineage(job=JobId(first_job), row=first_row), STATES[first_state]
+                        shown = theirs if linked else own
+                    text, code, coupon_id, customer_id, offer, error_code, reason, warnings, tries, at, request = shown
+                    state = STATES[text]
+                    if states is not None and state not in states:
+                        continue
+                    excess_here = too_many.get((of_seq, of_row) if linked else (seq, number), ()) if too_many else ()
+                    yield ResultRow(
+                        job=job,
+                        number=number,
+                        cells=tuple(load(cells)),
+                        state=state,
+                        code=code if offer else "",  # a purged row's is a hash
+                        coupon_id=coupon_id,
+                        customer_id=customer_id,
+                        offer=load_offer(offer),
+                        error_code=error_code or "",
+                        reason=reason or "",
+                        warnings=(*load_warnings(warnings), *excess_here),
+                        attempts=tries,
+                        issued_at=at,
+                        request_id=request or "",
+                        first=first,
+                        first_state=its_state,
+                    )
+
+    def _followed(self, connection: Connection, seq: int, part: Sequence[AnyRow]) -> dict[int, AnyRow]:
+        """For rows that stand for another, by number: the row that has the claim, and how that other one shows.
+
+        Asked for a part of the rows at a time, and only where there are any: hardly a row is one.
+        """
+        if FOLLOWING.isdisjoint(map(_STATE, part)):
+            return {}
+        meant, winner, home = rows.alias("meant"), rows.alias("winner"), jobs.alias("home")
+        found = connection.execute(
+            select(
+                rows.c.number,
+                home.c.id,
+                func.coalesce(winner.c.number, meant.c.number),
+                func.coalesce(winner.c.state, meant.c.state),
+                *(meant.c[name] for name in SHOWN),
+            )
+            .select_from(rows)
+            .join(meant, and_(meant.c.job == rows.c.of_job, meant.c.number == rows.c.of_row))
+            # the row that a record stands for may be the duplicate of another
+            .outerjoin(
+                winner,
+                and_(winner.c.job == meant.c.of_job, winner.c.number == meant.c.of_row, meant.c.state == "duplicate"),
+            )
+            .join(home, home.c.seq == func.coalesce(winner.c.job, meant.c.job))
+            .where(rows.c.job == seq, rows.c.number.between(part[0].number, part[-1].number))
+            .where(rows.c.state.in_(FOLLOWING))
+        )
+        return {number: tuple(columns) for number, *columns in found}
 
     def _excess(self, connection: Connection) -> dict[tuple[int, int], list[str]]:
         """What to say of coupons that no row should have; there are hardly ever any."""
@@ -142,32 +159,17 @@ class LedgerViews(Face):
             mine = and_(_sent_by(connection, seq), attempts.c.begun_wall >= since)
             worked = and_(rows.c.job == lookups.c.job, rows.c.number == lookups.c.row, rows.c.queue == seq)
             left = or_(attempts.c.sent == 1, attempts.c.sent.is_(None))
-            requests, limited, first, last = connection.execute(
-                select(
-                    func.count(),
-                    func.count().filter(attempts.c.error_code == "http-429"),
-                    func.min(attempts.c.begun_wall),
-                    func.max(attempts.c.begun_wall),
-                ).where(mine, left)
-            ).one()
-            times = connection.execution_options(yield_per=STREAMED).execute(
-                select(attempts.c.begun_wall).where(mine, left).order_by(attempts.c.begun_wall)
+            sent = connection.execution_options(yield_per=STREAMED).execute(
+                select(attempts.c.begun_wall, attempts.c.error_code).where(mine, left).order_by(attempts.c.begun_wall)
             )
-            return Traffic(
-                requests=requests,
-                responses_429=limited,
-                lookups=connection.scalar(
-                    select(func.count())
-                    .select_from(lookups)
-                    .join(rows, worked)
-                    .where(lookups.c.job.in_(homes(connection, seq)))
-                )
-                or 0,
-                excess=connection.scalar(select(func.count()).where(excess.c.job == seq)) or 0,
-                worst_window=_worst_window((at for (at,) in times), per),
-                first_sent=first,
-                last_sent=last,
+            its_lookups = (
+                select(func.count())
+                .select_from(lookups)
+                .join(rows, worked)
+                .where(lookups.c.job.in_(homes(connection, seq)))
             )
+            its_excess = select(func.count()).where(excess.c.job == seq)
+            return _traffic(sent, per, connection.scalar(its_lookups) or 0, connection.scalar(its_excess) or 0)
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
         with self._db.read() as connection:
@@ -322,13 +324,24 @@ def _sent_by(connection: Connection, seq: int) -> ColumnElement[bool]:
     return and_(attempts.c.job.in_(homes(connection, seq)), attempts.c.holder.in_(own_runs))
 
 
-def _worst_window(times: Iterator[float], per: float) -> int:
-    """The most moments that any window of `per` seconds holds; memory is that of one window."""
+def _traffic(sent: Iterable[AnyRow], per: float, its_lookups: int, its_excess: int) -> Traffic:
+    """What requests add up to, given (when begun, error code) of each in their order; memory is that of one window."""
     window: deque[float] = deque()
-    worst = 0
-    for at in times:
+    first, last, requests, limited, worst = None, None, 0, 0, 0
+    for at, error_code in sent:
+        first, last = at if first is None else first, at
+        requests += 1
+        limited += error_code == "http-429"
         window.append(at)
         while window[0] <= at - per:
             window.popleft()
         worst = max(worst, len(window))
-    return worst
+    return Traffic(
+        requests=requests,
+        responses_429=limited,
+        lookups=its_lookups,
+        excess=its_excess,
+        worst_window=worst,
+        first_sent=first,
+        last_sent=last,
+    )

@@ -67,6 +67,22 @@ class LedgerWork(Face):
 
     @beside
     def begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
+        return self._begin(tx, hold, n, budget, now, send_within)
+
+    @transaction
+    def turn(
+        self,
+        tx: Connection,
+        settlements: Sequence[Settlement],
+        hold: Hold,
+        n: int,
+        budget: Budget,
+        now: Moment,
+        send_within: float,
+    ) -> tuple[Sequence[Landed], Begun]:
+        return self._finish(tx, settlements), self._begin(tx, hold, n, budget, now, send_within)
+
+    def _begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
         may_begin(tx, queue, hold)
         at, was_set = self._db.dialect.clock(tx, budget.account, now)
@@ -217,6 +233,9 @@ class LedgerWork(Face):
 
     @transaction
     def finish(self, tx: Connection, settlements: Sequence[Settlement]) -> Sequence[Landed]:
+        return self._finish(tx, settlements)
+
+    def _finish(self, tx: Connection, settlements: Sequence[Settlement]) -> list[Landed]:
         numbers = {name: self._db.number(tx, name) for name in {s.intent.job for s in settlements}}
         requests = [(numbers[s.intent.job], s.intent.row, s.intent.attempt) for s in settlements]
         arrived = self._db.dialect.arrived(tx)

@@ -13,11 +13,12 @@ from typing import Protocol
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
 from bulk_issue.ports.members import Member, Members, Muster, Part
-from bulk_issue.ports.views import Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
+from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
 from bulk_issue.ports.work import Begun, Landed, Settlement, Wait, Work
 from bulk_issue.ports.world import Clock, Issuer, Limiter, Observer, Progress, Records
 
 __all__ = [
+    "NO_OFFER",
     "Begun",
     "Budget",
     "Clock",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from bulk_issue.model import Coupon, Identifier, JobId, Lineage, Moment
@@ -11,8 +11,11 @@ from bulk_issue.ports.jobs import JobSummary
 from bulk_issue.ports.members import Part
 from bulk_issue.states import RowState
 
+#: What a row without a coupon offers.
+NO_OFFER = Coupon(code="")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and frozen ones take twice as long
 class ResultRow:
     """A row as people see it. For LINKED rows: state, coupon and errors are those of the linked row."""
 
@@ -20,7 +23,11 @@ class ResultRow:
     number: int
     cells: tuple[str, ...] = field(repr=False)
     state: RowState
-    coupon: Coupon | None = None
+    #: The coupon: its code (empty if there is none), its ids, and in `offer` the rest of it, without these three.
+    code: str = field(default="", repr=False)
+    coupon_id: int | None = None
+    customer_id: int | None = field(default=None, repr=False)
+    offer: Coupon = NO_OFFER
     error_code: str = ""
     reason: str = ""
     warnings: tuple[str, ...] = ()
@@ -31,6 +38,13 @@ class ResultRow:
     #: For DUPLICATE: the row that has the claim; for SUPERSEDED: the one that replaced it; and how that stands.
     first: Lineage | None = None
     first_state: RowState | None = None
+
+    @property
+    def coupon(self) -> Coupon | None:
+        """The coupon as one value."""
+        if not self.code:
+            return None
+        return replace(self.offer, code=self.code, coupon_id=self.coupon_id, customer_id=self.customer_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,18 @@ class Work(Protocol):
         """
         ...
 
+    async def turn(
+        self,
+        settlements: Sequence[Settlement],
+        hold: Hold,
+        n: int,
+        budget: Budget,
+        now: Moment,
+        send_within: float,
+    ) -> tuple[Sequence[Landed], Begun]:
+        """`finish` and then `begin`, both on disk together or not at all: two thirds of what they cost apart."""
+        ...
+
     async def pause(self, account: str, seconds: float, now: Moment) -> None:
         """No permit of the account is given for that long, in any process; the longest pause wins."""
         ...

@@ -25,7 +25,7 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
-from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, NO_COUPON, RESULTS, SHOWN, show, utc
+from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, RESULTS, SHOWN, show, utc
 from bulk_issue.sink.folder import NAMES, SUMMARY, Format, aside_in, claim_folder, format_in, occupied, publish
 from bulk_issue.sink.tables import SHEET_LINES, Write, as_csv, csv_table, xlsx_table
 from bulk_issue.states import RowState
@@ -170,8 +170,7 @@ def _fill(
         cells, surplus = row.cells, row.cells[width:]
         if len(cells) != width:
             cells = (*cells[:width], *("",) * (width - len(cells)))
-        coupon = row.coupon or NO_COUPON
-        line = (*cells, *[shown(row, coupon) for shown in shows])
+        line = (*cells, *[shown(row) for shown in shows])
         write_result((*line, *surplus))
         if also:
             kept.add(also)

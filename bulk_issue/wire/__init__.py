@@ -45,6 +45,9 @@ __all__ = [
     "validity_end",
 ]
 
+#: `json.dumps` would make an encoder for each body.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def issue_body(series_id: int, identifier: Identifier) -> bytes:
     """The body of an issue request: one series, exactly one identifier, `id` as an integer (documented).
@@ -52,4 +55,4 @@ def issue_body(series_id: int, identifier: Identifier) -> bytes:
     Plain ASCII, other letters escaped: whatever charset somebody on the way assumes, the customer is the same.
     """
     value: int | str = int(identifier.value) if identifier.kind is IdentifierKind.ID else identifier.value
-    return json.dumps({"seriesId": series_id, "customer": {identifier.kind: value}}, separators=(",", ":")).encode()
+    return _encode({"seriesId": series_id, "customer": {identifier.kind: value}}).encode()

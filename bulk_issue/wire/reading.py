@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 #: Ids are at most 64 bits wide (inferred), and so are the columns that hold them.
 _LARGEST = 2**63 - 1
+_INTEGER = re.compile(r"-?\d{1,19}(\.0+)?", re.ASCII)
 _DAY = 24 * 3600.0
 #: Date and time to the second: a time that is cut off at the minute or the day would look older than it is.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -23,18 +25,21 @@ class Number(str):
     __slots__ = ()
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity are not JSON
+
+
+# Numbers as text also get around Python's limit on the digits of an int.
+_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_refuse)
+
+
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The body as a JSON object, its numbers as `Number`; None if it is anything else."""
     try:
-        # Numbers as text also get around Python's limit on the digits of an int.
-        value = json.loads(body.decode("utf-8-sig"), parse_int=Number, parse_float=Number, parse_constant=_refuse)
+        value = _DECODER.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)  # NaN and Infinity are not JSON
 
 
 def text(value: object) -> str:
@@ -48,7 +53,7 @@ def text(value: object) -> str:
 
 def integer(value: object) -> int | None:
     """An integer of at most 64 bits, written as a number or as a string."""
-    if not isinstance(value, str) or not re.fullmatch(r"-?\d{1,19}(\.0+)?", value, re.ASCII):
+    if not isinstance(value, str) or not _INTEGER.fullmatch(value):
         return None
     number = int(value.split(".")[0])
     return number if abs(number) <= _LARGEST else None
@@ -83,6 +88,7 @@ def instant(written: str) -> tuple[float, bool] | None:
         return None
 
 
+@lru_cache(maxsize=1_000)  # nearly all coupons of a series have the same
 def validity_end(exact: str, day: str) -> float | None:
     """When a validity ends: by its exact time, otherwise a day after `day`, which shows the start of the last day."""
     if end := instant(exact):
