@@ -72,7 +72,7 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
         return [json.dumps(facts, indent=None if one.running else 2)], one.running
-    return list(standing.job_words(one)), one.running
+    return list(standing.job_words(one, opt.where(click.get_current_context()))), one.running
 
 
 @click.command()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue.model import JobState
 from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import SHOWN, remedy, utc
@@ -54,8 +56,8 @@ def _cells(each: JobSummary) -> tuple[str, ...]:
     )
 
 
-def job_words(each: Standing) -> Iterator[str]:
-    """One job: how it stands, why, and what to do next."""
+def job_words(each: Standing, where: Sequence[str] = ()) -> Iterator[str]:
+    """One job: how it stands, why, and what to do next. `where`: flags that other commands need too."""
     job, tally = each.summary.job, each.summary.tally
     yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if each.running else ''}"
     yield f"  file {job.spec.path}"
@@ -66,7 +68,7 @@ def job_words(each: Standing) -> Iterator[str]:
     for other in each.reruns:
         yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
     if job.stopped_because:
-        yield f"  stopped: {job.stopped_because}"
+        yield f"  {'' if job.state is JobState.PURGED else 'stopped: '}{job.stopped_because}"
     if job.workers:
         yield f"  left to at most {count(job.workers, 'worker')} (bulk-issue worker)"
     for code, reason, rows in each.reasons:
@@ -88,14 +90,15 @@ def job_words(each: Standing) -> Iterator[str]:
         yield from (f"  {_run(run, led=each.running)}" for run in each.runs)
     if each.running or job.workers:
         return
+    flags = "".join(f" {shlex.quote(flag)}" for flag in where)
     for rerun in each.summary.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}   (rows of this job wait in the run of their failures)"
+        yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
     if each.summary.waiting_in:
         return
     if tally.get(RowState.PENDING, 0):
-        yield f"Next: bulk-issue resume {job.spec.id}"
+        yield f"Next: bulk-issue resume {job.spec.id}{flags}"
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
-        yield f"Next: bulk-issue reconcile {job.spec.id}"
+        yield f"Next: bulk-issue reconcile {job.spec.id}{flags}"
 
 
 def _run(run: RunFacts, *, led: bool) -> str:

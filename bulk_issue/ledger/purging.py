@@ -81,7 +81,7 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
     if coded:
         its = (rows.c.job == seq) & (rows.c.number == bindparam("its"))
         tx.execute(update(rows).where(its).values(code=bindparam("new")), coded)
-    nothing = dict.fromkeys(("value", "key", "coupon_id", "customer_id", "offer", "request_id"))
+    nothing = {"value": None, "key": None, "coupon_id": None, "offer": None, "customer_id": None, "request_id": None}
     tx.execute(
         update(rows)
         .where(rows.c.job == seq, rows.c.number.between(first, last))
