@@ -135,7 +135,7 @@ def _restored_words(done: Restored, ledger: Path | LedgerUrl, *, known: bool) ->
 
 @ledger.command()
 @opt.ledger_option
-@opt.option("--why", required=True, help="How you know. Kept with your name and the time.")
+@opt.option("--why", default="", help="How you know. Needed, and kept with your name and the time.")
 def trust(ledger: Path | LedgerUrl, why: str) -> int:
     """Say that all that was issued between a backup and its restore is accounted for.
 
@@ -143,6 +143,10 @@ def trust(ledger: Path | LedgerUrl, why: str) -> int:
     """
     from bulk_issue.app import care
 
+    if not why.strip():
+        raise ConfigError(
+            "--why is missing", hint="Nothing was recorded. Say how you know, e.g. --why 'all files ran again'."
+        )
     rows = frame.in_loop(lambda _asked: care.trust(ledger, why))
     if rows is None:
         frame.say("This ledger was not restored, or all is accounted for already.")
