@@ -88,6 +88,11 @@ async def test_whoever_was_served_is_a_duplicate_in_the_copy_and_new_rows_get_ne
     await half_done(file_desk)
     await moved(file_desk, url)
     async with there(url, file_desk.clock) as desk:
+        for table, number in (("jobs", "seq"), ("permits", "id")):  # a number that collides would be tried again
+            ((last, new),) = desk.look(
+                f"SELECT max({number}), nextval(pg_get_serial_sequence('{table}', '{number}')) FROM {table}"
+            )
+            assert (table, new) == (table, int(str(last)) + 1)
         await desk.register([row(1, mobile(1)), row(2, mobile(100))], spec("job-b"))
         hold = await desk.hold("job-b")
 
