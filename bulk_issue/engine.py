@@ -29,6 +29,8 @@ from bulk_issue.model import JobId
 BEAT, STALLED = 5.0, 15.0
 #: Seconds between two looks for tasks of dead workers, and for deferred jobs without a task.
 LOOK = 5.0
+#: Seconds that the engine has to put its task back when the worker leaves at once.
+LEAVE = 3.0
 #: Seconds between two looks for new tasks, should no notice of one have come.
 POLL = 5.0
 TASK, SCHEDULED = "take_part", "scheduled"
@@ -153,18 +155,26 @@ class Engine:
         A job that waits for workers and has no task is deferred again. Raises `LedgerUnavailable` when the engine ends
         by itself, as it does when its connection breaks; `on_end` is told before, so that what is under way can end.
         """
+        busy = set[asyncio.Task[Any]]()
 
-        def done(seconds: float | None) -> None:
+        async def do(work: Awaitable[float | None]) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            busy.add(task)
+            try:
+                seconds = await work
+            finally:
+                busy.discard(task)
             if seconds is not None:
                 raise TryAgain(seconds)
 
         @self._app.task(name=TASK, retry=_Again())
         async def run(job: str) -> None:
-            done(await duties.take_part(JobId(job)))
+            await do(duties.take_part(JobId(job)))
 
         @self._app.task(name=SCHEDULED, retry=_Again())
         async def run_scheduled(entry: str, due: str) -> None:
-            done(await duties.scheduled(entry, datetime.fromisoformat(due)))
+            await do(duties.scheduled(entry, datetime.fromisoformat(due)))
 
         engine = _Worker(
             self._app,
@@ -181,10 +191,19 @@ class Engine:
         try:
             await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
             engine.stop()
+            await asyncio.wait([running])  # by itself, a cancelled engine would wait for what is under way
             with _translated():
                 await running
                 if others[0].done():  # looking after others failed
                     await others[0]
+        except asyncio.CancelledError:  # to leave at once
+            for task in busy:
+                task.cancel()
+            engine.stop()
+            with suppress(TimeoutError, exceptions.ConnectorException):
+                async with asyncio.timeout(LEAVE):
+                    await running
+            raise
         finally:
             for task in others:
                 task.cancel()

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from bulk_issue.app.workers import set_up
+from bulk_issue.cli import commands, frame
 from bulk_issue.config import LedgerUrl
 from bulk_issue.engine import Cron, Engine, opened
 from bulk_issue.errors import ConfigError
@@ -80,23 +82,20 @@ def test_it_is_due_by_the_clock_of_its_zone() -> None:
 
 @pytest.fixture
 async def console(cluster: Cluster, database: str, tmp_path: Path) -> AsyncIterator[Console]:
+    await set_up(cluster.url(database, "bulk_issue_owner"))
     async with Sandbox(Settings(rate=0, latency=0.01)) as box:
-        made = Console(tmp_path, box, {"BULK_ISSUE_LEDGER": cluster.url(database, "bulk_issue_owner").url})
-        made.module = "tests.hurried_worker"
-        assert (await made("worker", "--set-up")).code == 0
-        made.env["BULK_ISSUE_LEDGER"] = cluster.url(database).url
-        yield made
+        yield Console(tmp_path, box, {"BULK_ISSUE_LEDGER": cluster.url(database).url}, "tests.hurried_worker")
 
 
-def settings(console: Console, **entry: str) -> Path:
+def settings(folder: Path, number: int, /, **entry: str) -> Path:
     """A file with one entry."""
-    path = console.folder / "bulk-issue.toml"
+    path = folder / "bulk-issue.toml"
     usual = {
         "name": '"often"',
         "cron": '"* * * * * */3"',
         "zone": '"Asia/Kolkata"',
-        "file": f'"{console.folder}/%Y.csv"',
-        "series": str(console.box.series_id),
+        "file": f'"{folder}/%Y.csv"',
+        "series": str(number),
         "again": '"at %H%M%S"',
     }
     lines = [f"{key} = {value}" for key, value in (usual | entry).items()]
@@ -106,7 +105,7 @@ def settings(console: Console, **entry: str) -> Path:
 
 async def test_two_workers_issue_what_is_scheduled_once_for_each_due_time(console: Console) -> None:
     console.customers(f"{datetime.now(ZoneInfo('Asia/Kolkata')):%Y}.csv", mobiles(5))
-    config = settings(console)
+    config = settings(console.folder, console.box.series_id)
     workers = [await console.start("worker", *QUICK, "--config", config) for _ in range(2)]
     book = console.box.book
     while len(book.coupons_of(console.box.series_id)) < 15:
@@ -126,17 +125,20 @@ async def test_two_workers_issue_what_is_scheduled_once_for_each_due_time(consol
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"cron": '"whenever"'}, "can't be understood"),
         ({"zone": '""'}, "no zone"),
         ({"sereis": "1"}, "Did you mean series"),
         ({"series": '"many"'}, "often"),
         ({"file": "7"}, "no file"),
     ],
 )
-async def test_an_entry_that_cant_be_meant_is_refused_at_once(
-    console: Console, entry: dict[str, str], said: str
+def test_an_entry_that_cant_be_meant_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: dict[str, str], said: str
 ) -> None:
-    done = await console("worker", "--config", settings(console, **entry))
+    place = ["--ledger", "postgresql://ann@127.0.0.1:1/x", "--base-url", "http://127.0.0.1:1", "--user", "till"]
+    secret = tmp_path / "password"
+    secret.touch(0o600)
+    secret.write_text("x", encoding="utf-8")
+    words = ["worker", "--config", str(settings(tmp_path, 1, **entry)), *place, "--password-file", str(secret)]
 
-    assert done.code == 2, done.err
-    assert said in done.err
+    assert frame.exit_code(commands, words) == 2
+    assert said in capsys.readouterr().err

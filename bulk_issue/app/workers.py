@@ -164,6 +164,8 @@ class Worker:
         if job is None or not job.workers:
             return None
         config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
+        if _open(job) and (closed := self._closed()) is not None:
+            return closed
         try:
             async with desk(config, self.observer, self._leave, Files()) as at:
                 if not _open(job):  # whoever ended it may have died over its files
@@ -198,13 +200,13 @@ class Worker:
                 case Left.ASKED:
                     return 0.0
                 case Left.DONE:
-                    return _pause(stop)
+                    return self._pause(stop)
         return None
 
     async def _ended(self, at: Desk, ending: Ending) -> float | None:
         """What is left to do after a run that led its job."""
         if ending.job.state is JobState.RUNNING:  # handed over
-            return _pause(ending.stop) if not self._leave.is_set() else 0.0
+            return self._pause(ending.stop) if not self._leave.is_set() else 0.0
         await self._write(at, ending)
         await at.ledger.jobs.dismiss(ending.job.spec.id)
         return None
@@ -222,6 +224,15 @@ class Worker:
         except (SinkError, ConfigError) as error:
             self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
 
+    def _pause(self, stop: Stop | None) -> float | None:
+        """When somebody should go on with a job that this worker has left."""
+        return (self._closed() or LATER) if stop is not None and stop.kind is StopKind.ASKED else None
+
+    def _closed(self) -> float | None:
+        """Seconds until the hours of --between begin; None within them."""
+        hours, now = self.config.between, SystemClock().now().wall
+        return None if hours is None or hours.open_at(now) else max(hours.opens_at(now) - now, 1.0)
+
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
 
@@ -229,8 +240,3 @@ class Worker:
 def _open(job: Job) -> bool:
     """Whether a job waits for workers, or is worked on by them."""
     return job.workers > 0 and job.state in (JobState.READY, JobState.RUNNING)
-
-
-def _pause(stop: Stop | None) -> float | None:
-    """Seconds after which a job that may not go on at this hour is looked at again."""
-    return LATER if stop is not None and stop.kind is StopKind.ASKED else None
