@@ -10,15 +10,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import procrastinate
 import psycopg
+from croniter import croniter
 from procrastinate import exceptions, jobs, retry, worker
 
 from bulk_issue.config import LedgerUrl
-from bulk_issue.errors import LedgerError, LedgerUnavailable
+from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger.postgres import parameters
 from bulk_issue.model import JobId
 
@@ -26,14 +29,28 @@ from bulk_issue.model import JobId
 BEAT, STALLED = 5.0, 15.0
 #: Seconds between two looks for tasks of dead workers, and for deferred jobs without a task.
 LOOK = 5.0
+#: Seconds that the engine has to put its task back when the worker leaves at once.
+LEAVE = 3.0
 #: Seconds between two looks for new tasks, should no notice of one have come.
 POLL = 5.0
-TASK = "take_part"
+TASK, SCHEDULED = "take_part", "scheduled"
+#: An entry that was never due before isn't made up for when it is later than this; one that was is, whenever a worker
+#: looks, for its last due time.
+NEW_FOR = timedelta(minutes=10)
+#: Once for each entry and due time, in the transaction that defers it.
+_DUE = """
+INSERT INTO bulk_issue_dues SELECT %(entry)s, %(due)s
+WHERE %(due)s > %(new)s OR EXISTS (SELECT FROM bulk_issue_dues WHERE entry = %(entry)s)
+ON CONFLICT DO NOTHING RETURNING 1
+"""
 #: What orders those who make the engine's tables.
 _ORDER = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/bulk-issue/engine', 0))"
 _IF_MISSING = """
 DO $bulk_issue$ BEGIN
     IF to_regclass('procrastinate_jobs') IS NULL THEN EXECUTE $engine${schema}$engine$; END IF;
+    IF to_regclass('bulk_issue_dues') IS NULL THEN
+        CREATE TABLE bulk_issue_dues (entry text, due timestamptz, PRIMARY KEY (entry, due));
+    END IF;
 END $bulk_issue$
 """
 
@@ -73,6 +90,38 @@ class _Worker(worker.Worker):
             await super()._persist_job_status(*args, **kwargs)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """When something is due, again and again."""
+
+    name: str
+    #: Five fields, or six with the seconds last.
+    expression: str
+    zone: ZoneInfo
+
+    def __post_init__(self) -> None:
+        if not croniter.is_valid(self.expression):
+            raise ConfigError(
+                f"the schedule {self.name} has a cron expression that can't be understood: {self.expression!r}",
+                hint='E.g. cron = "0 2 * * *" for every night at two.',
+            )
+
+    def last(self, now: datetime) -> datetime:
+        """When it was due last."""
+        return croniter(self.expression, now.astimezone(self.zone)).get_prev(datetime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duties:
+    """What a worker does. Each says after how many seconds another one should go on, or None if there is no more."""
+
+    take_part: Callable[[JobId], Awaitable[float | None]]
+    scheduled: Callable[[str, datetime], Awaitable[float | None]]
+    #: The jobs that wait for workers.
+    waiting: Callable[[], Awaitable[Sequence[JobId]]]
+    crons: Sequence[Cron] = ()
+
+
 class Engine:
     """The queue of one account's jobs."""
 
@@ -86,25 +135,46 @@ class Engine:
             for _ in range(workers):
                 await task.defer_async(job=job)
 
-    async def work(
-        self,
-        take_part: Callable[[JobId], Awaitable[float | None]],
-        waiting: Callable[[], Awaitable[Sequence[JobId]]],
-        asked: asyncio.Event,
-        on_end: Callable[[], None],
-    ) -> None:
-        """Work on one task after the other until `asked`; `take_part` says after how long another one should go on.
+    async def due(self, cron: str, due: datetime, now: datetime) -> bool:
+        """Defer an entry of the schedule, once for each due time, however many workers say so; whether this did."""
+        connector = self._app.connector
+        assert isinstance(connector, procrastinate.PsycopgConnector)
+        entry = f"{self._queue}/{cron}"
+        given = {"entry": entry, "due": due, "new": now - NEW_FOR}
+        with _translated():
+            async with connector.pool.connection() as connection, connection.transaction():
+                if await (await connection.execute(_DUE, given)).fetchone() is None:
+                    return False
+                task = self._app.configure_task(SCHEDULED, queue=self._queue, connection=connection)
+                await task.defer_async(entry=cron, due=due.isoformat())
+        return True
 
-        `waiting` tells the jobs that wait for workers: one without a task is deferred again. Raises `LedgerUnavailable`
-        when the engine ends by itself, as it does when its connection breaks; `on_end` is told before, so that what is
-        under way can end.
+    async def work(self, duties: Duties, asked: asyncio.Event, on_end: Callable[[], None]) -> None:
+        """Work on one task after the other until `asked`.
+
+        A job that waits for workers and has no task is deferred again. Raises `LedgerUnavailable` when the engine ends
+        by itself, as it does when its connection breaks; `on_end` is told before, so that what is under way can end.
         """
+        busy = set[asyncio.Task[Any]]()
+
+        async def do(work: Awaitable[float | None]) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            busy.add(task)
+            try:
+                seconds = await work
+            finally:
+                busy.discard(task)
+            if seconds is not None:
+                raise TryAgain(seconds)
 
         @self._app.task(name=TASK, retry=_Again())
         async def run(job: str) -> None:
-            seconds = await take_part(JobId(job))
-            if seconds is not None:
-                raise TryAgain(seconds)
+            await do(duties.take_part(JobId(job)))
+
+        @self._app.task(name=SCHEDULED, retry=_Again())
+        async def run_scheduled(entry: str, due: str) -> None:
+            await do(duties.scheduled(entry, datetime.fromisoformat(due)))
 
         engine = _Worker(
             self._app,
@@ -117,14 +187,23 @@ class Engine:
         )
         engine.on_stop = on_end
         running = asyncio.create_task(engine.run())  # type: ignore[no-untyped-call]
-        others = [asyncio.create_task(self._look_after(waiting)), asyncio.create_task(asked.wait())]
+        others = [asyncio.create_task(self._look_after(duties)), asyncio.create_task(asked.wait())]
         try:
             await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
             engine.stop()
+            await asyncio.wait([running])  # by itself, a cancelled engine would wait for what is under way
             with _translated():
                 await running
                 if others[0].done():  # looking after others failed
                     await others[0]
+        except asyncio.CancelledError:  # to leave at once
+            for task in busy:
+                task.cancel()
+            engine.stop()
+            with suppress(TimeoutError, exceptions.ConnectorException):
+                async with asyncio.timeout(LEAVE):
+                    await running
+            raise
         finally:
             for task in others:
                 task.cancel()
@@ -135,10 +214,17 @@ class Engine:
                 hint="Start the worker again when the database is back; a service manager does so by itself.",
             )
 
-    async def _look_after(self, waiting: Callable[[], Awaitable[Sequence[JobId]]]) -> None:
+    async def _look_after(self, duties: Duties) -> None:
         """Hand on the tasks of workers that are dead or stand still, and defer jobs that the engine has forgotten."""
         manager = self._app.job_manager
+        deferred = dict[str, datetime]()
         while True:
+            now = datetime.now(UTC)
+            for cron in duties.crons:
+                last = cron.last(now)
+                if deferred.get(cron.name) != last:
+                    await self.due(cron.name, last, now)
+                    deferred[cron.name] = last
             for job in await manager.get_stalled_jobs(queue=self._queue, seconds_since_heartbeat=STALLED):
                 with suppress(exceptions.ConnectorException):  # another worker has just done so
                     await manager.retry_job(job)
@@ -147,7 +233,7 @@ class Engine:
                 for status in ("todo", "doing")
                 for job in await manager.list_jobs_async(queue=self._queue, task=TASK, status=status)
             }
-            for name in await waiting():
+            for name in await duties.waiting():
                 if name not in known:
                     with suppress(exceptions.AlreadyEnqueued):
                         lock = f"{self._queue}/{name}"

@@ -177,6 +177,14 @@ canary = 1
 base_url = "https://eu.api.capillarytech.com"
 client_key = "your-client-key"
 client_secret_file = "client-secret.txt"
+
+# What workers defer by themselves, each due time once (docs/workers.md).
+# [[schedule]]
+# name = "nightly"
+# cron = "0 2 * * *"
+# zone = "Asia/Kolkata"
+# file = "/srv/campaigns/%Y-%m-%d.csv"
+# series = 544770
 """
 
 

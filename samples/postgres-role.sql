@@ -8,6 +8,7 @@
 --
 --     bulk-issue status --ledger postgresql://bulk_issue_owner@db.example.com/ledger
 --
+-- and where jobs are left to workers also `bulk-issue worker --set-up --ledger URL` with that role;
 -- and from then on, on every host, with the password in ~/.pgpass or PGPASSWORD:
 --
 --     export BULK_ISSUE_LEDGER='postgresql://bulk_issue@db.example.com/ledger?sslmode=verify-full'

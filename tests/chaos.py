@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from bulk_issue.app.workers import set_up
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster, running
@@ -155,10 +156,8 @@ class Chaos:
         """Let it all happen, and judge when the job has ended by itself."""
         dice, name = Random(self.seed), self.cluster.database()
         async with Sandbox(Settings(rate=RATE, per=PER, latency=0.01, jitter=0.01, seed=self.seed)) as box:
-            whole = Victims(self.folder, box, {"BULK_ISSUE_LEDGER": self.cluster.url(name, "bulk_issue_owner").url})
-            whole.module = "tests.hurried_worker"
-            assert (await whole("worker", "--set-up")).code == 0
-            whole.env["BULK_ISSUE_LEDGER"] = self.cluster.url(name).url
+            await set_up(self.cluster.url(name, "bulk_issue_owner"))
+            whole = Victims(self.folder, box, {"BULK_ISSUE_LEDGER": self.cluster.url(name).url}, "tests.hurried_worker")
             file = whole.customers("c.csv", mobiles(self.rows))
             deferred = await whole("defer", file, "--series", box.series_id, "--workers", HOSTS, *TERMS, *LIMIT)
             assert deferred.code == 0, deferred.err
@@ -183,8 +182,7 @@ class Chaos:
                 api = Way(lambda: asyncio.open_connection("127.0.0.1", int(whole.box.url.rpartition(":")[2])))
                 at, by = [await stack.enter_async_context(way.opened()) for way in (database, api)]
                 place = f"postgresql://bulk_issue@127.0.0.1:{at}/{name}?connect_timeout=2"
-                console = Victims(self.folder, whole.box, {"BULK_ISSUE_LEDGER": place, "API_BY": str(by)})
-                console.module = whole.module
+                console = Victims(self.folder, whole.box, {"BULK_ISSUE_LEDGER": place, "API_BY": str(by)}, whole.module)
                 hosts.append(Host(console, database, api, self.folder / f"host-{number}.log"))
                 tasks.create_task(hosts[-1].live())
             try:

@@ -60,7 +60,8 @@ READS = frozenset(
     {
         *("LedgerJobs.find", "LedgerJobs.all", "LedgerJobs.orgs", "LedgerWork.pending", "LedgerWork.tally"),
         *("LedgerWork.firsts", "LedgerWork.excess", "LedgerDoubts.due", "LedgerDoubts.next_due"),
-        *("LedgerDoubts.readers", "LedgerDoubts.issued", "LedgerDoubts.doubted"),
+        *("LedgerDoubts.readers", "LedgerDoubts.issued", "LedgerDoubts.doubted", "LedgerWork.in_flight"),
+        "LedgerMembers.beat",  # it promises nothing, and comes by the clock
     }
 )
 #: What SQLite says when the disk is full, and when it fails (the texts of SQLITE_FULL and SQLITE_IOERR).

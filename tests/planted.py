@@ -304,6 +304,14 @@ MISTAKES = (
         test=MEMBERS + "what_another_host_gave_up_counts_from_when_the_lead_finds_it",
     ),
     Mistake(
+        name="a halted job goes on",
+        promise=2,
+        file="ledger/members.py",
+        old="    if job.halted is not None:\n",
+        new='    if job.halted == "":\n',
+        test=MEMBERS + "nobody_begins_a_row_of_a_halted_job_until_its_lead_has_ended_it",
+    ),
+    Mistake(
         name="whoever stood still itself takes the others for lost",
         promise=2,
         file="presence.py",

@@ -14,6 +14,7 @@ import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+from bulk_issue.app.workers import set_up
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.chaos import Way
@@ -31,9 +32,8 @@ async def measure(cluster: Cluster, how: str, workers: int) -> tuple[float, floa
     name = cluster.database()
     async with Sandbox(Settings(rate=300, per=60.0, latency=0.5)) as box, AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="takeover-")))
-        console = Victims(folder, box, {"BULK_ISSUE_LEDGER": cluster.url(name, "bulk_issue_owner").url})
-        assert (await console("worker", "--set-up")).code == 0
-        console.env["BULK_ISSUE_LEDGER"] = cluster.url(name).url
+        await set_up(cluster.url(name, "bulk_issue_owner"))
+        console = Victims(folder, box, {"BULK_ISSUE_LEDGER": cluster.url(name).url})
         file = console.customers("c.csv", mobiles(ROWS))
         assert (await console("defer", file, "--series", box.series_id, "--workers", workers)).code == 0
         way = Way(lambda: asyncio.open_unix_connection(cluster.folder / ".s.PGSQL.5432"))

@@ -73,6 +73,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "apprise": frozenset({"telling"}),
     "argon2": frozenset({"web"}),
     "click": frozenset({"cli"}),
+    "croniter": frozenset({"engine"}),
     "defusedxml": frozenset({"source"}),
     "email_validator": frozenset({"source"}),
     "jinja2": frozenset({"web"}),

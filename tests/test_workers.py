@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
+import subprocess
+import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -11,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from bulk_issue.app.workers import set_up
+from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
@@ -19,14 +25,10 @@ from tests.console import QUICK, Console, ended, mobiles
 
 @pytest.fixture
 async def console(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Console]:
+    name = cluster.database()
+    await set_up(cluster.url(name, "bulk_issue_owner"))
     async with Sandbox(Settings(rate=0, latency=0.01)) as box:
-        name = cluster.database()
-        made = Console(tmp_path, box, {"BULK_ISSUE_LEDGER": cluster.url(name, "bulk_issue_owner").url})
-        made.module = "tests.hurried_worker"
-        done = await made("worker", "--set-up")
-        assert done.code == 0, done.err
-        made.env["BULK_ISSUE_LEDGER"] = cluster.url(name).url
-        yield made
+        yield Console(tmp_path, box, {"BULK_ISSUE_LEDGER": cluster.url(name).url}, "tests.hurried_worker")
 
 
 def issued(console: Console) -> int:
@@ -44,22 +46,6 @@ async def worker(console: Console, *options: object) -> Process:
 
 def written(console: Console, file: Path) -> bool:
     return any(file.with_name(f"{file.name}-results").glob("*/summary.json"))
-
-
-async def test_a_deferred_job_is_issued_by_the_workers_that_wait(console: Console) -> None:
-    file = console.customers("c.csv", mobiles(300))
-    deferred = await console("defer", file, "--series", console.box.series_id, *QUICK)
-    assert deferred.code == 0, deferred.err
-    assert issued(console) == 0
-    workers = [await worker(console, "--rate", 6000) for _ in range(2)]
-    await until(lambda: written(console, file))
-    for each in workers:
-        each.send_signal(signal.SIGTERM)
-    done = [await ended(each) for each in workers]
-
-    assert [each.code for each in done] == [0, 0], [each.err for each in done]
-    assert len(console.results(file)) == 300
-    console.check_book(file)
 
 
 async def deferred(console: Console, rows: int, *options: object) -> Path:
@@ -97,32 +83,26 @@ async def test_a_worker_that_is_asked_to_stop_leaves_the_job_to_another(console:
     await the_rest(console, file, await worker(console, *SLOW))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_the_others_go_on_without_a_worker_that_is_dead_or_stands_still(
-    console: Console, how: signal.Signals
-) -> None:
+async def test_the_others_go_on_without_a_worker_that_stands_still(console: Console) -> None:
     file = await deferred(console, 600)
     first = await worker(console, *SLOW)
     await until(lambda: issued(console) >= 40)
     second = await worker(console, *SLOW)
-    first.send_signal(how)
+    first.send_signal(signal.SIGSTOP)
     await the_rest(console, file, second)
-    if how is signal.SIGSTOP:  # it wakes up when all is done
-        first.send_signal(signal.SIGCONT)
-        first.send_signal(signal.SIGTERM)
+    first.send_signal(signal.SIGCONT)  # it wakes up when all is done
+    first.send_signal(signal.SIGTERM)
     done = await ended(first)
 
     assert "Traceback" not in done.err
-
     assert issued(console) == 600
 
 
-@pytest.mark.parametrize("how", ["fast", "kill"])
-async def test_a_worker_whose_database_restarts_ends_and_says_so(cluster: Cluster, console: Console, how: str) -> None:
+async def test_a_worker_whose_database_restarts_ends_and_says_so(cluster: Cluster, console: Console) -> None:
     file = await deferred(console, 600)
     first = await worker(console, *SLOW)
     await until(lambda: issued(console) >= 40)
-    await asyncio.to_thread(*((cluster.kill,) if how == "kill" else (cluster.stop, how)))
+    await asyncio.to_thread(cluster.stop)
     await asyncio.to_thread(cluster.start)
     done = await ended(first)
 
@@ -157,20 +137,72 @@ async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Conso
     await the_rest(console, file, first)
 
 
-async def test_status_shows_who_takes_part(console: Console) -> None:
-    file = await deferred(console, 400)
-    waits = await console("status", (await console("status", "--json")).out.split('"job": "')[1].split('"')[0])
+async def test_a_deferred_job_is_issued_by_the_workers_that_wait_and_status_shows_them(console: Console) -> None:
+    file = await deferred(console, 300)
+    assert issued(console) == 0
+    (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
+    waits, shown = (await console("status", job)).out, ""
     workers = [await worker(console, "--rate", 3000, "--connections", 4) for _ in range(2)]
-    shown, job = "", waits.out.split()[1].rstrip(":")
     while "runs now beside another" not in shown:
         shown = (await console("status", job)).out
 
-    assert "left to at most 2 workers" in waits.out
+    assert "left to at most 2 workers" in waits
     for each in workers:
         assert f"process {each.pid}, " in shown
     assert shown.count("runs now") == 2
     assert "s ago" in shown
     await the_rest(console, file, *workers)
+
+
+async def test_the_second_signal_leaves_at_once(cluster: Cluster, console: Console) -> None:
+    console.box.faults.script_for(f"mobile:{mobiles(1)[0]}", fault("hang-after"))
+    await deferred(console, 5)
+    process = await worker(console, "--timeout", 60)
+    await until(lambda: console.box.book.requests() > 0)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)  # two signals at once are one
+    done = await ended(process)
+
+    assert done.code == 4, done.err
+    assert "Traceback" not in done.err
+
+
+async def test_without_the_workers_tables_it_is_said_who_makes_them(cluster: Cluster, console: Console) -> None:
+    name = cluster.database()
+    console.env["BULK_ISSUE_LEDGER"] = cluster.url(name).url
+    refused = await ended(await worker(console))
+    console.env["BULK_ISSUE_LEDGER"] = cluster.url(name, "bulk_issue_owner").url
+    made = await console("worker", "--set-up")
+
+    assert refused.code == 7
+    assert "--set-up" in refused.err
+    assert made.code == 0, made.err
+
+
+def test_whoever_has_no_workers_loads_nothing_of_them(tmp_path: Path) -> None:
+    program = (
+        "import sys\nimport bulk_issue.app, bulk_issue.cli.workers\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} | {n for n in sys.modules if 'engine' in n}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert {"procrastinate", "croniter", "psycopg", "bulk_issue.engine"} & set(done.stdout.split()) == set()
+
+
+def test_a_missing_engine_is_named_with_its_extra(tmp_path: Path) -> None:
+    program = (
+        "import sys\nsys.modules['procrastinate'] = None\nfrom bulk_issue.cli import main\n"
+        "sys.argv = ['bulk-issue', 'worker', '--ledger', 'postgresql://ann@127.0.0.1:1/x', '--user', 'a',"
+        " '--base-url', 'http://127.0.0.1:1']\nmain()\n"
+    )
+    environment = os.environ | {"BULK_ISSUE_PASSWORD": "x"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "bulk-issue[workers]" in done.stderr
 
 
 async def test_workers_need_a_ledger_that_can_be_shared(console: Console) -> None:

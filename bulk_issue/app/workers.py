@@ -7,15 +7,18 @@ until nothing of it is pending; who leads it and who shares in it is settled by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from bulk_issue.app.checked import Talk
 from bulk_issue.app.desk import Desk, desk, opened
 from bulk_issue.app.reports import Files, Report, default_out, standing
+from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, ConfigError, JobHeld, SinkError
@@ -28,10 +31,12 @@ from bulk_issue.share import Left
 from bulk_issue.sink import claim_folder
 
 if TYPE_CHECKING:
-    from bulk_issue.engine import Engine
+    from bulk_issue.engine import Duties, Engine
 
 #: Seconds after which somebody tries again what couldn't begin, or may not go on at this hour.
 LATER = 30.0
+#: Seconds between two tries of what was due, and after how many it is given up.
+AGAIN, GIVE_UP = 300.0, 6 * 3600.0
 
 
 async def set_up(place: Path | LedgerUrl) -> None:
@@ -68,6 +73,24 @@ async def defer(
         return jobs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A file that is deferred again and again. File and `again` name may hold the due time, as strftime writes it."""
+
+    name: str
+    cron: str
+    zone: ZoneInfo
+    file: str
+    again: str
+    workers: int
+    config: Config
+
+    def at(self, due: datetime) -> tuple[Path, Config]:
+        """What is deferred at a due time."""
+        here = due.astimezone(self.zone)
+        return Path(here.strftime(self.file)), replace(self.config, again=here.strftime(self.again))
+
+
 @dataclass(slots=True, kw_only=True)
 class Worker:
     """One worker process."""
@@ -80,6 +103,7 @@ class Worker:
     out: Path | None
     #: Told of every job that this worker brought to an end.
     on_report: Callable[[Report], None]
+    schedule: Sequence[Scheduled] = ()
     #: Whether it left a job that wasn't finished.
     unfinished: bool = False
     #: Set when tasks must end: by a signal, and when the engine has ended.
@@ -91,21 +115,44 @@ class Worker:
         async with engine(self.config.ledger, self.config.account.name) as queue, opened(self.config.ledger) as ledger:
             self._tell(f"Waiting for jobs of {self.config.account.name}.")
             try:
-                await queue.work(
-                    lambda name: self._safely(ledger, name), lambda: self._waiting(ledger), self.asked, self._leave.set
-                )
+                await queue.work(self._duties(ledger), self.asked, self._leave.set)
             finally:
                 if self._bug is not None:
                     raise self._bug
         return ExitCode.ASKED if self.unfinished else ExitCode.DONE
 
-    async def _waiting(self, ledger: SqliteLedger) -> Sequence[JobId]:
-        return await ledger.jobs.waiting(self.config.account.name)
+    def _duties(self, ledger: SqliteLedger) -> Duties:
+        from bulk_issue.engine import Cron, Duties  # noqa: PLC0415 - as above
 
-    async def _safely(self, ledger: SqliteLedger, name: JobId) -> float | None:
+        return Duties(
+            take_part=lambda name: self._safely(self._task(ledger, name)),
+            scheduled=lambda name, due: self._safely(self._scheduled(name, due)),
+            waiting=lambda: ledger.jobs.waiting(self.config.account.name),
+            crons=[Cron(name=each.name, expression=each.cron, zone=each.zone) for each in self.schedule],
+        )
+
+    async def _scheduled(self, name: str, due: datetime) -> float | None:
+        """Defer what is due; what fails is tried again for some hours."""
+        entry = next((each for each in self.schedule if each.name == name), None)
+        if entry is None:
+            return LATER  # another worker's settings have it
+        path, config = entry.at(due)
+        try:
+            jobs = await defer(config, path, entry.workers, Talk(), self.observer, self._leave)
+        except BulkIssueError as error:
+            over = SystemClock().now().wall - due.timestamp() > GIVE_UP
+            self._tell(
+                f"Schedule {name} of {due:%Y-%m-%d %H:%M}: {error.message}. {'Given up.' if over else error.hint}"
+            )
+            return None if over else AGAIN
+        said = ", ".join(f"job {job.spec.id}" for job in jobs) or "nothing is left to do"
+        self._tell(f"Schedule {name} of {due:%Y-%m-%d %H:%M}: {said}.")
+        return None
+
+    async def _safely(self, work: Awaitable[float | None]) -> float | None:
         """A bug ends the worker as it ends every command: the engine would keep it to itself."""
         try:
-            return await self._task(ledger, name)
+            return await work
         except Exception as bug:
             self._bug = bug
             self.asked.set()
@@ -117,6 +164,8 @@ class Worker:
         if job is None or not job.workers:
             return None
         config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
+        if _open(job) and (closed := self._closed()) is not None:
+            return closed
         try:
             async with desk(config, self.observer, self._leave, Files()) as at:
                 if not _open(job):  # whoever ended it may have died over its files
@@ -151,13 +200,13 @@ class Worker:
                 case Left.ASKED:
                     return 0.0
                 case Left.DONE:
-                    return _pause(stop)
+                    return self._pause(stop)
         return None
 
     async def _ended(self, at: Desk, ending: Ending) -> float | None:
         """What is left to do after a run that led its job."""
         if ending.job.state is JobState.RUNNING:  # handed over
-            return _pause(ending.stop) if not self._leave.is_set() else 0.0
+            return self._pause(ending.stop) if not self._leave.is_set() else 0.0
         await self._write(at, ending)
         await at.ledger.jobs.dismiss(ending.job.spec.id)
         return None
@@ -175,6 +224,15 @@ class Worker:
         except (SinkError, ConfigError) as error:
             self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
 
+    def _pause(self, stop: Stop | None) -> float | None:
+        """When somebody should go on with a job that this worker has left."""
+        return (self._closed() or LATER) if stop is not None and stop.kind is StopKind.ASKED else None
+
+    def _closed(self) -> float | None:
+        """Seconds until the hours of --between begin; None within them."""
+        hours, now = self.config.between, SystemClock().now().wall
+        return None if hours is None or hours.open_at(now) else max(hours.opens_at(now) - now, 1.0)
+
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
 
@@ -182,8 +240,3 @@ class Worker:
 def _open(job: Job) -> bool:
     """Whether a job waits for workers, or is worked on by them."""
     return job.workers > 0 and job.state in (JobState.READY, JobState.RUNNING)
-
-
-def _pause(stop: Stop | None) -> float | None:
-    """Seconds after which a job that may not go on at this hour is looked at again."""
-    return LATER if stop is not None and stop.kind is StopKind.ASKED else None

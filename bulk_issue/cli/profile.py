@@ -41,6 +41,7 @@ def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
     if name not in tables or not isinstance(tables[name], dict):
         profiles = ", ".join(sorted(key for key, table in tables.items() if isinstance(table, dict))) or "none"
         raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
+    ctx.meta["bulk_issue.schedule"] = tables.get("schedule", [])
     return _checked(path, tables[name], ctx)
 
 

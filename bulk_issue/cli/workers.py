@@ -72,10 +72,11 @@ def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> 
 def worker(*, set_up: bool, **options: Any) -> int:
     """Work on the deferred jobs of this account, until SIGTERM or Ctrl-C: requests under way end, others go on.
 
-    Start one on each host, under a service manager: it ends with exit code 7 when it loses the database for good.
+    Start one on each host, under a service manager: it ends with exit code 7 when its database goes away.
+    It also defers what the settings schedule: [[schedule]] entries of --config, each once, however many workers wait.
     """
     from bulk_issue.app import workers as left
-    from bulk_issue.cli import words
+    from bulk_issue.cli import schedule, words
     from bulk_issue.progress import Reporter
 
     if options["first"] is not None:
@@ -85,6 +86,7 @@ def worker(*, set_up: bool, **options: Any) -> int:
         frame.say("The workers' tables are there.")
         return ExitCode.DONE
     config = opt.config(options, 1)  # the series is each job's own
+    scheduled = schedule.entries(click.get_current_context(), defer)
     where = opt.where(click.get_current_context())
 
     def reported(report: Report) -> None:
@@ -96,7 +98,12 @@ def worker(*, set_up: bool, **options: Any) -> int:
 
         async def work(asked: asyncio.Event) -> ExitCode:
             return await left.Worker(
-                config=config, observer=reporter, asked=asked, out=options["out"], on_report=reported
+                config=config,
+                observer=reporter,
+                asked=asked,
+                out=options["out"],
+                on_report=reported,
+                schedule=scheduled,
             ).work()
 
         return frame.in_loop(work)
