@@ -64,11 +64,11 @@ class LedgerJobs(Face):
             known = await self.find(spec.id)
             if known is not None and known.state is not JobState.REGISTERING:
                 return known
-            seq = await self._db.write(lambda tx: registering.begin(tx, self._db, spec, now))
+            seq = await self._begin_registering(spec, now)
             count, blanks = await self._add_all(seq, chunks), blank()
-            await self._db.write(lambda tx: registering.seal(tx, seq, count, blanks))
+            await self._seal(seq, count, blanks)
         except BaseException:
-            await self._db.write(lambda tx: registering.take_back(tx, self._db, spec.id))
+            await self._take_back(spec.id)
             raise
         finally:
             await self._db.call(lambda: self._locks.free(spec.id))
@@ -91,6 +91,18 @@ class LedgerJobs(Face):
             if written is not None:
                 await written
         return count
+
+    @transaction
+    def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
+        return registering.begin(tx, self._db, spec, now)
+
+    @transaction
+    def _seal(self, tx: Connection, seq: int, count: int, blank: int) -> None:
+        registering.seal(tx, seq, count, blank)
+
+    @transaction
+    def _take_back(self, tx: Connection, job: JobId) -> None:
+        registering.take_back(tx, self._db, job)
 
     @beside
     def _add(self, tx: Connection, seq: int, chunk: Sequence[model.Row]) -> None:
