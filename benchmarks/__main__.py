@@ -14,7 +14,14 @@ import time
 
 from benchmarks import report
 
-PARTS = {"use-of-limit": "limit", "limit-lifted": "lifted", "start": "start", "growth": "growth", "page": "page"}
+PARTS = {
+    "use-of-limit": "limit",
+    "limit-lifted": "lifted",
+    "workers": "workers",
+    "start": "start",
+    "growth": "growth",
+    "page": "page",
+}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import hashlib
 import random
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import aiohttp
@@ -34,20 +34,26 @@ def measure(scale: str) -> Part:
 
 
 async def _measure(per: float, rows: int) -> Part:
-    lines = await asyncio.gather(*(_case(what, case, per, rows) for what, case in CASES.items()))
+    lines = await asyncio.gather(*(used(what, case, per, rows) for what, case in CASES.items()))
+    return Part(title="Use of the limit", tables=[table(lines, per, rows)])
+
+
+def table(lines: Iterable[tuple[str, int, int, int, float]], per: float, rows: int) -> Table:
+    """What `used` has found of each case."""
     best = per / (per + LATENCY)
-    table = Table(
+    found = Table(
         f"{rows:,} rows at a sandbox that refuses whatever is more than {RATE} in any {per:g} s and answers after "
         f"{LATENCY - JITTER:g} to {LATENCY + JITTER:g} s. A permit is free again {per:g} s after its answer, so "
         f"{best:.4f} of the limit is what can be used.",
         ("case", "requests", "refused", f"worst window of {per:g} s", "use of the limit", "of what can be used"),
     )
     for what, arrived, refused, worst, use in lines:
-        table.add(what, f"{arrived:,}", f"{refused:,}", f"{worst}", f"{use:.4f}", f"{use / best:.4f}")
-    return Part(title="Use of the limit", tables=[table])
+        found.add(what, f"{arrived:,}", f"{refused:,}", f"{worst}", f"{use:.4f}", f"{use / best:.4f}")
+    return found
 
 
-async def _case(what: str, case: Case, per: float, rows: int) -> tuple[str, int, int, int, float]:
+async def used(what: str, case: Case, per: float, rows: int) -> tuple[str, int, int, int, float]:
+    """A case, its requests, how many were refused, the worst window, and the share of the limit that was used."""
     settings = Settings(rate=RATE, per=per, latency=LATENCY, jitter=JITTER, patterns=False)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with Sandbox(settings) as box:
