@@ -151,8 +151,10 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal; Ctrl-C and SIGTERM there mean no, although the event loop waits for signals."""
     previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    loops = signal.set_wakeup_fd(-1)  # or the loop would hear of the answer too, and leave
     try:
         return click.confirm(question, default=default, err=True)
     finally:
+        signal.set_wakeup_fd(loops)
         for number, handler in previous.items():
             signal.signal(number, handler)
