@@ -6,7 +6,7 @@ and compared: until it commits, nobody sees anything of it. Just before, the fil
 every change (`moved`). Whatever is cut short is found and finished, or begun anew, by the next call.
 
 Moments are copied as they are. Those on this host's clock mean nothing to others, who see that by the boot's id: what
-they then assume is what they assume after a reboot (`permits.agree`, `jobs.recover`).
+they then assume is what they assume after a reboot (`permits.agree`, `takeover.adopt`).
 """
 
 from __future__ import annotations
