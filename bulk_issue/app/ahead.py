@@ -24,13 +24,15 @@ async def unfinished(ledger: SqliteLedger, spec: JobSpec) -> list[JobSummary]:
         mine, theirs = ((each.path, each.org, each.series_id, each.again) for each in (spec, other))
         return mine == theirs and spec.id != other.id
 
+    others = [
+        found
+        for job in ledger.views.known()
+        if same_file(job.spec) and job.state not in (JobState.CANCELLED, JobState.REGISTERING)
+        if (found := ledger.views.job(job.spec.id)) is not None
+    ]
+    # rows that wait in a rerun of this job's failures are the rerun's
     return [
-        each
-        for each in ledger.views.jobs()
-        if same_file(each.job.spec)
-        and each.job.state not in (JobState.CANCELLED, JobState.REGISTERING)
-        # rows that wait in a rerun of this job's failures are the rerun's
-        and (each.tally.get(RowState.IN_FLIGHT, 0) or await ledger.work.pending(each.job.spec.id))
+        each for each in others if each.tally.get(RowState.IN_FLIGHT, 0) or await ledger.work.pending(each.job.spec.id)
     ]
 
 

@@ -67,7 +67,8 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         if as_json:
             return [json.dumps(words.as_facts(each)) for each in jobs], running
         return list(standing.table(jobs)) or [f"No jobs yet in {place}."], running
-    one = inquiry.standing(ledger, session.matching(jobs, job), jobs)
+    by_name = {each.job.spec.id: each for each in jobs}
+    one = inquiry.standing(ledger, by_name[session.matching(by_name, job)], jobs)
     if as_json:
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}

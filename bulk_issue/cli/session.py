@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bulk_issue.app import Checked, Desk, Files, Report, Talk
     from bulk_issue.config import Config
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job
+    from bulk_issue.model import Job, JobId
     from bulk_issue.ports import JobSummary
     from bulk_issue.survey import Difference
 
@@ -96,10 +96,10 @@ def talk(options: dict[str, Any], config: Config) -> Talk:
 
 def find(ledger: SqliteLedger, name: str | None) -> Job:
     """The job of this name or beginning; without a name the only unfinished one."""
-    jobs = ledger.views.jobs()
+    jobs = {job.spec.id: job for job in ledger.views.known()}
     if name is not None:
-        return matching(jobs, name).job
-    unfinished = [each.job for each in jobs if each.job.state in ("ready", "stopped", "running", "paused")]
+        return jobs[matching(jobs, name)]
+    unfinished = [job for job in jobs.values() if job.state in ("ready", "stopped", "running", "paused")]
     if len(unfinished) == 1:
         return unfinished[0]
     names = ", ".join(each.spec.id for each in unfinished) or "none"
@@ -108,9 +108,9 @@ def find(ledger: SqliteLedger, name: str | None) -> Job:
     )
 
 
-def matching(jobs: Iterable[JobSummary], name: str) -> JobSummary:
+def matching(jobs: Iterable[JobId], name: str) -> JobId:
     """The one job of this name or beginning."""
-    found = [each for each in jobs if each.job.spec.id.startswith(name)]
+    found = [job for job in jobs if job.startswith(name)]
     if len(found) == 1:
         return found[0]
     many = f"{len(found)} jobs begin with {name}" if found else f"this ledger knows no job {name}"

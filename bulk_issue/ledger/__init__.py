@@ -7,13 +7,14 @@ hosts share a ledger in PostgreSQL.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
-from bulk_issue.ledger.care import LedgerCare
 from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
@@ -23,6 +24,9 @@ from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
 from bulk_issue.ledger.work import LedgerWork
+
+if TYPE_CHECKING:
+    from bulk_issue.ledger.care import LedgerCare
 
 __all__ = ["HEAD", "SqliteLedger", "open_database", "open_ledger", "trusted"]
 
@@ -43,7 +47,12 @@ class SqliteLedger:
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)
-        self.care = LedgerCare(database)
+
+    @cached_property
+    def care(self) -> LedgerCare:
+        from bulk_issue.ledger.care import LedgerCare  # noqa: PLC0415 - a run starts without it
+
+        return LedgerCare(self._db)
 
     async def close(self) -> None:
         await self._db.close()

@@ -29,7 +29,7 @@ from bulk_issue.ledger.schema import (
     scope,
 )
 from bulk_issue.ledger.work import tally, waiting_in
-from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Moment
+from bulk_issue.model import Identifier, IdentifierKind, Job, JobId, Lineage, Moment
 from bulk_issue.ports import Doubtful, JobSummary, Part, Pulse, ResultRow, RunFacts, Traffic
 from bulk_issue.states import RowState
 
@@ -53,6 +53,7 @@ _SERVED = Batch(
     """,
     ("scope", "key", "again"),
 )
+_NEWEST_FIRST = select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())
 STATES = {state.value: state for state in RowState}
 
 
@@ -213,10 +214,13 @@ class LedgerViews(Face):
             )
             return [(code or "", reason or "", n) for code, reason, n in counted]
 
+    def known(self) -> Sequence[Job]:
+        with self._db.read() as connection:
+            return [as_job(row) for row in connection.execute(_NEWEST_FIRST)]
+
     def jobs(self) -> Sequence[JobSummary]:
         with self._db.read() as connection:
-            found = connection.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())).all()
-            return [_summary(connection, row) for row in found]
+            return [_summary(connection, row) for row in connection.execute(_NEWEST_FIRST).all()]
 
     def job(self, job: JobId) -> JobSummary | None:
         with self._db.read() as connection:

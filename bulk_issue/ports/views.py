@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from bulk_issue.model import Coupon, Identifier, JobId, Lineage, Moment
+from bulk_issue.model import Coupon, Identifier, Job, JobId, Lineage, Moment
 from bulk_issue.ports.jobs import JobSummary
 from bulk_issue.ports.members import Part
 from bulk_issue.states import RowState
@@ -132,6 +132,10 @@ class Views(Protocol):
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+        ...
+
+    def known(self) -> Sequence[Job]:
+        """Every job, newest first, its rows uncounted."""
         ...
 
     def jobs(self) -> Sequence[JobSummary]:

@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import xlsxwriter  # type: ignore[import-untyped]
-
 from bulk_issue.errors import SinkError
 from bulk_issue.model import JobId
 from bulk_issue.shown import RESULTS, WIDTHS, remedy
@@ -42,6 +40,8 @@ def xlsx_table(
     reasons: Counter[tuple[str, str]],
 ) -> Iterator[Write]:
     """A workbook of text cells. Failures have no second sheet, so that reading them back needs no choice of sheet."""
+    import xlsxwriter  # type: ignore[import-untyped]  # noqa: PLC0415 - files are mostly CSV
+
     book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
     book.use_zip64()
     try:
