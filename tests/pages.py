@@ -84,6 +84,7 @@ class Server:
                 "BULK_ISSUE_PASSWORD": self.box.password,
                 "BULK_ISSUE_LEDGER": str(self.folder / "ledger.db"),
                 "XDG_STATE_HOME": str(self.folder / "state"),
+                "XDG_DATA_HOME": str(self.folder / "data"),
                 "PYTHONUNBUFFERED": "1",
             },
             stdin=asyncio.subprocess.DEVNULL,

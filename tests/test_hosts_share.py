@@ -11,12 +11,14 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
 from tests.console import QUICK, Console, ended, mobiles
+from tests.pages import Server
 
 
 @pytest.fixture
@@ -93,6 +95,21 @@ async def test_two_hosts_with_overlapping_files_and_a_second_run_of_one(cluster:
     assert (done.code, other.code) == (0, 0), done.err + other.err
     assert issued(console) == 450
     console.check_book(*files)
+
+
+async def test_the_page_is_served_on_a_shared_ledger(console: Console) -> None:
+    place = console.env["BULK_ISSUE_LEDGER"]
+    file = console.customers("c.csv", mobiles(3))
+    await console.run(file)
+    async with (
+        Server(console.folder, console.box, ("--ledger", place)) as server,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
+        browser.get(server.address) as answer,
+    ):
+        page = await answer.text()
+
+    assert "c.csv" in page
+    assert (console.folder / "data" / "bulk-issue" / "ledger.db.page").is_dir()
 
 
 async def test_the_ledgers_password_is_neither_taken_from_argv_nor_shown(console: Console) -> None:

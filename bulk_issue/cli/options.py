@@ -250,7 +250,7 @@ page_options: Callable[[F], F] = stacked(
     option(
         "--folder",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where uploads are kept. Default: beside the ledger.",
+        help="Where uploads are kept. Default: beside the ledger; for one in a database, beside this user's own.",
     ),
     option(
         "--sign-in-file",
@@ -348,10 +348,11 @@ def page(options: Mapping[str, Any]) -> Settings:
     """The settings of the upload page. The series is each campaign's own: 1 stands for it here."""
     from bulk_issue.web.settings import Settings
 
-    ledger: Path = options["ledger"]
+    ledger: Path | LedgerUrl = options["ledger"]
+    beside = ledger if isinstance(ledger, Path) else default_ledger()  # a database has no folder to be beside
     return Settings(
         config=config(options, 1),
-        folder=(options["folder"] or ledger.with_name(f"{ledger.name}.page")).expanduser().absolute(),
+        folder=(options["folder"] or beside.with_name(f"{beside.name}.page")).expanduser().absolute(),
         host=options["host"],
         port=options["port"],
         public_url=options["public_url"],
