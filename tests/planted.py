@@ -581,6 +581,14 @@ MISTAKES = (
         test="test_care.py::test_rows_that_could_be_sent_are_in_doubt_from_the_backup_to_the_restore",
     ),
     Mistake(
+        name="a restore claims the customers of a file that was being registered",
+        promise=3,
+        file="ledger/reopen.py",
+        old=".where(jobs.c.state != str(JobState.REGISTERING))",
+        new="",
+        test="test_care.py::test_what_was_being_registered_at_the_backup_claims_nobody",
+    ),
+    Mistake(
         name="who was purged is served again",
         promise=2,
         file="ledger/forgotten.py",

@@ -28,7 +28,7 @@ from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
 from tests.console import Console, mobiles
-from tests.test_ledger import BUDGET, JOB, Desk, mobile, row, spec
+from tests.test_ledger import BUDGET, JOB, Desk, half_registered, mobile, row, spec
 
 
 @pytest.fixture
@@ -155,6 +155,18 @@ async def test_a_file_that_the_backup_did_not_know_is_looked_up_until_a_person_t
         await old.register([row(1, mobile(7))], spec("job-b"))
         assert len((await old.begin(await old.hold("job-b"))).intents) == 1
         assert await old.ledger.care.gap() is None
+
+
+async def test_what_was_being_registered_at_the_backup_claims_nobody(desk: Desk, tmp_path: Path) -> None:
+    """The next run of its file removes its rows; a claim that stayed would keep the customer from every file."""
+    await half_registered(desk)
+    async with put_back(desk, tmp_path) as old:
+        await old.register([row(2)])
+        await old.ledger.care.trust("asha", "nothing was run", desk.clock.now())
+        await old.register([row(1)], spec("job-b"))
+        desk.clock.forward(BUDGET.per)
+        assert len((await old.begin(await old.hold("job-b"))).intents) == 1
+        assert wrong(old) == []
 
 
 async def test_a_customer_with_rows_under_two_names_is_looked_up_for_each(desk: Desk, tmp_path: Path) -> None:

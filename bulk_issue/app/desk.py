@@ -81,8 +81,6 @@ class Desk:
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
             reports: list[Report] = []
-            if job is not None:
-                refuse_purged(job)
             if job is None or job.state is JobState.REGISTERING:
                 for earlier in await unfinished(self.ledger, spec):
                     reports.append(await self._finish(earlier, file, series, talk))
@@ -107,6 +105,8 @@ class Desk:
         self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
     ) -> tuple[Job, Checked]:
         """The file's job with all its rows, and what a run of it would do."""
+        if job is not None:
+            refuse_purged(job)
         if job is not None and job.state is not JobState.REGISTERING and dict(job.spec.reading) != dict(spec.reading):
             await self._register_anew(job.spec, spec)
         counted = Survey() if job is None or job.started is None else None
