@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import click
@@ -21,6 +22,8 @@ from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
 
 T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -59,7 +62,7 @@ def exit_code(commands: click.Command, arguments: list[str]) -> int:
     try:
         done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the outermost frame
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # how it ended is known: one more Ctrl-C can't change it
         _explain(error)
         return code_of(error)
@@ -119,11 +122,13 @@ _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once.
 
 def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FAREWELL) -> T:
     """The one event loop. The first signal asks the run to stop, the second leaves at once; more change nothing."""
+    running: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None
     leaving = False
 
     async def supervised() -> T:
+        nonlocal running
         asked = asyncio.Event()
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None
 
         def stop() -> None:
@@ -136,25 +141,31 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
             asked.set()
             say("\nLeaving." if leaving else f"\n{farewell}", err=True)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+        running = asyncio.get_running_loop(), stop
         return await work(asked)
 
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        if running is None:
+            raise KeyboardInterrupt
+        loop, stop = running
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop)
+
+    # Not add_signal_handler: as it closes, a loop closes its wake-up pipe while signals are still written to it, and
+    # gives SIGTERM its deadly default back before anybody can ignore it.
+    previous = {number: signal.signal(number, heard) for number in _SIGNALS}
     try:
         return asyncio.run(supervised())
     finally:
-        if leaving:  # the loop has given the signals back, and the process isn't gone yet
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_IGN if leaving else handler)
 
 
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal; Ctrl-C and SIGTERM there mean no, although the event loop waits for signals."""
-    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    loops = signal.set_wakeup_fd(-1)  # or the loop would hear of the answer too, and leave
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
     try:
         return click.confirm(question, default=default, err=True)
     finally:
-        signal.set_wakeup_fd(loops)
         for number, handler in previous.items():
             signal.signal(number, handler)
