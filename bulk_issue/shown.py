@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from bulk_issue import verdicts
+from bulk_issue.model import Tally
 from bulk_issue.ports import ResultRow
 from bulk_issue.rows import PROBLEMS
 from bulk_issue.states import RowState
@@ -32,6 +33,15 @@ DECISION = "_decision"
 #: The `_error_code` of invalid rows that are no failures: from a failures file they would find their way back in, past
 #: the list that keeps them out.
 EXCLUDED = "excluded"
+
+
+def by_status(tally: Tally) -> dict[str, int]:
+    """Rows by `_status`, every status named."""
+    counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
+    for state, rows in tally.items():
+        counts[SHOWN[state][0]] += rows
+    return counts
+
 
 Show = Callable[[ResultRow], str]
 WIDTHS = {"_reason": 60, "_remedy": 60, "_coupon_code": 24, "_description": 40, "_warnings": 40, "_issued_at": 22}

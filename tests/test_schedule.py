@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
 from tests.console import QUICK, Console, ended, mobiles
+from tests.servers import Server, answer
 
 NOW = datetime(2026, 11, 23, 2, 0, 30, tzinfo=UTC)
 DUE = NOW.replace(second=0)
@@ -120,6 +123,22 @@ async def test_two_workers_issue_what_is_scheduled_once_for_each_due_time(consol
     counts = {served.count(customer) for customer in served}
     assert max(counts) <= again.out.count(".csv")  # a coupon for each job, and a job for each due time
     assert "Schedule often of" in done[0].err + done[1].err
+
+
+async def test_a_schedule_that_is_given_up_is_told(console: Console) -> None:
+    config = settings(console.folder, console.box.series_id)  # and its file isn't there
+    async with Server.scripted(answer()) as chat:
+        console.env["BULK_ISSUE_NOTIFY"] = f"json://127.0.0.1:{chat.port}/"
+        process = await console.start("worker", *QUICK, "--config", config)
+        while not chat.requests:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        done = await ended(process)
+        told = json.loads(chat.requests[0].body)
+
+    assert done.code == 0, done.err
+    assert told["title"] == "bulk-issue worker: not started (exit code 2)"
+    assert re.search(r"Schedule often of .*\.csv", told["message"])
 
 
 @pytest.mark.parametrize(

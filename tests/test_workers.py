@@ -21,6 +21,7 @@ from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
 from tests.console import QUICK, Console, ended, mobiles
+from tests.servers import Server, answer
 
 
 @pytest.fixture
@@ -152,6 +153,31 @@ async def test_a_deferred_job_is_issued_by_the_workers_that_wait_and_status_show
     assert shown.count("runs now") == 2
     assert "s ago" in shown
     await the_rest(console, file, *workers)
+
+
+async def test_the_end_of_each_job_is_told_when_it_comes(console: Console) -> None:
+    log, metrics = console.folder / "log.jsonl", console.folder / "worker.prom"
+    async with Server.scripted(answer()) as chat:
+        console.env["BULK_ISSUE_NOTIFY"] = f"json://127.0.0.1:{chat.port}/"
+        first = await worker(console, "--log-file", log, "--metrics", metrics)
+        for rows, name in ((3, "a.csv"), (5, "b.csv")):
+            file = console.customers(name, mobiles(rows, rows * 10))
+            await console("defer", file, "--series", console.box.series_id, *QUICK)
+            await until(lambda: written(console, file))  # noqa: B023 - awaited at once
+        await until(lambda: len(chat.requests) == 2)
+        first.send_signal(signal.SIGTERM)
+        done = await ended(first)
+        told = [json.loads(request.body) for request in chat.requests]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    assert done.code == 0, done.err
+    assert [each["title"] for each in told] == ["bulk-issue worker: done (exit code 0)"] * 2
+    assert "3 rows: 3 issued" in told[0]["message"] and "5 rows: 5 issued" in told[1]["message"]
+    assert [line["event"] for line in lines if line["event"] not in ("note", "progress")] == [
+        *("began", "job_ended", "job_ended", "ended"),
+    ]
+    assert 'state="issued"} 5' in metrics.read_text(encoding="utf-8")
+    assert 'bulk_issue_last_exit_code{command="worker"} 0' in metrics.read_text(encoding="utf-8")
 
 
 async def test_the_second_signal_leaves_at_once(cluster: Cluster, console: Console) -> None:

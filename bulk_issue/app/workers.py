@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from bulk_issue.app.checked import Talk
 from bulk_issue.app.desk import Desk, desk, opened
-from bulk_issue.app.reports import Files, Report, default_out, standing
+from bulk_issue.app.reports import Files, Report, default_out, standing, summarise
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
@@ -28,7 +28,7 @@ from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Job, JobId, JobState, Series
 from bulk_issue.ports import Observer, Progress
 from bulk_issue.share import Left
-from bulk_issue.sink import claim_folder
+from bulk_issue.sink import Summary, claim_folder
 
 if TYPE_CHECKING:
     from bulk_issue.engine import Duties, Engine
@@ -101,8 +101,12 @@ class Worker:
     asked: asyncio.Event
     #: Where result files go: a folder for each job in there; None: beside the input, where its folder is there.
     out: Path | None
-    #: Told of every job that this worker brought to an end.
+    #: Told of every job whose files this worker has written.
     on_report: Callable[[Report], None]
+    #: Awaited with every job that this worker brought to an end.
+    on_end: Callable[[Ending, Summary], Awaitable[None]]
+    #: Awaited with what is scheduled and was given up, and why.
+    on_given_up: Callable[[str, BulkIssueError], Awaitable[None]]
     schedule: Sequence[Scheduled] = ()
     #: Whether it left a job that wasn't finished.
     unfinished: bool = False
@@ -137,16 +141,17 @@ class Worker:
         if entry is None:
             return LATER  # another worker's settings have it
         path, config = entry.at(due)
+        what = f"Schedule {name} of {due:%Y-%m-%d %H:%M}"
         try:
             jobs = await defer(config, path, entry.workers, Talk(), self.observer, self._leave)
         except BulkIssueError as error:
             over = SystemClock().now().wall - due.timestamp() > GIVE_UP
-            self._tell(
-                f"Schedule {name} of {due:%Y-%m-%d %H:%M}: {error.message}. {'Given up.' if over else error.hint}"
-            )
+            self._tell(f"{what}: {error.message}. {'Given up.' if over else error.hint}")
+            if over:
+                await self.on_given_up(what, error)
             return None if over else AGAIN
         said = ", ".join(f"job {job.spec.id}" for job in jobs) or "nothing is left to do"
-        self._tell(f"Schedule {name} of {due:%Y-%m-%d %H:%M}: {said}.")
+        self._tell(f"{what}: {said}.")
         return None
 
     async def _safely(self, work: Awaitable[float | None]) -> float | None:
@@ -207,22 +212,26 @@ class Worker:
         """What is left to do after a run that led its job."""
         if ending.job.state is JobState.RUNNING:  # handed over
             return self._pause(ending.stop) if not self._leave.is_set() else 0.0
-        await self._write(at, ending)
+        report = await self._write(at, ending)
+        if report is not None:
+            self.on_report(report)
+        await self.on_end(ending, report.summary if report else summarise(at.ledger, ending, self.config))
         await at.ledger.jobs.dismiss(ending.job.spec.id)
         return None
 
-    async def _write(self, at: Desk, ending: Ending) -> None:
+    async def _write(self, at: Desk, ending: Ending) -> Report | None:
         """Write the job's files, where there is a place for them."""
         spec = ending.job.spec
         out = self.out / f"{spec.series_id}-{spec.id}" if self.out else default_out(spec)
         if self.out is None and not Path(spec.path).parent.is_dir():
             self._tell(f"Job {spec.id}: its folder isn't on this host; bulk-issue export {spec.id} writes its files.")
-            return
+            return None
         try:
             claim_folder(out, spec.id)
-            self.on_report(await at.report(ending, out))
+            return await at.report(ending, out)
         except (SinkError, ConfigError) as error:
             self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
+            return None
 
     def _pause(self, stop: Stop | None) -> float | None:
         """When somebody should go on with a job that this worker has left."""

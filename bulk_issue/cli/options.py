@@ -233,13 +233,14 @@ tell_options: Callable[[F], F] = stacked(
     option(
         "--metrics",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Write metrics to this file at the end, for node_exporter's textfile collector (*.prom).",
+        help="Write metrics to this file at the end (a worker: at each job's end), for node_exporter's textfile "
+        "collector (*.prom).",
     ),
     option(
         "--notify-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the addresses (apprise URLs, one a line) that are told how it ended, readable by you only. "
-        "Or set BULK_ISSUE_NOTIFY.",
+        help="File with the addresses (apprise URLs, one a line) that are told how it ended (a worker: how each job "
+        "did), readable by you only. Or set BULK_ISSUE_NOTIFY.",
     ),
 )
 

@@ -45,7 +45,8 @@ def shown(
 
         reports = frame.in_loop(session)
     if told:
-        told.reported(reports)
+        for report in reports:
+            told.job_ended(report.ending, report.summary)
     for report in reports:
         if options["as_json"]:
             facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}

@@ -10,13 +10,16 @@ import click
 
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
+from bulk_issue.cli.telling import Telling, ToldByJob
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import ConfigError
+from bulk_issue.errors import BulkIssueError, ConfigError
 from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
+    from bulk_issue.job import Ending
     from bulk_issue.model import Job
+    from bulk_issue.sink import Summary
 
 
 @click.command()
@@ -57,7 +60,7 @@ def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> 
     return ExitCode.DONE
 
 
-@click.command()
+@click.command(cls=ToldByJob)
 @opt.profile_options
 @opt.account_options
 @opt.limit_options
@@ -68,6 +71,7 @@ def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> 
 )
 @opt.option("--set-up", is_flag=True, help="Make the workers' tables, once, as the owner of the ledger's, and end.")
 @opt.ledger_option
+@opt.tell_options
 @opt.talk_options
 def worker(*, set_up: bool, **options: Any) -> int:
     """Work on the deferred jobs of this account, until SIGTERM or Ctrl-C: requests under way end, others go on.
@@ -85,9 +89,17 @@ def worker(*, set_up: bool, **options: Any) -> int:
         frame.in_loop(lambda _asked: left.set_up(options["ledger"]))
         frame.say("The workers' tables are there.")
         return ExitCode.DONE
+    context = click.get_current_context()
     config = opt.config(options, 1)  # the series is each job's own
-    scheduled = schedule.entries(click.get_current_context(), defer)
-    where = opt.where(click.get_current_context())
+    scheduled, where = schedule.entries(context, defer), opt.where(context)
+    told = context.find_object(Telling)
+    assert told is not None
+
+    async def ended(ending: Ending, summary: Summary) -> None:
+        await asyncio.to_thread(told.job_ended, ending, summary)  # whoever has to be told may be slow
+
+    async def given_up(what: str, error: BulkIssueError) -> None:
+        await asyncio.to_thread(told.failed, what, error)
 
     def reported(report: Report) -> None:
         again = ["bulk-issue", "defer", report.job.spec.path, "--series", str(report.job.spec.series_id), *where]
@@ -99,10 +111,12 @@ def worker(*, set_up: bool, **options: Any) -> int:
         async def work(asked: asyncio.Event) -> ExitCode:
             return await left.Worker(
                 config=config,
-                observer=reporter,
+                observer=told.observing(reporter),
                 asked=asked,
                 out=options["out"],
                 on_report=reported,
+                on_end=ended,
+                on_given_up=given_up,
                 schedule=scheduled,
             ).work()
 

@@ -25,7 +25,7 @@ from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
-from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, RESULTS, SHOWN, show, utc
+from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, RESULTS, SHOWN, by_status, show, utc
 from bulk_issue.sink.folder import NAMES, SUMMARY, Format, aside_in, claim_folder, format_in, occupied, publish
 from bulk_issue.sink.tables import SHEET_LINES, Write, as_csv, csv_table, xlsx_table
 from bulk_issue.states import RowState
@@ -105,7 +105,7 @@ def write_results(
     are not those that were registered; either way the files from before stand untouched.
     """
     spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
-    counts = dict.fromkeys((status for status, _ in SHOWN.values()), 0)
+    counts = by_status({})
 
     reasons: Counter[tuple[str, str]] = Counter()
 
