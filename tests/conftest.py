@@ -11,11 +11,22 @@ from pathlib import Path
 import pytest
 
 from bulk_issue.config import LedgerUrl
+from tests import quiet
 from tests.cluster import Cluster, programs, running
 
 # At import, before any child process can read them; modules of ours read them only when a command runs.
 for _name in [name for name in os.environ if name.startswith("BULK_ISSUE_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def quiet_processes(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing private is told by any process of any test; see `quiet`."""
+    quiet.EAR = quiet.Ear()
+    yield
+    logged = [record.getMessage() for record in caplog.get_records("call")]
+    leaks = list(quiet.EAR.leaks(request.node.funcargs.get("tmp_path"), logged))
+    assert not leaks, f"told, and private: {leaks[:5]}"
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ async def test_trouble_for_a_ledger_that_can_not_be_used(console: Console) -> No
 
 
 async def test_trouble_for_a_bug_that_is_raised_while_rows_are_sent(console: Console) -> None:
-    """Its words go to a private file, since nobody knows what is in them."""
+    """Where it came from goes to a private file; its words go nowhere, since nobody knows what is in them."""
     (console.folder / "sitecustomize.py").write_text(
         "import bulk_issue.client\n"
         "async def issue(self, intent):\n"
@@ -105,10 +105,11 @@ async def test_trouble_for_a_bug_that_is_raised_while_rows_are_sent(console: Con
     (details,) = console.folder.rglob("bug-*.log")
 
     assert done.code == ExitCode.TROUBLE
-    assert "KeyError" in details.read_text()
+    assert "KeyError: …" in details.read_text()
+    assert "raise KeyError(intent.identifier.value)" in details.read_text()
     assert details.stat().st_mode & 0o777 == 0o600
     for private in mobiles(2):
-        assert private not in done.out + done.err + (console.folder / "log").read_text()
+        assert private not in done.out + done.err + (console.folder / "log").read_text() + details.read_text()
     assert '"exit": "trouble"' in (console.folder / "log").read_text()
     assert (await run(console, file)).code == ExitCode.DOUBT  # what was begun is in doubt, the rest was issued
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -95,13 +95,14 @@ def _explain(error: BaseException) -> None:
         case KeyboardInterrupt() | asyncio.CancelledError():
             say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
         case _:
-            where = _keep_details()
+            where = _keep_details(error)
             say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
             say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
 
 
-def _keep_details() -> Path:
-    """Write the traceback to a file that only its owner can read."""
+def _keep_details(error: BaseException) -> Path:
+    """Write where it came from to a file that only its owner can read, and that can be passed on."""
+    details = f"bulk-issue {__version__}\n{''.join(_trace(error, set()))}"
     try:
         folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
     except RuntimeError:  # a user without a home
@@ -110,11 +111,26 @@ def _keep_details() -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"bulk-issue {__version__}\n{traceback.format_exc()}")
+            file.write(details)
     except OSError:
-        traceback.print_exc()
+        say(details, err=True)
         return Path("this terminal, above")
     return path
+
+
+def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """The traceback with what led to it, by lines and kinds: the words of a bug may hold a customer or a code."""
+    seen.add(id(error))
+    led_to_it = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if led_to_it is not None and id(led_to_it) not in seen:
+        yield from _trace(led_to_it, seen)
+        yield "which led to\n"
+    yield from traceback.format_tb(error.__traceback__)
+    said = error.message if isinstance(error, BulkIssueError) else getattr(error, "strerror", None) or "…"
+    yield f"{type(error).__qualname__}: {said}\n"
+    for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if id(each) not in seen:
+            yield from _trace(each, seen)
 
 
 _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
