@@ -99,6 +99,34 @@ async def test_secrets_are_masked_and_their_origin_is_told(console: Console) -> 
     assert re.search(r"^password +\*\*\* +BULK_ISSUE_PASSWORD$", table.out, re.MULTILINE)
 
 
+async def test_a_secret_in_the_environment_goes_before_a_file_that_the_profile_names(console: Console) -> None:
+    file, profile = console.folder / "secret.txt", console.folder / "settings.toml"
+    file.write_text("another")
+    file.chmod(0o600)
+    profile.write_text('[default]\npassword_file = "secret.txt"\n')
+    console.env = {"BULK_ISSUE_PASSWORD": console.box.password}
+    by_environment = await shown(console, "--config", profile)
+    taken = await console("doctor", "--series", console.box.series_id, "--config", profile)
+    by_flag = await shown(console, "--config", profile, "--password-file", file)
+    console.without = frozenset({"BULK_ISSUE_PASSWORD"})
+    by_profile = await shown(console, "--config", profile)
+
+    assert by_environment["password"] == ("***", "BULK_ISSUE_PASSWORD")
+    assert taken.code == 0, taken.out
+    assert by_flag["password"] == by_profile["password"] == ("***", str(file))
+
+
+async def test_a_path_in_a_profile_is_meant_from_its_folder(console: Console) -> None:
+    profile = console.folder / "settings.toml"
+    profile.write_text('[default]\nout = "there"\nlog_file = "-"\nmetrics = "~/x.prom"\nledger = "mine.db"\n')
+    console.env, console.without = {"HOME": "/home/ann"}, frozenset({"BULK_ISSUE_LEDGER"})
+    found = await shown(console, "--config", profile)
+
+    assert found["out"][0] == str(console.folder / "there")
+    assert found["ledger"][0] == str(console.folder / "mine.db")
+    assert (found["log_file"][0], found["metrics"][0]) == ("-", "/home/ann/x.prom")
+
+
 async def test_a_secret_file_that_others_can_read_is_refused_here_too(console: Console) -> None:
     file = console.folder / "secret.txt"
     file.write_text(PLANTED)

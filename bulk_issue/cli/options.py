@@ -48,6 +48,7 @@ class LedgerPlace(click.ParamType[Path | LedgerUrl]):
     """A file, or the URL of a PostgreSQL database."""
 
     name = "path or url"
+    holds_path = True
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | LedgerUrl:
         if isinstance(value, Path | LedgerUrl):
@@ -387,8 +388,16 @@ def hours(options: Mapping[str, Any]) -> Hours | None:
     return Hours.parse(options["between"], zone)
 
 
+def secret_file(name: str, path: Path | None) -> Path | None:
+    """The file that a secret is taken from: one that only the profile names gives way to the environment."""
+    ctx = click.get_current_context(silent=True)
+    by_profile = ctx is not None and ctx.get_parameter_source(f"{name}_file") is ParameterSource.DEFAULT_MAP
+    return None if by_profile and os.environ.get(f"BULK_ISSUE_{name.upper()}") else path
+
+
 def secret(name: str, path: Path | None) -> str:
     """A secret from its file, which nobody else may read, or from the environment; empty if it isn't given."""
+    path = secret_file(name, path)
     if path is None:
         return os.environ.get(f"BULK_ISSUE_{name.upper()}", "")
     flag = f"--{name.replace('_', '-')}-file"

@@ -71,7 +71,10 @@ def settings(root: click.Command) -> dict[str, click.Option]:
 
 
 def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
-    """The profile's settings by the names of click's parameters; a key that no command knows is an error."""
+    """The profile's settings by the names of click's parameters; a key that no command knows is an error.
+
+    A path is meant from the folder of the file that it stands in, wherever the command was started.
+    """
     known = settings(ctx.find_root().command)
     for name in given:
         if name in SECRETS:
@@ -85,9 +88,14 @@ def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[s
                 f"{path} has a setting that bulk-issue doesn't know: {name}",
                 hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
             )
-    return {
-        str(known[name].name): [f"{kind}={column}" for kind, column in value.items()]
-        if isinstance(value, dict)
-        else value
-        for name, value in given.items()
-    }
+    return {str(known[name].name): _meant(path.parent, known[name], value) for name, value in given.items()}
+
+
+def _meant(folder: Path, param: click.Option, value: Any) -> Any:
+    match value:
+        case dict():
+            return [f"{kind}={column}" for kind, column in value.items()]
+        case str() if getattr(param.type, "holds_path", isinstance(param.type, click.Path)) and value != "-":
+            return value if "://" in value else str(folder / Path(value).expanduser())
+        case _:
+            return value

@@ -24,6 +24,7 @@ MASKED = "***"
 _HEAD = """\
 # Settings for bulk-issue: --config {path} (or BULK_ISSUE_CONFIG), and --profile for another table than [default].
 # A setting is named like its option, with _ for -. Flags and BULK_ISSUE_… go before it. Secrets are never in here.
+# Paths are meant from this file's folder.
 # What stands behind a # is the default, or an example where there is none.
 
 [default]
@@ -98,8 +99,8 @@ def _origin(ctx: click.Context, option: click.Option) -> str:
 def _secrets(ctx: click.Context) -> Iterator[tuple[str, Any, str]]:
     """Whether each secret is there; raises `ConfigError` where its file can't be used."""
     for name in profile.SECRETS:
-        file: Path | None = ctx.params[f"{name}_file"]
-        there = bool(opt.secret(name, file))
+        there = bool(opt.secret(name, ctx.params[f"{name}_file"]))
+        file = opt.secret_file(name, ctx.params[f"{name}_file"])
         origin = str(file) if file else f"BULK_ISSUE_{name.upper()}" if there else "default"
         yield name, MASKED if there else None, origin
 
