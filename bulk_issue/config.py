@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -166,6 +166,10 @@ class LedgerUrl:
         return f"{parts.scheme}://{user}{'@' if user else ''}{self._hosts}{parts.path}"
 
 
+#: Where a pair begins in the text of a mapping.
+_MAPPED = re.compile(rf"(?:^| )({'|'.join(IdentifierKind)})=")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How the input is read: options that decide which customer a record names."""
@@ -196,6 +200,18 @@ class Reading:
             "country": self.country.upper(),
         }
         return {name: str(value) for name, value in given.items() if value}
+
+    def like(self, recorded: Mapping[str, str]) -> Reading:
+        """With what decides whom a record names as it was in a job's record, as far as it isn't given here."""
+        columns = _MAPPED.split(recorded.get("map", ""))[1:]
+        named = {IdentifierKind(kind): column.strip() for kind, column in zip(columns[::2], columns[1::2], strict=True)}
+        by = recorded.get("identify_by")
+        return replace(
+            self,
+            map=self.map or named,
+            identify_by=self.identify_by or (IdentifierKind(by) if by else None),
+            country=self.country or recorded.get("country", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

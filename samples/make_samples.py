@@ -148,6 +148,7 @@ def write_failures(path: Path, origin: Path) -> None:
 SETTINGS = """\
 # Settings for bulk-issue: --config bulk-issue.toml, and --profile for another table than [default].
 # A setting is named like its option, with _ for -. Flags and BULK_ISSUE_… go before it. Secrets are never in here.
+# Paths are meant from this file's folder.
 
 [default]
 # The sandbox (bulk-issue sandbox); its password, demo-password, goes into BULK_ISSUE_PASSWORD.

@@ -188,6 +188,22 @@ async def test_the_next_command_works_as_it_is_printed(console: Console) -> None
     assert box.book.requests() == 5
 
 
+async def test_failures_name_the_customers_that_they_named_in_their_job(console: Console) -> None:
+    """Read afresh, this file would name the refused customer by her e-mail, and she would have a coupon after all."""
+    file = console.folder / "c.csv"
+    file.write_text("Phone X,E-mail\n9800001111,a.one@example.com\n9800000740,b.two@example.com\n")
+    first = await console.run(file, "--map", "mobile=Phone X", "--country", "in")
+    printed = await next_command(console, first)
+    (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
+    plain = await console.run(failures)
+
+    assert "--rate 60000" in first.out and "--country in" in first.out
+    assert (first.code, printed.code, plain.code) == (1, 1, 1)
+    assert "customers named by mobile from 'Phone X'" in plain.err
+    assert "country IN, map mobile=Phone X" in plain.err
+    assert console.box.book.count(console.box.series_id) == 1
+
+
 async def test_cancelling_what_has_ended_changes_nothing_and_says_so(console: Console) -> None:
     file = console.customers("c.csv", mobiles(2))
     await console.run(file)

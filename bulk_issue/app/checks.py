@@ -14,21 +14,23 @@ from bulk_issue.app.reports import Files
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, Reading
 from bulk_issue.outlook import Plan, outlook
+from bulk_issue.ports import Observer
 from bulk_issue.survey import survey
 
 
 async def check(path: Path, reading: Reading, config: Config | None, plan: Plan) -> Checked:
     """Everything that can be known before the first issue; with a `config`, also what Capillary and the ledger say."""
     notes: list[str] = []
-    with intake(path, reading) as file:
-        if config is None:
-            notes.append("Without --series and credentials, served customers and the series' facts aren't checked.")
+    if config is None:
+        with intake(path, reading) as file:
             counted = survey(file.chunks())
             ahead = outlook(counted.to_send, None, plan, SystemClock().now().wall)
-            notes = [*file.source.notes, *notes]
+            notes = [*file.source.notes, "Without --series, served customers and the series' facts aren't checked."]
             return Checked(outlook=ahead, columns=file.columns, survey=counted, blank=file.source.blank, notes=notes)
-        asked, told = asyncio.Event(), notes.append
-        async with desk(config, lambda progress: told(progress.message), asked, Files()) as at:
+    asked, told = asyncio.Event(), notes.append
+    observer: Observer = lambda progress: told(progress.message)  # noqa: E731
+    async with desk(config, observer, asked, Files()) as at:
+        with intake(path, reading, at.recorded) as file:
             series = await at.series()
             spec = at.spec(file, await at.org(series))
             counted = survey(file.chunks(), served(at.ledger, spec))

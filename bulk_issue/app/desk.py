@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class Desk:
 
     async def run(self, path: Path, talk: Talk) -> list[Report]:
         """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
-        with intake(path, self.config.reading) as file:
+        with intake(path, self.config.reading, self.recorded) as file:
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             out = self._out(spec)
@@ -93,7 +93,7 @@ class Desk:
 
     async def defer(self, path: Path, talk: Talk) -> list[Job]:
         """Register the file's job or find it: what is to be left to workers, an earlier content's job first."""
-        with intake(path, self.config.reading) as file:
+        with intake(path, self.config.reading, self.recorded) as file:
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             earlier = [each.job for each in await unfinished(self.ledger, spec)]
@@ -264,6 +264,11 @@ class Desk:
                 f"job {old.id} has sent rows of this file as it was read then: {said}",
                 hint="Run it with the options of then, or with --again NAME to issue anew.",
             )
+
+    def recorded(self, job: JobId) -> Mapping[str, str]:
+        """How a job's file was read; nothing of a job that this ledger doesn't know."""
+        found = self.ledger.views.job(job)
+        return found.job.spec.reading if found is not None else {}
 
     # --- whose job it is ----------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,12 @@ from bulk_issue.config import Reading
 from bulk_issue.customer_columns import columns
 from bulk_issue.errors import SourceError
 from bulk_issue.exclusion import Exclusion, Judge
-from bulk_issue.model import IdentifierKind, Record, Row
+from bulk_issue.model import IdentifierKind, JobId, Record, Row
 from bulk_issue.source import Source, open_source, valid_email
 
 Places = Mapping[IdentifierKind, int]
+#: How a job's file was read, as its record has it.
+Recorded = Callable[[JobId], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +50,21 @@ class Intake:
             yield self.exclusion.apply(chunk, judged, self.excluded_by) if self.exclusion else judged
 
 
+def _nothing(_job: JobId) -> Mapping[str, str]:
+    """What is recorded where there is no ledger at hand."""
+    return {}
+
+
 @contextmanager
-def intake(path: Path, reading: Reading) -> Iterator[Intake]:
-    """Open a file, and the list of whom to leave out; raises `SourceError` if one of them can't be read exactly."""
+def intake(path: Path, reading: Reading, recorded: Recorded = _nothing) -> Iterator[Intake]:
+    """Open a file, and the list of whom to leave out; raises `SourceError` if one of them can't be read exactly.
+
+    Failures of an earlier job name the customers that they named there, unless the settings say otherwise.
+    """
     with ExitStack() as opened:
         source = opened.enter_context(open_source(path, reading))
+        if source.lineage:
+            reading = _like_its_origin(source, reading, recorded)
         places = columns(source.header, reading.map, reading.identify_by)
         country = countries.country(reading.country)
         judge = partial(_judge, country=country, usual=_usual(source, places, country))
@@ -64,6 +76,15 @@ def intake(path: Path, reading: Reading) -> Iterator[Intake]:
         yield Intake(
             source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by, judge=judge
         )
+
+
+def _like_its_origin(source: Source, reading: Reading, recorded: Recorded) -> Reading:
+    origin = next((record.lineage.job for record in next(source.chunks(), []) if record.lineage), None)
+    alike = reading.like(recorded(origin)) if origin is not None else reading
+    if alike != reading:
+        news = sorted(alike.as_text().items() - reading.as_text().items())
+        source.notes.append(f"As in job {origin}: {', '.join(f'{name} {value}' for name, value in news)}.")
+    return alike
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
             frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)
 
-    again = ["bulk-issue", "resume", job, *opt.where(click.get_current_context())]
+    again = ["bulk-issue", "resume", job, *opt.carried(click.get_current_context(), "resume")]
     return _on_job(job, options, settle, again)
 
 
@@ -181,7 +181,7 @@ def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> list[Report]:
         return await desk.resume(found, session.talk(options, desk.config))
 
-    again = ["bulk-issue", "resume", *([job] if job else []), *opt.where(click.get_current_context())]
+    again = ["bulk-issue", "resume", *([job] if job else []), *opt.carried(click.get_current_context(), "resume")]
     return _on_job(job, options, go_on, again)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
         return [json.dumps(facts, indent=None if one.running else 2)], one.running
-    return list(standing.job_words(one, opt.where(click.get_current_context()))), one.running
+    return list(standing.job_words(one, partial(opt.carried, click.get_current_context()))), one.running
 
 
 @click.command()
@@ -159,6 +160,7 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
             return await app.export(opened, session.find(opened, job), session.files(options))
 
     report = frame.in_loop(lambda _asked: write())
-    where = opt.where(click.get_current_context())
-    frame.say_all(words.report_words(report, ["bulk-issue", "resume", report.job.spec.id, *where], where))
+    carried = partial(opt.carried, click.get_current_context())
+    again = ["bulk-issue", "resume", report.job.spec.id, *carried("resume")]
+    frame.say_all(words.report_words(report, again, carried))
     return ExitCode.DONE

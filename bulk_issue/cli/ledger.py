@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -124,11 +125,11 @@ def _restored_words(done: Restored, ledger: Path | LedgerUrl, *, known: bool) ->
         yield f"Nothing was issued since then, as you say. In doubt already: {count(rows, 'row')}."
         return
     yield f"What was issued since then isn't known. In doubt until Capillary's record was asked: {count(rows, 'row')}."
-    where = " ".join(opt.where(click.get_current_context()))
+    flags = shlex.join([*opt.carried(click.get_current_context(), "resume"), "--reconcile-for", "12h"])
     if rows:
         yield "Next, for each of these jobs (two look-ups a row, 300 a minute):"
     for job, its in done.doubtful.items():
-        yield f"  bulk-issue resume {job} {where}{where and ' '}--reconcile-for 12h   ({count(its, 'row')})"
+        yield f"  bulk-issue resume {job} {flags}   ({count(its, 'row')})"
     yield "Then run again every file that was run since the backup: its customers are looked up before they are sent."
     yield "When all that was issued since is accounted for: bulk-issue ledger trust --why …"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -270,18 +270,44 @@ page_options: Callable[[F], F] = stacked(
     ),
 )
 
-#: Where a job is and who asks: what is no longer true of a job's next command if it is left out.
-_WHERE = ("config", "profile", "ledger", "base_url", "user", "password_file", "client_key", "client_secret_file", "org")
+#: What is said of one file or one command, and not of those that come after it.
+_ONCE = frozenset(
+    {
+        *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
+        *("first", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
+        *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
+    }
+)
 
 
-def where(ctx: click.Context) -> list[str]:
-    """The flags of this command line that every further command about its jobs needs too."""
-    given = [
-        param
+def carried(ctx: click.Context, to: str) -> list[str]:
+    """The flags of this command line that the next command, `to`, needs too: where and how its jobs are run."""
+    root = ctx.find_root().command
+    assert isinstance(root, click.Group)
+    options = {param.name for param in root.commands[to].params if isinstance(param, click.Option)}
+    known = options - _ONCE - ({"out"} if to == "run" else set())
+    return [
+        word
         for param in ctx.command.params
-        if param.name in _WHERE and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+        if param.name in known and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        for word in words(param, ctx.params[str(param.name)])
     ]
-    return [word for param in given for word in (param.opts[0], str(ctx.params[str(param.name)]))]
+
+
+def words(param: click.Parameter, value: Any) -> Iterator[str]:
+    """An option with this value, on a command line."""
+    flag = max(param.opts, key=len)
+    match value:
+        case bool():
+            yield from [flag] if value else []
+        case Mapping():
+            for kind, column in value.items():
+                yield from (flag, f"{kind}={column}")
+        case tuple() | list():
+            for each in value:
+                yield from (flag, str(each))
+        case _:
+            yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))
 
 
 # --- options as values ------------------------------------------------------------------------------------------

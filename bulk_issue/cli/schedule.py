@@ -65,7 +65,7 @@ def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any
     for param in ctx.command.params:
         flag = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if flag and profile.key(param) in known:
-            yield from _option(known[profile.key(param)], ctx.params[str(param.name)])
+            yield from opt.words(known[profile.key(param)], ctx.params[str(param.name)])
     for key, value in table.items():
         if key in _OWN:
             continue
@@ -76,19 +76,4 @@ def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any
                 f"the schedule entry {table.get('name')} has a setting that bulk-issue doesn't know: {key}",
                 hint=f"Settings are named like the options of `defer`, with _ for -.{meant}",
             )
-        yield from _option(known[key], value)
-
-
-def _option(option: click.Option, value: Any) -> Iterator[str]:
-    flag = max(option.opts, key=len)
-    match value:
-        case bool():
-            yield from [flag] if value else []
-        case Mapping():
-            for kind, column in value.items():
-                yield from (flag, f"{kind}={column}")
-        case list() | tuple():
-            for each in value:
-                yield from (flag, str(each))
-        case _:
-            yield from (flag, str(value))
+        yield from opt.words(known[key], value)

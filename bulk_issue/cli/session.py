@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +53,7 @@ def shown(
             facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
             frame.say(json.dumps(facts))
         else:
-            frame.say_all(words.report_words(report, again, opt.where(context)))
+            frame.say_all(words.report_words(report, again, partial(opt.carried, context)))
     return heaviest(report.ending.exit_code for report in reports)
 
 

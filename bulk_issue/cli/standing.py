@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue.cli.words import Carried
 from bulk_issue.model import JobState
 from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
@@ -56,8 +57,8 @@ def _cells(each: JobSummary) -> tuple[str, ...]:
     )
 
 
-def job_words(each: Standing, where: Sequence[str] = ()) -> Iterator[str]:
-    """One job: how it stands, why, and what to do next. `where`: flags that other commands need too."""
+def job_words(each: Standing, carried: Carried) -> Iterator[str]:
+    """One job: how it stands, why, and what to do next."""
     job, tally = each.summary.job, each.summary.tally
     yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if each.running else ''}"
     yield f"  file {job.spec.path}"
@@ -90,7 +91,8 @@ def job_words(each: Standing, where: Sequence[str] = ()) -> Iterator[str]:
         yield from (f"  {_run(run, led=each.running)}" for run in each.runs)
     if each.running or job.workers:
         return
-    flags = "".join(f" {shlex.quote(flag)}" for flag in where)
+    # `status` has one flag that other commands need: the ledger
+    flags = "".join(f" {shlex.quote(flag)}" for flag in carried("resume"))
     for rerun in each.summary.waiting_in:
         yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
     if each.summary.waiting_in:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from bulk_issue.app import Report
 
 
-def report_words(report: Report, again: Sequence[str], where: Sequence[str] = ()) -> Iterator[str]:
-    """How a run ended. `again`: the command that would be run again; `where`: flags that other commands need too."""
+#: The flags that a further command needs, given its name.
+Carried = Callable[[str], Sequence[str]]
+
+
+def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iterator[str]:
+    """How a run ended. `again`: the command that would be run again."""
     ending, job, tally = report.ending, report.job, report.ending.tally
     took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
     yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
@@ -38,29 +42,34 @@ def report_words(report: Report, again: Sequence[str], where: Sequence[str] = ()
         if advice := remedy(code):
             yield f"      {advice}"
     if len(report.reasons) > 5:
-        yield f"  … and {len(report.reasons) - 5} more reasons: see the failures file."
+        yield f"  … and {count(len(report.reasons) - 5, 'more reason')}: see the failures file."
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
-    yield from next_words(report, again, where)
+    yield from next_words(report, again, carried)
 
 
-def next_words(report: Report, again: Sequence[str], where: Sequence[str] = ()) -> Iterator[str]:
+def next_words(report: Report, again: Sequence[str], carried: Carried) -> Iterator[str]:
     """The next command, if there is something to do."""
     job, tally = report.job.spec, report.ending.tally
-    command, flags = shlex.join(again), "".join(f" {shlex.quote(flag)}" for flag in where)
+
+    def flags(command: str) -> str:
+        return "".join(f" {shlex.quote(flag)}" for flag in carried(command))
+
     for rerun in report.ending.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
+        yield f"Next: bulk-issue resume {rerun}{flags('resume')}   (rows of this job wait in the run of their failures)"
     if report.ending.waiting_in and report.ending.stop is None:
         return
     if tally.get(RowState.PENDING, 0):
-        yield f"Next: {command}   (goes on where this stopped; nothing is sent twice)"
+        yield f"Next: {shlex.join(again)}   (goes on where this stopped; nothing is sent twice)"
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
-        yield f"Next: bulk-issue reconcile {job.id}{flags}   (asks Capillary again about the rows in doubt)"
-        yield f"  or decide by hand: fill in its _decision column, then the same with --decisions {_in_doubt(report)}"
+        reconcile = f"bulk-issue reconcile {job.id}{flags('reconcile')}"
+        yield f"Next: {reconcile}   (asks Capillary again about the rows in doubt)"
+        yield "  or decide by hand: fill in the column _decision of in_doubt.csv, then the same with"
+        yield f"  --decisions {shlex.quote(str(_in_doubt(report)))}"
     elif failures := next((path for path in report.written.files if path.stem == "failures"), None):
         name = shlex.quote(str(failures))
-        yield "Next: correct the failures where needed, and run them with the settings of this run:"
+        yield "Next: correct the failures where needed, and run them:"
         again_name = f" --again {shlex.quote(job.again)}" if job.again else ""
-        yield f"  bulk-issue run {name} --series {job.series_id}{again_name}{flags}"
+        yield f"  bulk-issue run {name} --series {job.series_id}{again_name}{flags('run')}"
     elif report.ending.exit_code is ExitCode.DONE:
         yield "Done: nothing is left to do."
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +53,10 @@ def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> 
             return await left.defer(config, file, workers, session.talk(options, config), reporter, asked)
 
         jobs = frame.in_loop(leave)
-        where = "".join(f" {word}" for word in opt.where(click.get_current_context()))
+        flags = "".join(f" {shlex.quote(word)}" for word in opt.carried(click.get_current_context(), "status"))
         for job in jobs:
             reporter.say(f"Job {job.spec.id}, {count(job.rows, 'row')}: left to at most {count(workers, 'worker')}.")
-            reporter.say(f"Next: bulk-issue status {job.spec.id}{where}")
+            reporter.say(f"Next: bulk-issue status {job.spec.id}{flags}")
         if not jobs:
             reporter.say("Nothing of it is left to do: nothing was deferred.")
     return ExitCode.DONE
@@ -91,7 +93,7 @@ def worker(*, set_up: bool, **options: Any) -> int:
         return ExitCode.DONE
     context = click.get_current_context()
     config = opt.config(options, 1)  # the series is each job's own
-    scheduled, where = schedule.entries(context, defer), opt.where(context)
+    scheduled, carried = schedule.entries(context, defer), partial(opt.carried, context)
     told = context.find_object(Telling)
     assert told is not None
 
@@ -102,8 +104,9 @@ def worker(*, set_up: bool, **options: Any) -> int:
         await asyncio.to_thread(told.failed, what, error)
 
     def reported(report: Report) -> None:
-        again = ["bulk-issue", "defer", report.job.spec.path, "--series", str(report.job.spec.series_id), *where]
-        frame.say_all(words.report_words(report, again, where))
+        spec = report.job.spec
+        again = ["bulk-issue", "defer", spec.path, "--series", str(spec.series_id), *carried("defer")]
+        frame.say_all(words.report_words(report, again, carried))
 
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
