@@ -8,7 +8,7 @@ encoding in cells that don't matter here, blank lines at the end).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -20,30 +20,40 @@ _NOT_OURS = "Give the job's in_doubt.csv or .xlsx with _decision filled in, its 
 _ALLOWED = "Write `issued CODE` or `not issued` into _decision, or leave it blank."
 
 
-def read_decisions(path: Path) -> list[Decision]:
+#: Whether a record, given as its cells by column, names another customer than its row does.
+Misplaced = Callable[[Lineage, Mapping[str, str]], bool]
+
+
+def _nobody_knows(_row: Lineage, _record: Mapping[str, str]) -> bool:
+    return False
+
+
+def read_decisions(path: Path, misplaced: Misplaced = _nobody_knows) -> list[Decision]:
     """Every decision of the file, in its order; rows without one are left out. Raises `SourceError`."""
     try:
         # Cells in another encoding don't matter here, our own are ASCII; a decision with such bytes is refused.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return _decisions(path, file)
+            return _decisions(path, file, misplaced)
     except OSError as exc:
         raise SourceError(f"can't read {path}: {exc.strerror}", hint="Give the in_doubt.csv of the job.") from exc
     except csv.Error as exc:
         raise SourceError(f"{path} is not a CSV file: {exc}", hint="Save it as `CSV UTF-8`.") from exc
 
 
-def _decisions(path: Path, file: TextIO) -> list[Decision]:
+def _decisions(path: Path, file: TextIO, misplaced: Misplaced) -> list[Decision]:
     delimiter, header = _layout(path, file)
     file.seek(0)
     reader = csv.reader(file, delimiter=delimiter)
     next(reader)
-    return decided(path, header, ((f"line {reader.line_num}", record) for record in reader))
+    return decided(path, header, ((f"line {reader.line_num}", record) for record in reader), misplaced)
 
 
-def decided(path: Path, header: list[str], records: Iterable[tuple[str, list[str]]]) -> list[Decision]:
+def decided(
+    path: Path, header: list[str], records: Iterable[tuple[str, list[str]]], misplaced: Misplaced = _nobody_knows
+) -> list[Decision]:
     """The decisions among records, each with the place where it stands. Raises `SourceError`."""
     if not set(_WANTED) <= set(header):
-        raise SourceError(f"{path} has no columns {', '.join(_WANTED)}", hint=_NOT_OURS)
+        raise _not_ours(path, header)
     # Ours come after the user's columns: of two with one name it's the last.
     job_at, row_at, decision_at = (len(header) - 1 - header[::-1].index(name) for name in _WANTED)
     decisions: dict[Lineage, Decision] = {}
@@ -59,6 +69,11 @@ def decided(path: Path, header: list[str], records: Iterable[tuple[str, list[str
         lineage = Lineage(job=JobId(job), row=int(row))
         if lineage in decisions:
             raise SourceError(f"{where}: a second decision for row {row} of job {job}", hint="Keep one of them.")
+        if misplaced(lineage, dict(reversed(list(zip(header, cells, strict=False))))):
+            raise SourceError(
+                f"{where}: it names another customer than row {row} of job {job} does",
+                hint=f"Was one column sorted without the others? bulk-issue export {job} writes the file as it was.",
+            )
         decisions[lineage] = Decision(lineage=lineage, code=_code(text, f"{where} (row {row} of job {job})"))
     return list(decisions.values())
 
@@ -70,7 +85,13 @@ def _layout(path: Path, file: TextIO) -> tuple[str, list[str]]:
         header = next(csv.reader(file, delimiter=delimiter), [])
         if set(_WANTED) <= set(header):
             return delimiter, header
-    raise SourceError(f"{path} has no columns {', '.join(_WANTED)}", hint=_NOT_OURS)
+    file.seek(0)
+    raise _not_ours(path, next(csv.reader(file), []))
+
+
+def _not_ours(path: Path, header: Iterable[str]) -> SourceError:
+    missing = [name for name in _WANTED if name not in set(header)]
+    return SourceError(f"{path} has no column {' and no '.join(missing)}", hint=_NOT_OURS)
 
 
 def _code(text: str, where: str) -> str | None:

@@ -176,14 +176,24 @@ async def test_5_rows_in_doubt_and_a_persons_decision(console: Console) -> None:
             mobile = next(cell for cell in line.split(",") if cell.startswith("9198"))
             code = coupons.get(f"mobile:{mobile}")
             decided.append(line + (f"issued {code}" if code else "not issued"))
-        doubtful.write_text("\n".join(decided) + "\n", encoding="utf-8")
         job = str(console.summary(file)["job"])
-        settled = await console("reconcile", job, "--decisions", doubtful)
+        first, second = (re.findall(r"9198\d+", line)[0] for line in decided[1:])
+        swapped = "\n".join(decided).replace(first, "?").replace(second, first)
+        doubtful.write_text(swapped.replace("?", second) + "\n", encoding="utf-8")
+        sorted_alone = await console("reconcile", job, "--decisions", doubtful)
+        assert sorted_alone.code == 2
+        assert f"line 2: it names another customer than row 2 of job {job} does" in sorted_alone.err
+        doubtful.write_text("\n".join(decided) + "\n", encoding="utf-8")
+        forgot = await console("reconcile", job, *QUICK, "--reconcile-for", 0)
+        (kept,) = doubtful.parent.glob("in_doubt-edited-*.csv")
+        assert f"Kept: {kept}" in forgot.out
+        settled = await console("reconcile", job, "--decisions", kept)
         assert "2 decisions recorded" in settled.err
         again = await console.run(file)
 
         assert again.code == 0, again.out
         assert not doubtful.exists()
+        assert len(list(doubtful.parent.glob("in_doubt-edited-*.csv"))) == 1
         console.check_book(file)
 
 
@@ -351,6 +361,44 @@ async def test_the_failures_file_reruns_just_the_failed_rows(console: Console) -
     assert f"failures run again as job {rerun}: 1 issued, 1 rejected" in (await console("status", parent)).out
     assert f"runs failures of job {parent} again" in (await console("status", rerun)).out
     assert json.loads((await console("status", parent, "--json")).out)["reruns"] == [rerun]
+
+
+async def test_failures_that_were_edited_outlast_another_run_of_their_file(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "12345"])
+    await console.run(file)
+    (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
+    failures.write_text(failures.read_text(encoding="utf-8").replace("12345", "919877770001"), encoding="utf-8")
+    nightly = await console.run(file)
+    (kept,) = failures.parent.glob("failures-edited-*.csv")
+    rerun = await console.run(kept)
+    again = await console.run(file)
+
+    assert f"Kept: {kept}" in nightly.out
+    assert rerun.code == 0, rerun.out
+    assert again.code == 0
+    assert not failures.exists()
+    assert [path.name for path in failures.parent.glob("failures*.csv")] == [kept.name]
+    assert console.box.book.count(console.box.series_id) == 3
+
+
+async def test_a_failure_that_is_corrected_at_the_second_try_is_one_story(console: Console) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "12345"])
+    await console.run(file)
+    (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
+    await console.run(failures)
+    (again,) = failures.parent.glob("failures.csv-results/*/failures.csv")
+    again.write_text(again.read_text(encoding="utf-8").replace("12345", "919877770001"), encoding="utf-8")
+    done = await console.run(again)
+    job = str(console.summary(file)["job"])
+    reruns = [str(console.summary(each)["job"]) for each in (failures, again)]
+    status = json.loads((await console("status", job, "--json")).out)
+    plan = await console("export", job, "--codes")
+
+    assert done.code == 0
+    assert [row["_status"] for row in console.results(file)] == ["issued", "issued", "superseded"]
+    assert [row["_status"] for row in console.results(failures)] == ["superseded"]
+    assert (status["reruns"], status["reasons"]) == (reruns, [])
+    assert f"3 codes, those of its reruns ({', '.join(reruns)}) among them" in plan.out
 
 
 async def test_a_failures_workbook_that_a_spreadsheet_saved_again_keeps_its_lineage(console: Console) -> None:

@@ -88,6 +88,17 @@ async def test_find_tells_the_desk_what_a_customer_got_and_where_a_code_comes_fr
     assert "knows nothing of it" in unknown.out
 
 
+async def test_find_answers_each_line_and_knows_mobiles_without_their_country_code(console: Console) -> None:
+    file = console.customers("c.csv", ["9800001111", "919800021111"])
+    await console.run(file, "--country", "in")
+    done = await find(console, "9800001111\n98-0000-3111\n0980002 1111\n")
+
+    assert done.code == 1
+    assert [line.partition(" ")[0] + line.split(" ")[1] for line in done.out.splitlines()] == [
+        *("1:issued", "2:This", "3:issued"),
+    ]
+
+
 async def test_the_plan_to_undo_a_job_names_each_issued_code_once_in_groups_of_50(console: Console) -> None:
     file = console.customers("c.csv", [*mobiles(60), "919800000701"])
     await console.run(file)

@@ -7,31 +7,30 @@ import hashlib
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
+from bulk_issue.app.deciding import decisions
 from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, LedgerUrl
-from bulk_issue.decisions import decided, read_decisions
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
 from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.share import Share
-from bulk_issue.sink import SUMMARY, claim_folder, format_in
-from bulk_issue.source import sheet_records
+from bulk_issue.sink import SUMMARY, claim_folder, format_in, sha256
 from bulk_issue.states import RowState
 from bulk_issue.survey import Survey, compare, counting
 
@@ -71,6 +70,8 @@ class Desk:
     files: Files
     #: Rows sent by this command so far, by all of its jobs.
     sent: int = 0
+    #: Files of decisions that were recorded, by their SHA-256.
+    taken_in: set[str] = field(default_factory=set)
 
     async def run(self, path: Path, talk: Talk) -> list[Report]:
         """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
@@ -155,18 +156,10 @@ class Desk:
 
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
-        decisions = _decisions(path)
-        if not decisions:
-            raise ConfigError(
-                f"{path} holds no decision", hint="Fill in its _decision column: `issued CODE` or `not issued`."
-            )
-        strangers = {decision.lineage.job for decision in decisions} - {job.spec.id}
-        if strangers:
-            raise ConfigError(
-                f"{path} is about job {', '.join(sorted(strangers))}, not {job.spec.id}", hint="Name that job instead."
-            )
-        landed = await self.ledger.doubts.decide(decisions, who, why, self.clock.now())
-        return landed, len(decisions) - landed
+        found = decisions(path, job, self.ledger.views)
+        landed = await self.ledger.doubts.decide(found, who, why, self.clock.now())
+        self.taken_in.add(sha256(path))
+        return landed, len(found) - landed
 
     # --- before a start -----------------------------------------------------------------------------------------
 
@@ -344,7 +337,7 @@ class Desk:
 
     async def report(self, ending: Ending, out: Path) -> Report:
         """Write the files, also those of the jobs whose rows a failures file retried, where they still stand."""
-        report = await write(self.ledger, ending, out, self.files, self.config)
+        report = await write(self.ledger, ending, out, self.files, self.config, self.taken_in)
         for name in self.ledger.views.parents(ending.job.spec.id):
             parent = await self.ledger.jobs.find(name)
             if parent is None or parent.state is JobState.PURGED:
@@ -357,15 +350,6 @@ class Desk:
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
-
-
-def _decisions(path: Path) -> list[Decision]:
-    """A person's decisions, as CSV or as a workbook."""
-    sheet = sheet_records(path)
-    if sheet is None:
-        return read_decisions(path)
-    header, *records = sheet or [[]]
-    return decided(path, header, ((f"row {at}", record) for at, record in enumerate(records, 2)))
 
 
 @asynccontextmanager

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_issue import rows
+from bulk_issue import countries, rows
 from bulk_issue.app.desk import opened
 from bulk_issue.app.reports import default_out, refuse_purged
 from bulk_issue.config import LedgerUrl
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
-from bulk_issue.model import IdentifierKind, Job
+from bulk_issue.model import IdentifierKind, Job, JobId
 from bulk_issue.ports import JobSummary, RunFacts
 from bulk_issue.sink import claim_folder
 from bulk_issue.states import RowState
@@ -55,26 +55,41 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
     )
 
 
-async def find(ledger: Path | LedgerUrl, asked: str, kind: IdentifierKind | None = None) -> list[Sighting]:
-    """Every row of the ledger that names this customer or has this code, oldest first.
+async def find(
+    ledger: Path | LedgerUrl, asked: Sequence[str], kind: IdentifierKind | None = None
+) -> list[list[Sighting]]:
+    """For each that is asked for: every row of the ledger that names this customer or has this code, oldest first.
 
-    Without a `kind`, `asked` may be any identifier or a code.
+    Without a `kind` it may be any identifier or a code. A mobile is looked for as it stands, and with the code of each
+    country that files of this ledger were read with.
     """
-    keys = [rows.key(each, asked) for each in IdentifierKind if kind in (None, each)]
     async with opened(ledger) as ours:
-        return ours.history.sightings([key for key in keys if key.partition(":")[2]], "" if kind else asked.strip())
+        said = {job.spec.reading.get("country", "") for job in ours.views.known()}
+        plans = [plan for code in sorted(said) if (plan := countries.country(code)) is not None]
+        return [
+            list(ours.history.sightings(list(_keys(text, kind, plans)), "" if kind else text.strip())) for text in asked
+        ]
 
 
-def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path, int]:
-    """Write the issued codes of a job as the documented revoke call takes them, and say how many there are.
+def _keys(text: str, kind: IdentifierKind | None, plans: Sequence[countries.Country]) -> Iterator[str]:
+    """The keys under which what is asked for may stand in the ledger."""
+    for each in IdentifierKind if kind is None else [kind]:
+        digits = rows.key(each, text).partition(":")[2]
+        whole = (plan.whole(digits, international="+" in text) for plan in plans if each is IdentifierKind.MOBILE)
+        yield from dict.fromkeys(rows.key(each, value) for value in (digits, *whole) if value)
 
-    One request body a line, with at most 50 codes. Nothing is revoked here.
+
+def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path, int, Sequence[JobId]]:
+    """Write the issued codes of a job and its reruns as the documented revoke call takes them.
+
+    One request body a line, with at most 50 codes; says how many codes there are, and which reruns. Nothing is revoked.
     """
     refuse_purged(job)
     folder = out or default_out(job.spec)
     claim_folder(folder, job.spec.id)
     path = folder / REVOKE_PLAN
-    codes = list(_codes(ledger, job))
+    reruns = ledger.views.reruns(job.spec.id)
+    codes = list(_codes(ledger, [job.spec.id, *reruns]))
     aside = path.with_name(f".{path.name}")
     with os.fdopen(os.open(aside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         for at in range(0, len(codes), REVOKED_AT_ONCE):
@@ -83,13 +98,13 @@ def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path,
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    return path, len(codes)
+    return path, len(codes), reruns
 
 
-def _codes(ledger: SqliteLedger, job: Job) -> Iterator[str]:
-    """The codes of the job's issued rows, each once (in a GENERIC series all are the same)."""
+def _codes(ledger: SqliteLedger, jobs: Sequence[JobId]) -> Iterator[str]:
+    """The codes of the jobs' issued rows, each once (in a GENERIC series all are the same)."""
     seen: set[str] = set()
-    for row in ledger.views.results(job.spec.id, frozenset({RowState.ISSUED})):
+    for row in (row for job in jobs for row in ledger.views.results(job, frozenset({RowState.ISSUED}))):
         if row.code not in seen:
             seen.add(row.code)
             yield row.code

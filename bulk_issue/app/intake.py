@@ -67,7 +67,7 @@ def intake(path: Path, reading: Reading, recorded: Recorded = _nothing) -> Itera
             reading = _like_its_origin(source, reading, recorded)
         places = columns(source.header, reading.map, reading.identify_by)
         country = countries.country(reading.country)
-        judge = partial(_judge, country=country, usual=_usual(source, places, country))
+        judge = partial(judge_record, country=country, usual=_usual(source, places, country))
         exclusion, excluded_by = None, places
         if reading.exclude is not None:
             exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
@@ -90,7 +90,7 @@ def _like_its_origin(source: Source, reading: Reading, recorded: Recorded) -> Re
 @contextmanager
 def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
     """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
-    judge = partial(_judge, country=countries.country(reading.country))
+    judge = partial(judge_record, country=countries.country(reading.country))
     with open_source(path, Reading()) as source, Exclusion(source.sha256, judge) as exclusion:
         try:
             places = columns(source.header, {})
@@ -102,7 +102,7 @@ def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
         yield exclusion
 
 
-def _judge(
+def judge_record(
     record: Record,
     places: Places,
     by: IdentifierKind | None,
@@ -110,6 +110,7 @@ def _judge(
     country: countries.Country | None = None,
     usual: Mapping[IdentifierKind, int] = rows.NO_LENGTHS,
 ) -> Row:
+    """Whom a record names, or why it names nobody."""
     return rows.judge(record, places, by, valid_email, country=country, usual=usual)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +81,26 @@ def default_out(spec: JobSpec) -> Path:
     return path.with_name(f"{path.name}-results") / f"{spec.series_id}-{spec.id}"
 
 
-async def write(ledger: SqliteLedger, ending: Ending, out: Path, files: Files, config: Config | None = None) -> Report:
-    """Write a job's files and tell how it stands."""
+async def write(
+    ledger: SqliteLedger,
+    ending: Ending,
+    out: Path,
+    files: Files,
+    config: Config | None = None,
+    taken_in: Collection[str] = (),
+) -> Report:
+    """Write a job's files and tell how it stands; `taken_in`: files of decisions that are on record, by SHA-256."""
     views, job = ledger.views, ending.job
     summary = summarise(ledger, ending, config)
     written = await asyncio.to_thread(
-        write_results, views, job, out, summary, columns=files.columns, file_format=files.format
+        write_results,
+        views,
+        job,
+        out,
+        summary,
+        columns=files.columns,
+        file_format=files.format,
+        taken_in=taken_in,
     )
     reasons = views.reasons(job.spec.id)
     return Report(job=job, ending=ending, summary=summary, out=out, written=written, reasons=reasons)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,12 +21,13 @@ from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 from bulk_issue.model import IdentifierKind, JobState
 from bulk_issue.saying import count
+from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
     from bulk_issue.config import LedgerUrl
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job
+    from bulk_issue.model import Job, JobId
 
 
 #: Seconds between two looks of --watch.
@@ -86,10 +89,10 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
 )
 @opt.json_option("For machines: one JSON object a row.")
 def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # noqa: FBT001 - click passes flags so
-    """Say whether a customer got a coupon, and where a code comes from.
+    """Say whether customers got a coupon, and where codes come from.
 
-    The identifier or code is asked for, or read from the standard input; never from the command line, where other
-    users could see it. Exit code 0 if a row was found, 1 if none was.
+    Identifiers or codes are asked for, or read from the standard input, one a line; never from the command line, where
+    other users could see them. Exit code 0 if a row was found for each, 1 if not.
     """
     from bulk_issue.app import inquiry
     from bulk_issue.cli import standing
@@ -98,15 +101,18 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
         raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
     if sys.stdin.isatty():
         frame.say("Identifier or code: ", err=True)
-    asked = sys.stdin.readline().strip()
+    lines = [sys.stdin.readline()] if sys.stdin.isatty() else sys.stdin.readlines()
+    asked = [line.strip() for line in lines if line.strip()]
     if not asked:
-        raise ConfigError("nothing was asked for", hint="Write one identifier or code to the standard input.")
+        raise ConfigError("nothing was asked for", hint="Write identifiers or codes to the standard input, one a line.")
     found = frame.in_loop(lambda _asked: inquiry.find(ledger, asked, IdentifierKind(kind) if kind else None))
-    for each in found:
-        frame.say(json.dumps(asdict(each)) if as_json else standing.sighting_words(each))
-    if not found and not as_json:
-        frame.say("This ledger knows nothing of it.")
-    return ExitCode.DONE if found else ExitCode.FAILURES
+    for at, sightings in enumerate(found, 1):
+        which = f"{at}: " if len(asked) > 1 else ""
+        for each in sightings:
+            frame.say(json.dumps({"asked": at} | asdict(each)) if as_json else which + standing.sighting_words(each))
+        if not sightings and not as_json:
+            frame.say(f"{which}This ledger knows nothing of it.")
+    return ExitCode.DONE if all(found) else ExitCode.FAILURES
 
 
 @click.command()
@@ -116,18 +122,24 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     """Put JOB's pending rows aside. Rows in doubt are still reconciled."""
     from bulk_issue import app
 
-    async def put_aside() -> tuple[Job, int]:
+    async def put_aside() -> tuple[Job, int, int]:
         async with app.opened(ledger) as opened:
             found = session.find(opened, job)
-            if found.state is JobState.ENDED:
-                return found, 0
-            return found, await opened.jobs.cancel(found.spec.id)
+            rows = 0 if found.state is JobState.ENDED else await opened.jobs.cancel(found.spec.id)
+            tally = await opened.work.tally(found.spec.id)
+            return found, rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
 
-    found, rows = frame.in_loop(lambda _asked: put_aside())
+    found, rows, doubtful = frame.in_loop(lambda _asked: put_aside())
     if found.state is JobState.ENDED:
         frame.say(f"Job {found.spec.id} has ended and has no pending rows; nothing was changed.")
-    else:
-        frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
+        return ExitCode.DONE
+    frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
+    if doubtful:
+        flags = "".join(f" {shlex.quote(flag)}" for flag in opt.carried(click.get_current_context(), "reconcile"))
+        frame.say(
+            f"  {count(doubtful, 'row')} in doubt: to be settled all the same; where no coupon came, cancelled too."
+        )
+        frame.say(f"Next: bulk-issue reconcile {found.spec.id}{flags}")
     return ExitCode.DONE
 
 
@@ -146,13 +158,14 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
     from bulk_issue.app.inquiry import revoke_plan
     from bulk_issue.cli import words
 
-    async def plan() -> tuple[Path, int]:
+    async def plan() -> tuple[Path, int, Sequence[JobId]]:
         async with app.opened(ledger) as opened:
             return revoke_plan(opened, session.find(opened, job), options["out"])
 
     if codes:
-        path, many = frame.in_loop(lambda _asked: plan())
-        frame.say(f"{path}: {count(many, 'code')}. Nothing was revoked.")
+        path, many, reruns = frame.in_loop(lambda _asked: plan())
+        too = f", those of its reruns ({', '.join(reruns)}) among them" if reruns else ""
+        frame.say(f"{path}: {count(many, 'code')}{too}. Nothing was revoked.")
         return ExitCode.DONE
 
     async def write() -> Report:

@@ -44,6 +44,8 @@ def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iter
     if len(report.reasons) > 5:
         yield f"  … and {count(len(report.reasons) - 5, 'more reason')}: see the failures file."
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
+    for path in report.written.edited:
+        yield f"Kept: {path} (it had been edited, and not been run or decided from)"
     yield from next_words(report, again, carried)
 
 

@@ -133,8 +133,7 @@ def _join(tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
     its_parent = and_(rows.c.job == theirs.job, rows.c.number == theirs.number)
     state = RowState(theirs.state)
     if row.key != theirs.key:
-        if state in sources(Event.SUPERSEDE):
-            tx.execute(update(rows).where(its_parent).values(state=str(after(state, Event.SUPERSEDE))))
+        _supersede(tx, theirs)
         return
     tx.execute(
         update(rows)
@@ -144,6 +143,14 @@ def _join(tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
     if state is RowState.REJECTED:
         moved = str(after(state, Event.RETRY))
         tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
+
+
+def _supersede(tx: Connection, row: AnyRow | None) -> None:
+    """Put a failure aside, and the one that it was when it was run again without a correction, and so on."""
+    while row is not None and (state := RowState(row.state)) in sources(Event.SUPERSEDE):
+        its = and_(rows.c.job == row.job, rows.c.number == row.number)
+        tx.execute(update(rows).where(its).values(state=str(after(state, Event.SUPERSEDE))))
+        row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
 
 
 def untouched(tx: Connection, seq: int) -> bool:

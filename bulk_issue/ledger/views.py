@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
@@ -180,14 +180,24 @@ class LedgerViews(Face):
             return {known[form]: Lineage(job=JobId(job), row=row) for form, job, row in found}
 
     def parents(self, job: JobId) -> Sequence[JobId]:
-        with self._db.read() as connection:
-            seq = self._db.number(connection, job)
-            return _others(connection, seq, of=jobs.c.seq, its=seq)
+        return self._related(job, lambda seq: (jobs.c.seq, seq))
 
     def reruns(self, job: JobId) -> Sequence[JobId]:
+        return self._related(job, lambda seq: (seq, jobs.c.seq))
+
+    def _related(
+        self, job: JobId, joined: Callable[[int], tuple[int | Column[int], int | Column[int]]]
+    ) -> Sequence[JobId]:
+        """The jobs that are joined to a job, and those that are joined to them: (of, its), see `_others`."""
         with self._db.read() as connection:
-            seq = self._db.number(connection, job)
-            return _others(connection, seq, of=seq, its=jobs.c.seq)
+            found, left = dict[JobId, None](), [job]
+            while left:
+                seq = self._db.number(connection, left.pop(0))
+                of, its = joined(seq)
+                fresh = [name for name in _others(connection, seq, of=of, its=its) if name not in found]
+                found |= dict.fromkeys(fresh)
+                left += fresh
+            return list(found)
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         with self._db.read() as connection:

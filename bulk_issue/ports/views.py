@@ -123,11 +123,11 @@ class Views(Protocol):
         ...
 
     def parents(self, job: JobId) -> Sequence[JobId]:
-        """The jobs whose rows this job's records are, or replace."""
+        """The jobs whose rows this job's records are, or replace; and theirs, and so on."""
         ...
 
     def reruns(self, job: JobId) -> Sequence[JobId]:
-        """The jobs that ran failures of this job again, in the order in which they did."""
+        """The jobs that ran failures of this job again; and theirs, and so on."""
         ...
 
     def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:

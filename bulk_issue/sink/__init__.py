@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum, unique
@@ -26,7 +26,18 @@ from bulk_issue.errors import LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
 from bulk_issue.shown import DECISION, EXCLUDED, IN_DOUBT, RESULTS, SHOWN, by_status, show, utc
-from bulk_issue.sink.folder import NAMES, SUMMARY, Format, aside_in, claim_folder, format_in, occupied, publish
+from bulk_issue.sink.folder import (
+    NAMES,
+    SUMMARY,
+    Format,
+    aside_in,
+    claim_folder,
+    format_in,
+    occupied,
+    publish,
+    set_edited_aside,
+    sha256,
+)
 from bulk_issue.sink.tables import SHEET_LINES, Write, as_csv, csv_table, xlsx_table
 from bulk_issue.states import RowState
 
@@ -39,6 +50,7 @@ __all__ = [
     "Written",
     "claim_folder",
     "format_in",
+    "sha256",
     "write_results",
 ]
 
@@ -88,6 +100,8 @@ class Written:
     #: Rows by `_status`, every status named.
     counts: Mapping[str, int]
     files: Sequence[Path]
+    #: Files of an earlier write that a person had edited, under their new names.
+    edited: Sequence[Path] = ()
 
 
 def write_results(
@@ -98,8 +112,11 @@ def write_results(
     *,
     columns: Columns = Columns.STANDARD,
     file_format: Format = Format.CSV,
+    taken_in: Collection[str] = (),
 ) -> Written:
     """Write every file of the job in one pass over its rows; on return they are on disk and stale ones are gone.
+
+    What a person has edited keeps its content under another name, but for what was run or, by its SHA-256, `taken_in`.
 
     Raises `SinkError` if they can't be written (also if the folder isn't this job's), and `LedgerError` if the rows
     are not those that were registered; either way the files from before stand untouched.
@@ -129,6 +146,7 @@ def write_results(
                 kept = _fill(views.results(spec.id), job, ours, write, counts, reasons)
             (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
             fresh = {(name, file_format) for name in kept}
+            edited = set_edited_aside(out, lambda: {*taken_in, *(known.spec.sha256 for known in views.known())})
             # The summary goes first: it marks the folder as this job's, whatever happens to the moves after it.
             files = publish(
                 aside,
@@ -140,7 +158,7 @@ def write_results(
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
         raise SinkError(f"can't write the result files to {out}: {why}", hint=hint) from exc
-    return Written(counts=counts, files=files)
+    return Written(counts=counts, files=files, edited=edited)
 
 
 def _fill(

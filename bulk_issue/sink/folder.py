@@ -5,13 +5,15 @@ The rule: a folder with another job's files, or a person's under our names, is n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from enum import StrEnum, unique
 from pathlib import Path
 
@@ -89,6 +91,30 @@ def aside_in(out: Path) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=_ASIDE, ignore_cleanup_errors=True) as aside:
         yield Path(aside)
+
+
+def set_edited_aside(out: Path, on_record: Callable[[], Collection[str]]) -> list[Path]:
+    """Give failures and decisions that a person has edited a name of their own, before they are replaced.
+
+    A file is an edited one if it was written later than the summary, which is written last. What is `on_record` (by
+    its SHA-256) was run: nothing of it would be lost.
+    """
+    with suppress(FileNotFoundError):
+        written = (out / SUMMARY).stat().st_mtime_ns
+        edited = [
+            path
+            for path in (out / f"{name}.{ending}" for name in (FAILURES, IN_DOUBT) for ending in Format)
+            if path.exists() and path.stat().st_mtime_ns > written and sha256(path) not in on_record()
+        ]
+        now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        return [path.replace(path.with_name(f"{path.stem}-edited-{now}{path.suffix}")) for path in edited]
+    return []
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def publish(aside: Path, out: Path, fresh: Sequence[str], stale: Sequence[str]) -> list[Path]:
