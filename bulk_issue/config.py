@@ -57,16 +57,16 @@ class Account:
         example = "It is https:// and a host, e.g. https://eu.api.capillarytech.com."
         if not self.base_url:
             raise ConfigError("no address to send to: --base-url is missing", hint=example)
+        if "@" in self.base_url:  # whatever else is wrong with it: no message may repeat it
+            raise ConfigError(
+                "--base-url must not hold a user or password",
+                hint="Use --user and --password-file, or the environment.",
+            )
         try:
             url = urlsplit(self.base_url)
             _ = url.port
         except ValueError:
             raise ConfigError("--base-url is not an address", hint=example) from None
-        if url.username or url.password:
-            raise ConfigError(
-                "--base-url must not hold a user or password",
-                hint="Use --user and --password-file, or the environment.",
-            )
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ConfigError(f"--base-url {self.base_url!r} is not an address", hint=example)
         if url.scheme == "http" and url.hostname not in LOOPBACK:

@@ -66,9 +66,10 @@ def columns(
     if not claims:
         what = f"no column holds the {identify_by.value}" if identify_by else "no column names a customer"
         raise SourceError(
-            f"{what}; {_listing(header)}",
+            what,
             hint=f"Name it, e.g. {_proposal(header, identify_by)}. If the names stand below a title: --header-row N; "
             "if there are none: --no-header.",
+            cells=_listing(header),
         )
     return {kind: claims[kind][0] for kind in PRIORITY if kind in claims}
 
@@ -111,8 +112,9 @@ def _named(header: Sequence[str], kind: IdentifierKind, wanted: str) -> list[int
     near = [at for at, name in enumerate(header) if _same(name, wanted)]
     if not (exact or near):
         raise SourceError(
-            f"there is no column {wanted!r} to take the {kind.value} from; {_listing(header)}",
+            f"there is no column {wanted!r} to take the {kind.value} from",
             hint=f"Name one of them, e.g. {_proposal(header, kind)}.",
+            cells=_listing(header),
         )
     return exact or near
 
@@ -128,9 +130,9 @@ def _proposal(header: Sequence[str], wanted: IdentifierKind | None = None) -> st
 def _listing(header: Sequence[str]) -> str:
     """The header for people; not if it is a customer's record instead."""
     if any(map(_personal, header)):
-        return "its first record looks like a customer's data, not like a header"
+        return "Its first record looks like a customer's data, not like a header."
     shown = ", ".join(name.strip() or "(no name)" for name in header[:40])
-    return f"the columns are: {shown}{', …' if len(header) > 40 else ''}"
+    return f"Its columns are: {shown}{', …' if len(header) > 40 else ''}"
 
 
 def _personal(name: str) -> bool:

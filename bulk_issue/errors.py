@@ -14,10 +14,12 @@ class BulkIssueError(Exception):
 
     exit_code: ClassVar[int] = 7
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", cells: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        #: Cells of the input, for the person who is there and never for a log: a first record may stand for a header.
+        self.cells = cells
 
 
 class ConfigError(BulkIssueError):

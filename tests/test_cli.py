@@ -469,13 +469,20 @@ async def test_retry_cancel_status_export(console: Console) -> None:
     assert (await console("resume", "--max-failures", "100%")).code == 1
     retried = await console("retry", job, "--code", "740", "--max-failures", "100%")
     assert retried.code == 1
-    assert "1 rejected row is pending again" in retried.err
+    assert "1 rejected row of 740 is pending again" in retried.err
+    mistaken = await console("retry", job, "--max-failures", "many")
+    assert mistaken.code == 2
+    assert json.loads((await console("status", job, "--json")).out)["counts"] == {"issued": 4, "rejected": 1}
+    assert "No rejected row of 999 is left" in (await console("retry", job, "--code", "999")).err
     (out,) = file.with_name("c.csv-results").iterdir()
     (out / "results.csv").unlink()
     assert (await console("export", job)).code == 0
     assert len(console.results(file)) == 5
     other = console.customers("d.csv", mobiles(6, 100))
     await console.run(other, "--first", 1)
+    nameless = await console("cancel", "")
+    assert nameless.code == 2
+    assert "too short" in nameless.err
     cancelled = await console("cancel", str(console.summary(other)["job"]))
     assert "5 pending rows put aside" in cancelled.out
     assert (await console.run(other)).code == 4
@@ -498,6 +505,8 @@ async def test_audit_reads_the_coupons_back_and_names_the_row_with_one_that_shou
     assert facts["counts"] == {"confirmed": 2, "excess": 1, "missing": 0, "unread": 0}
     assert facts["rows"] == {"excess": [{"job": job, "row": 2}]}
     assert console.box.book.requests() == 3
+    plan = await console("export", job, "--codes")
+    assert "4 codes" in plan.out  # the coupon too many is to be undone too
 
 
 async def test_check_issues_nothing_and_names_who_was_served(console: Console) -> None:

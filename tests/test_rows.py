@@ -106,12 +106,12 @@ def test_our_own_columns_never_name_a_customer() -> None:
 @pytest.mark.parametrize(
     ("header", "wanted", "message", "hint"),
     [
-        (["Name", "Tel"], {}, "no column names a customer; the columns are: Name, Tel", '--map mobile="Tel"'),
+        (["Name", "Tel"], {}, "no column names a customer", '--map mobile="Tel"'),
         (["Name", "Member ID"], {}, "no column names", '--map externalId="Member ID"'),
         (
             ["Name"],
             {MOBILE: "Fone"},
-            "no column 'Fone' to take the mobile from; the columns are: Name",
+            "no column 'Fone' to take the mobile from",
             "--map mobile=",
         ),
         (
@@ -134,6 +134,14 @@ def test_a_header_that_is_not_clear_is_refused_with_a_proposal(
     assert hint in refused.value.hint
 
 
+def test_the_columns_are_listed_for_the_person_there_and_for_no_log() -> None:
+    with pytest.raises(SourceError) as refused:
+        columns(["Kxq Az", "Asha Kumar"], {})
+
+    assert refused.value.cells == "Its columns are: Kxq Az, Asha Kumar"
+    assert "Asha" not in refused.value.message + refused.value.hint
+
+
 def test_duplicate_and_empty_names_are_fine_where_no_identifier_is_concerned() -> None:
     assert columns(["note", "note", "", "", "mobile"], {}) == {MOBILE: 4}
 
@@ -143,8 +151,8 @@ def test_a_first_record_that_is_data_is_not_quoted(cells: list[str]) -> None:
     with pytest.raises(SourceError) as refused:
         columns(cells, {})
 
-    assert "looks like a customer's data" in refused.value.message
-    assert not any(cell in refused.value.message + refused.value.hint for cell in cells)
+    assert "looks like a customer's data" in refused.value.cells
+    assert not any(cell in refused.value.message + refused.value.hint + refused.value.cells for cell in cells)
 
 
 # --- which identifier a row has ---------------------------------------------------------------------------------

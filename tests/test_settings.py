@@ -143,7 +143,12 @@ async def test_a_secret_file_that_others_can_read_is_refused_here_too(console: C
         ("[default]\nmax_failure = 3\n", "Did you mean max_failures?"),
         ("[default]\nclient_secret = 'x'\n", "client_secret_file"),
         ("[default]\nlatency = 1\n", "doesn't know: latency"),
-        ("rate = 3\n[night]\n", "It has: night"),
+        ("[night]\nrate = 3\n", "It has: night"),
+        ("rate = 3\n[default]\n", "has rate outside of a table"),
+        ("[default]\nmetrics = true\n", "metrics can't be True"),
+        ("[default]\nout = 2020-01-01\n", "out can't be"),
+        ("[default]\nexclude = ['a']\n", "exclude can't be"),
+        ("[default]\nquiet = 'yes'\n", "quiet can't be"),
     ],
 )
 async def test_a_profile_that_can_not_be_meant_is_refused(console: Console, text: str, says: str) -> None:
@@ -153,6 +158,24 @@ async def test_a_profile_that_can_not_be_meant_is_refused(console: Console, text
 
     assert done.code == 2
     assert says in done.err
+
+
+async def test_a_name_in_the_environment_that_nothing_reads_is_refused(console: Console) -> None:
+    console.env = {"BULK_ISSUE_GRACES": "600"}
+    done = await console("config", "show")
+
+    assert done.code == 2
+    assert "BULK_ISSUE_GRACES" in done.err and "Did you mean BULK_ISSUE_GRACE?" in done.err
+
+
+@pytest.mark.parametrize("url", [f"till:{PLANTED}@api.example.com", f"https://till:{PLANTED}/x@api.example.com"])
+async def test_an_address_with_a_secret_in_it_is_never_repeated(console: Console, url: str) -> None:
+    shows = await console("config", "show", "--base-url", url)
+    run = await console("check", console.customers("c.csv", ["919800001111"]), "--series", 7, "--base-url", url)
+
+    assert (shows.code, run.code) == (0, 2)
+    assert "must not hold a user or password" in run.err
+    assert PLANTED not in shows.out + shows.err + run.out + run.err
 
 
 # --- a file to begin with -----------------------------------------------------------------------------------------

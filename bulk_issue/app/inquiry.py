@@ -102,12 +102,14 @@ def revoke_plan(ledger: SqliteLedger, job: Job, out: Path | None) -> tuple[Path,
 
 
 def _codes(ledger: SqliteLedger, jobs: Sequence[JobId]) -> Iterator[str]:
-    """The codes of the jobs' issued rows, each once (in a GENERIC series all are the same)."""
+    """The codes that the jobs brought, those of coupons too many too, each once (in a GENERIC series all are one)."""
     seen: set[str] = set()
-    for row in (row for job in jobs for row in ledger.views.results(job, frozenset({RowState.ISSUED}))):
-        if row.code not in seen:
-            seen.add(row.code)
-            yield row.code
+    for job in jobs:
+        issued = (row.code for row in ledger.views.results(job, frozenset({RowState.ISSUED})))
+        for code in (*issued, *ledger.history.too_many(job)):
+            if code not in seen:
+                seen.add(code)
+                yield code
 
 
 __all__ = ["History", "RunFacts", "Sighting", "Standing", "find", "revoke_plan", "standing"]

@@ -90,6 +90,8 @@ def _explain(error: BaseException) -> None:
             error.show()
         case BulkIssueError():
             say(f"Error: {error.message}", err=True)
+            if error.cells:
+                say(f"  {error.cells}", err=True)
             if error.hint:
                 say(f"  {error.hint}", err=True)
         case KeyboardInterrupt() | asyncio.CancelledError():

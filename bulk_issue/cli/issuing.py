@@ -108,9 +108,12 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
             found = session.find(ledger, job)
             return await ledger.jobs.retry(found.spec.id, codes)
 
+    opt.config(options, 1)  # what is wrong with the settings is said before anything is changed
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
-        frame.say(f"{count(rows, 'rejected row')} {'is' if rows == 1 else 'are'} pending again.", err=True)
+        which = f" of {' or '.join(codes)}" if codes else ""
+        said = f"{count(rows, 'rejected row')}{which} {'is' if rows == 1 else 'are'} pending again."
+        frame.say(said if rows else f"No rejected row{which} is left to put back.", err=True)
     return _resume(job, options)
 
 

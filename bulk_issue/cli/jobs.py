@@ -19,7 +19,7 @@ from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
-from bulk_issue.model import IdentifierKind, JobState
+from bulk_issue.model import IdentifierKind
 from bulk_issue.saying import count
 from bulk_issue.states import RowState
 
@@ -101,7 +101,10 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
         raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
     if sys.stdin.isatty():
         frame.say("Identifier or code: ", err=True)
-    lines = [sys.stdin.readline()] if sys.stdin.isatty() else sys.stdin.readlines()
+    try:
+        lines = [sys.stdin.readline()] if sys.stdin.isatty() else sys.stdin.readlines()
+    except UnicodeDecodeError:
+        raise ConfigError("what was asked for isn't text", hint="Write it in UTF-8.") from None
     asked = [line.strip() for line in lines if line.strip()]
     if not asked:
         raise ConfigError("nothing was asked for", hint="Write identifiers or codes to the standard input, one a line.")
@@ -119,18 +122,18 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
 @click.argument("job")
 @opt.ledger_option
 def cancel(job: str, ledger: Path | LedgerUrl) -> int:
-    """Put JOB's pending rows aside. Rows in doubt are still reconciled."""
+    """Put JOB's pending rows aside, for good. Rows in doubt are still reconciled."""
     from bulk_issue import app
 
     async def put_aside() -> tuple[Job, int, int]:
         async with app.opened(ledger) as opened:
             found = session.find(opened, job)
-            rows = 0 if found.state is JobState.ENDED else await opened.jobs.cancel(found.spec.id)
+            rows = await opened.jobs.cancel(found.spec.id) if await opened.work.unfinished(found.spec.id) else 0
             tally = await opened.work.tally(found.spec.id)
             return found, rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
 
     found, rows, doubtful = frame.in_loop(lambda _asked: put_aside())
-    if found.state is JobState.ENDED:
+    if not rows and not doubtful:
         frame.say(f"Job {found.spec.id} has ended and has no pending rows; nothing was changed.")
         return ExitCode.DONE
     frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,9 +27,24 @@ def given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Take in --config or --profile; with the second of them the file can be read. Click fixes no order."""
     ctx.meta[f"bulk_issue.{param.name}"] = value
     path, name = (ctx.meta.get(f"bulk_issue.{which}") for which in ("config", "profile"))
+    _check_environment(ctx.find_root().command)
     if path is not None and name is not None:
         ctx.default_map = _profile(path, name, ctx)
     return value
+
+
+def _check_environment(root: click.Command) -> None:
+    """A name of ours that nothing reads is an error: `BULK_ISSUE_GRACES=600` would quietly mean the default."""
+    params = [param for command in each_command(root) for param in command.params]
+    known = {str(param.envvar) for param in params} | {f"BULK_ISSUE_{name.upper()}" for name in SECRETS}
+    for name in os.environ:
+        if name.startswith("BULK_ISSUE_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(
+                f"the environment has a setting that bulk-issue doesn't know: {name}",
+                hint=f"Settings are named like the options.{meant} `bulk-issue config show` lists them.",
+            )
 
 
 def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
@@ -38,6 +54,8 @@ def _profile(path: Path, name: str, ctx: click.Context) -> dict[str, Any]:
         raise ConfigError(f"--config {path} can't be read: {error.strerror}", hint="Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path} isn't TOML: {error}", hint="samples/bulk-issue.toml shows one.") from error
+    for outside in (key for key, table in tables.items() if not isinstance(table, dict) and key != "schedule"):
+        raise ConfigError(f"{path} has {outside} outside of a table", hint="Put it below a line [default].")
     if name not in tables or not isinstance(tables[name], dict):
         profiles = ", ".join(sorted(key for key, table in tables.items() if isinstance(table, dict))) or "none"
         raise ConfigError(f"{path} has no profile [{name}]", hint=f"It has: {profiles}. Choose with --profile.")
@@ -92,10 +110,18 @@ def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[s
 
 
 def _meant(folder: Path, param: click.Option, value: Any) -> Any:
+    """A value as click takes it; one of another kind than its option's is an error."""
+    path = getattr(param.type, "holds_path", isinstance(param.type, click.Path))
     match value:
-        case dict():
+        case dict() if param.multiple:
             return [f"{kind}={column}" for kind, column in value.items()]
-        case str() if getattr(param.type, "holds_path", isinstance(param.type, click.Path)) and value != "-":
-            return value if "://" in value else str(folder / Path(value).expanduser())
-        case _:
+        case list() if param.multiple and all(isinstance(each, str) for each in value):
             return value
+        case str() if path and value != "-":
+            return value if "://" in value else str(folder / Path(value).expanduser())
+        case bool() if param.is_flag:
+            return value
+        case str() | int() | float() if not (isinstance(value, bool) or param.is_flag or (path and value != "-")):
+            return value
+        case _:
+            raise ConfigError(f"{key(param)} can't be {value!r} in a profile", hint=f"{param.help}")

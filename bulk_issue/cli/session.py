@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from bulk_issue.survey import Difference
 
 
+#: Characters of a job's name that are enough to mean it.
+SHORTEST = 4
+
+
 def shown(
     options: dict[str, Any], config: Config, work: Callable[[Desk], Awaitable[list[Report]]], again: list[str]
 ) -> int:
@@ -112,6 +116,8 @@ def find(ledger: SqliteLedger, name: str | None) -> Job:
 
 def matching(jobs: Iterable[JobId], name: str) -> JobId:
     """The one job of this name or beginning."""
+    if len(name) < SHORTEST:  # `cancel "$JOB"` with an empty variable would mean whatever job there is
+        raise ConfigError(f"{name!r} is too short for a job", hint=f"Write {SHORTEST} characters of it at least.")
     found = [job for job in jobs if job.startswith(name)]
     if len(found) == 1:
         return found[0]

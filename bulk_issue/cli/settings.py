@@ -81,7 +81,10 @@ def _settings(ctx: click.Context) -> Iterator[tuple[str, Any, str]]:
     for key, option in sorted(profile.settings(ctx.find_root().command).items()):
         if option.name == "as_json":
             continue  # here it says how these are shown
-        yield key, _plain(ctx.params[str(option.name)]), _origin(ctx, option)
+        value = ctx.params[str(option.name)]
+        if key == "base_url" and "@" in value:  # perhaps without its https://
+            value = MASKED
+        yield key, _plain(value), _origin(ctx, option)
 
 
 def _origin(ctx: click.Context, option: click.Option) -> str:
@@ -113,7 +116,7 @@ def _plain(value: Any) -> Any:
         case tuple() | list():
             return [_plain(each) for each in value]
         case _:
-            return re.sub(r"//[^/@]*@", f"//{MASKED}@", str(value)) or None
+            return re.sub(r"^(\w+://)?.*@", rf"\1{MASKED}@", text) if "://" in (text := str(value)) else text or None
 
 
 def _words(value: Any) -> str:

@@ -124,8 +124,10 @@ def sighting_words(seen: Sighting) -> str:
     code = f" with code {seen.code}" if seen.code else ""
     reason = f": {seen.error_code} {seen.reason}".rstrip() if seen.error_code or seen.reason else ""
     purged = " (its job was purged: the code is forgotten)" if seen.purged else ""
-    excess = "; the code is EXCESS, no row should have it" if seen.excess else ""
-    return f"{status}{code}{when}{purged}{reason}; {where}{excess}"
+    told = f"{status}{code}{when}{purged}{reason}; {where}"
+    if not seen.excess:
+        return told
+    return f"The code asked for is a coupon too many (EXCESS): revoke that one in Capillary. Its customer's row: {told}"
 
 
 def _when(seconds: float) -> str:

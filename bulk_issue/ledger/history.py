@@ -61,6 +61,13 @@ class LedgerHistory(Face):
                 decisions=connection.scalar(select(func.count()).where(decided.c.job == seq)) or 0,
             )
 
+    def too_many(self, job: JobId) -> list[str]:
+        """The codes of the job's excess coupons."""
+        with self._db.read() as connection:
+            return list(
+                connection.scalars(select(excess.c.code).where(excess.c.job == self._db.number(connection, job)))
+            )
+
     def sightings(self, keys: Sequence[str], code: str) -> list[Sighting]:
         """Every row that names one of these customers or has this code, compared without case; oldest first.
 

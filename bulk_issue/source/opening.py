@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -46,6 +47,8 @@ def opened(path: Path, *, encoded: bool) -> tuple[BinaryIO, Kind]:
 
 
 def _file(path: Path) -> BinaryIO:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path)):
+        raise SourceError("the file's name has characters that can't be shown or kept", hint="Rename it first.")
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

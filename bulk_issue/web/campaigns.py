@@ -145,7 +145,7 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
 def _ours(error: BulkIssueError, draft: Draft) -> dict[str, str]:
     """The error without the place where the server keeps the file; what flags say there, fields say here."""
     hint = "Choose the column below, and press “Read it so”." if "--map" in error.hint else error.hint
-    return {"message": error.message.replace(str(draft.path), draft.name), "hint": hint}
+    return {"message": error.message.replace(str(draft.path), draft.name), "cells": error.cells, "hint": hint}
 
 
 def _form(request: web.Request, error: BulkIssueError | None = None, status: int = 200) -> web.Response:
