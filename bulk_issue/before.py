@@ -36,7 +36,7 @@ def check_words(checked: Checked, plan: Plan, *, heading: str = "") -> Iterator[
     for each in checked.earlier:
         yield from earlier_words(each.job, each.tally, each.difference)
         yield "  A run finishes that job first."
-    yield from series_words(checked.series)
+    yield from series_words(checked.series, look_first=plan.look_first)
     yield from checked.notes
     yield from outlook_words(checked, plan)
 
@@ -101,9 +101,12 @@ def earlier_words(job: str, tally: Tally, difference: Difference) -> Iterator[st
         f"  Since then: {number(difference.added)} added, {number(difference.removed)} removed, "
         f"{number(difference.changed)} changed, {number(difference.same)} the same."
     )
+    if difference.removed:
+        yield "  Finished as it is, it issues to those who were removed too, as far as they are pending there."
+        yield f"  If that isn't meant: bulk-issue cancel {job}"
 
 
-def series_words(series: Series | None) -> Iterator[str]:
+def series_words(series: Series | None, *, look_first: bool = False) -> Iterator[str]:
     """What the server says of the series, as far as it matters before a start."""
     if series is None:
         return
@@ -113,7 +116,7 @@ def series_words(series: Series | None) -> Iterator[str]:
     cap = "no bound" if series.max_per_customer is None else number(series.max_per_customer)
     ends = f"{'Expired' if series.expired else 'Valid till'} {series.valid_till}. " if series.valid_till else ""
     yield f"  {ends}Coupons left: {stock}. At most for a customer: {cap}."
-    yield f"  {_repeat_words(series)}"
+    yield f"  {'A customer who has one is left out (held).' if look_first else _repeat_words(series)}"
     if series.min_days_between:
         yield f"  A customer who got one in the last {count(series.min_days_between, 'day')} is refused."
     if series.generic:

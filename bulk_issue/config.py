@@ -54,7 +54,10 @@ class Account:
         self._check_credentials()
 
     def _check_url(self) -> None:
-        example = "It is https:// and a host, e.g. https://eu.api.capillarytech.com."
+        example = (
+            "It is https:// and a host, e.g. https://eu.api.capillarytech.com, by flag or as BULK_ISSUE_BASE_URL. "
+            "To try without an account: bulk-issue sandbox."
+        )
         if not self.base_url:
             raise ConfigError("no address to send to: --base-url is missing", hint=example)
         if "@" in self.base_url:  # whatever else is wrong with it: no message may repeat it

@@ -45,8 +45,8 @@ class Ending:
     excess: int
     began: Moment
     ended: Moment
-    #: Intents that this run wrote.
-    sent: int = 0
+    #: Intents that this run wrote; None where nothing was run.
+    sent: int | None = None
     #: Reruns of the job's failures that work rows of it which may still change.
     waiting_in: Sequence[JobId] = ()
 

@@ -25,12 +25,21 @@ class Plan:
     #: At most so many rows in this run.
     first: int | None = None
     between: Hours | None = None
+    #: True if a customer's coupons are read before each send.
+    look_first: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Plan:
         """The plan that a run's settings make."""
         even = config.pace is Pace.EVEN or config.look_first
-        return cls(rate=config.rate, per=config.per, even=even, first=config.first, between=config.between)
+        return cls(
+            rate=config.rate,
+            per=config.per,
+            even=even,
+            first=config.first,
+            between=config.between,
+            look_first=config.look_first,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

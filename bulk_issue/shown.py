@@ -98,7 +98,7 @@ def _remedy(row: ResultRow) -> str:
                 f"bulk-issue reconcile {row.job} settles it from Capillary's record. By hand: write `issued CODE` or "
                 f"`not issued` into {DECISION} of in_doubt.csv and add --decisions in_doubt.csv"
             )
-        case RowState.ISSUED:
+        case RowState.ISSUED | RowState.HELD:  # the customer has a coupon: there is nothing to do
             return ""
         case _:
             return remedy(row.error_code)

@@ -191,7 +191,11 @@ class Desk:
                     "--yes-short.",
                 )
             if not talk.confirm(checked):
-                raise ConfigError("nothing was started", hint="Run the same command again when you are sure.")
+                raise ConfigError(
+                    "nothing was started",
+                    hint="Run the same command again when you are sure. What was read is kept as a job; "
+                    "`bulk-issue status` shows it.",
+                )
 
     async def _sent(self, job: Job, series: Series | None) -> Ending:
         """Issue what `--first` leaves of this run; it counts over all jobs of the run."""
@@ -201,7 +205,7 @@ class Desk:
             return await standing(self.ledger, job, self.clock.now(), stop)
         left = replace(self.config, first=None if first is None else first - self.sent)
         ending = await self.lead(job, series, left).issue()
-        self.sent += ending.sent
+        self.sent += ending.sent or 0
         return ending
 
     def lead(self, job: Job, series: Series | None, config: Config | None = None) -> Run:

@@ -395,7 +395,14 @@ def page(options: Mapping[str, Any]) -> Settings:
 def plan(options: Mapping[str, Any]) -> Plan:
     """How fast a run would go and when, where there is no account yet to run with."""
     even = options["pace"] == Pace.EVEN or options["look_first"]
-    return Plan(rate=options["rate"], per=options["per"], even=even, first=options["first"], between=hours(options))
+    return Plan(
+        rate=options["rate"],
+        per=options["per"],
+        even=even,
+        first=options["first"],
+        between=hours(options),
+        look_first=options["look_first"],
+    )
 
 
 def hours(options: Mapping[str, Any]) -> Hours | None:

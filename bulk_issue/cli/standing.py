@@ -51,7 +51,7 @@ def _cells(each: JobSummary) -> tuple[str, ...]:
         rows(RowState.ISSUED),
         rows(RowState.HELD),
         rows(RowState.REJECTED, RowState.INVALID),
-        rows(RowState.IN_DOUBT, RowState.IN_FLIGHT),
+        rows(RowState.IN_DOUBT, *([] if job.state is JobState.RUNNING else [RowState.IN_FLIGHT])),
         rows(RowState.PENDING),
         Path(job.spec.path).name,
     )

@@ -29,6 +29,8 @@ def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iter
     took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
     yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
     yield f"  {tally_words(tally)}"
+    if ending.sent == 0:
+        yield "  Nothing was sent this time."
     if job.blank:
         yield f"  ({count(job.blank, 'blank record')} in the file, not counted)"
     if ending.excess:

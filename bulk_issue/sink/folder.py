@@ -45,13 +45,15 @@ def claim_folder(out: Path, job: JobId) -> None:
     """
     try:
         if why := occupied(out, job):
-            raise ConfigError(f"--out {out}: {why}", hint="Give another folder.")
+            raise ConfigError(f"the folder for results, {out}: {why}", hint="Name another one with --out.")
         with aside_in(out) as aside, (aside / "probe").open("wb") as probe:
             probe.write(bytes(4096))
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as exc:
-        raise ConfigError(f"--out {out} can't be written to: {exc.strerror}", hint="Give another folder.") from exc
+        raise ConfigError(
+            f"the folder for results, {out}, can't be written to: {exc.strerror}", hint="Name another one with --out."
+        ) from exc
 
 
 def occupied(out: Path, job: JobId) -> str:
