@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,12 +21,16 @@ for _name in [name for name in os.environ if name.startswith("BULK_ISSUE_")]:
 
 
 @pytest.fixture(autouse=True)
-def quiet_processes(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing private is told by any process of any test; see `quiet`."""
+def nothing_private_is_told(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """See `quiet`."""
     quiet.EAR = quiet.Ear()
+    quiet.EAR.listen(monkeypatch)
     yield
-    logged = [record.getMessage() for record in caplog.get_records("call")]
-    leaks = list(quiet.EAR.leaks(request.node.funcargs.get("tmp_path"), logged))
+    here = [logging.Formatter().format(record) for record in caplog.get_records("call")]
+    here += [text for _, _, text in request.node._report_sections]
+    leaks = list(quiet.EAR.leaks(request.node.funcargs.get("tmp_path"), here))
     assert not leaks, f"told, and private: {leaks[:5]}"
 
 

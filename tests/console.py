@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 from bulk_issue.sandbox.server import Sandbox
-from tests import quiet
 
 #: Settings under which tests of minutes take seconds: the sandbox answers at once and commits before it answers.
 QUICK = (
@@ -42,9 +41,6 @@ class Console:
     module: str = "bulk_issue"
     #: Names that the processes' environment doesn't have.
     without: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        quiet.EAR.boxes.append(self.box)
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BULK_ISSUE_")}
@@ -100,8 +96,7 @@ class Console:
 
     def customers(self, name: str, mobiles: Iterable[str], header: Sequence[str] = ("name", "mobile")) -> Path:
         """A file of customers."""
-        path, mobiles = self.folder / name, list(mobiles)
-        quiet.EAR.customers.update(mobiles)
+        path = self.folder / name
         with path.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.writer(opened)
             writer.writerow(header)
@@ -122,9 +117,7 @@ class Console:
 async def ended(process: asyncio.subprocess.Process) -> Done:
     out, err = await process.communicate()
     assert process.returncode is not None
-    done = Done(process.returncode, out.decode(), err.decode())
-    quiet.EAR.told += [done.out, done.err]
-    return done
+    return Done(process.returncode, out.decode(), err.decode())
 
 
 def mobiles(count: int, start: int = 0) -> list[str]:

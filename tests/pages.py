@@ -17,7 +17,6 @@ import pytest
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from bulk_issue.sandbox.server import Sandbox
-from tests import quiet
 from tests.console import QUICK
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
@@ -74,7 +73,6 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        quiet.EAR.boxes.append(self.box)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BULK_ISSUE_")}
         told = (self.folder / "server.err").open("ab")
         self.process = await asyncio.create_subprocess_exec(
