@@ -1165,6 +1165,22 @@ async def test_the_ledger_is_readable_by_its_owner_only(file_desk: Desk, tmp_pat
     assert set(modes.values()) == {0o600}, modes
 
 
+async def test_a_second_opening_in_a_process_leaves_the_first_ones_locks(file_desk: Desk, tmp_path: Path) -> None:
+    """Without them another process would take itself for the only one, and at its end remove the -wal in use."""
+    await file_desk.register([row(1)])
+    await (await file_desk.another()).close()
+    its = str(tmp_path / "ledger.db")
+    program = f"import sqlite3\nprint(sqlite3.connect({its!r}).execute('SELECT state FROM jobs').fetchall())"
+
+    def seen() -> str:
+        return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+    assert "ready" in seen()
+    assert (tmp_path / "ledger.db-wal").exists()
+    await file_desk.hold()
+    assert "running" in seen()
+
+
 async def test_a_newer_ledger_is_refused_unchanged(desk: Desk) -> None:
     await desk.ledger._db.write(lambda tx: tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
 

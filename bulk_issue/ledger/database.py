@@ -8,10 +8,11 @@ disk, and inline in the simulation, so that one seed is one history. Either way 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -236,5 +237,10 @@ def without_nul(text: str) -> str:
 def create_private(path: Path) -> None:
     """Make the file and its folder, readable by nobody else, if they aren't there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives -wal and -shm the mode of the database file
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # One that is there is never opened here: closing it would end this process' locks on it, those of SQLite's
+    # connections too, and another process, alone as it seems, would remove the -wal that is being written.
+    with suppress(FileExistsError):
+        # SQLite gives -wal and -shm the mode of the database file
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
