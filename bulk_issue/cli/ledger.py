@@ -88,7 +88,7 @@ def backup(to: Path, ledger: Path | LedgerUrl) -> int:
 @opt.option("--replace", is_flag=True, help="Replace a ledger that is there and sound. A copy of it is kept.")
 @nothing_since_option
 def restore(source: Path, ledger: Path | LedgerUrl, replace: bool, nothing_since: str) -> int:  # noqa: FBT001 - as click passes it
-    """Put BACKUP in the ledger's place. Refused while a job runs.
+    """Put BACKUP in the ledger's place. Refused while others have the ledger open.
 
     What was issued since the backup isn't known to it. So every row that might be sent is in doubt from then on, and
     is settled from Capillary's record before anything is sent for it; the rows of files that are run later, too.

@@ -67,12 +67,13 @@ async def restore(
 ) -> PutBack:
     """Put a backup in the ledger's place; nothing of it is sent before the server's record was asked.
 
-    A sound ledger that is there is replaced only where `replace` says so. No job of it may be running. With
-    `nothing_since`, `who` says how they know that nothing was sent since the backup: then no look is needed.
+    A sound ledger that is there is replaced only where `replace` says so. Raises `JobHeld` while any process has it
+    open: one that waits for an answer would go on with what it knew. With `nothing_since`, `who` says how they know
+    that nothing was sent since the backup: then no look is needed.
     """
     ledger = trusted(ledger)
     _refuse_if_no_ledger(backup)
-    with Locks(ledger).all():
+    with Locks(ledger).alone():
         found = unsound(ledger) if ledger.stat().st_size else "empty"
         if not found:
             _refuse_if_moved(ledger)
@@ -90,6 +91,8 @@ async def restore(
                 restored = await opened.care.reopen(now, who, nothing_since)
             finally:
                 await opened.close()
+            if not found:
+                _count_on(copy, ledger)
             kept = _keep(ledger, now, damaged=bool(found))
             (_replace_damaged if found else _copy_over)(copy, ledger)
     return PutBack(restored=restored, kept=kept)
@@ -175,6 +178,15 @@ def _copy(ledger: Path, to: Path) -> None:
         raise LedgerError(
             f"the ledger {ledger} can't be copied: {error}", hint="Look at the disk's free space and `ledger check`."
         ) from error
+
+
+def _count_on(copy: Path, ledger: Path) -> None:
+    """Let the copy give no number that the ledger has given: it was another job's."""
+    with closing(_connect(ledger)) as old, closing(_connect(copy)) as new:
+        for name, last in old.execute("SELECT name, seq FROM sqlite_sequence"):
+            known = new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name)).rowcount
+            if not known:
+                new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, last))
 
 
 def _copy_over(source: Path, ledger: Path) -> None:

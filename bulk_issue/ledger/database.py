@@ -48,6 +48,10 @@ class Holders(Protocol):
         """Take the hold from that process, which may be standing still; nothing happens if it doesn't hold the job."""
         ...
 
+    def leave(self) -> None:
+        """The ledger isn't open here any more; until then no restore puts another one in its place."""
+        ...
+
 
 class Dialect(Protocol):
     """What a database does in its own way."""
@@ -175,6 +179,7 @@ class Database:
     async def close(self) -> None:
         self._writer.submit(self._close).result()
         self._writer.shutdown()
+        self.holders.leave()
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -50,7 +50,9 @@ class Sqlite:
 
     def holders(self, database: Database) -> Holders:
         del database
-        return Locks(self._path)
+        locks = Locks(self._path)
+        locks.enter()
+        return locks
 
     def attach(self, connection: Connection) -> None:
         pass
