@@ -252,6 +252,39 @@ async def test_a_job_that_never_sent_a_row_can_be_forgotten(desk: Desk) -> None:
     assert len(await desk.states()) == 2
 
 
+async def registered_anew(desk: Desk, rows: Sequence[Row]) -> SqliteLedger:
+    """The job is known here, and another process takes it back and registers its file in another way."""
+    await desk.register([row(1)])
+    await desk.ledger.work.tally(JOB)
+    other = await desk.another()
+    assert await other.jobs.unregister(JOB)
+    await other.jobs.register(spec(), [list(rows)], lambda: 0, desk.clock.now())
+    return other
+
+
+async def test_a_job_that_was_registered_anew_is_not_run_by_who_knows_the_old_one(desk: Desk) -> None:
+    """They agreed to its rows as they were read then, e.g. with a list of whom to leave out."""
+    other = await registered_anew(desk, [row(1), row(2)])
+    await other.close()
+    with pytest.raises(LedgerError, match="anew") as caught:
+        await desk.hold()
+    assert "again" in caught.value.hint
+
+    await desk.ledger.jobs.find(JOB)
+    await desk.hold()
+    assert await desk.states() == [S.PENDING] * 2
+
+
+async def test_a_job_that_was_registered_anew_and_sent_is_not_forgotten(desk: Desk) -> None:
+    other = await registered_anew(desk, [row(1), row(2)])
+    hold = await other.jobs.hold(JOB, BUDGET, desk.clock.now())
+    await other.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
+    await other.jobs.release(hold, JobState.STOPPED, "", desk.clock.now())
+    await other.close()
+
+    assert not await desk.ledger.jobs.unregister(JOB)
+
+
 # --- intents, claims, permits: one transaction ------------------------------------------------------------------
 
 

@@ -170,6 +170,20 @@ async def test_a_signal_at_a_question_means_no(console: Console, number: signal.
     assert console.box.book.requests() == 0
 
 
+async def test_a_file_that_is_read_in_another_way_at_the_question_is_not_issued_as_it_was_read_before(
+    console: Console,
+) -> None:
+    file = console.customers("c.csv", mobiles(3))
+    async with asking(console, file) as (process, answer):
+        other = await console.run(file, "--map", "mobile=mobile", "--first", 1)
+        answer("y")
+        done = await ended(process)
+
+    assert (other.code, done.code) == (4, 7)
+    assert "registered anew" in done.err and "bug" not in done.err
+    assert console.box.book.requests() == 1
+
+
 # --- words ------------------------------------------------------------------------------------------------------
 
 

@@ -172,6 +172,10 @@ class Database:
             self._numbers[job] = int(seq)
         return self._numbers[job]
 
+    def know(self, job: JobId, seq: int) -> None:
+        """Go by this number from now on: whoever asked for the job was shown the one that has it."""
+        self._numbers[job] = seq
+
     def forget(self, job: JobId) -> None:
         """Forget a job's number: its registration was taken back."""
         self._numbers.pop(job, None)
