@@ -1214,6 +1214,34 @@ async def test_a_second_opening_in_a_process_leaves_the_first_ones_locks(file_de
     assert "running" in seen()
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_nothing_is_begun_in_a_file_that_nobody_sees_any_more(
+    file_desk: Desk, tmp_path: Path, *, replaced: bool
+) -> None:
+    """The next run would find another ledger in its place, or none, and send the same rows."""
+    await file_desk.register([row(1)])
+    hold = await file_desk.hold()
+    (tmp_path / "ledger.db").rename(tmp_path / "moved.db")
+    if replaced:
+        (tmp_path / "ledger.db").touch()
+
+    with pytest.raises(LedgerError, match="moved, deleted or replaced"):
+        await file_desk.begin(hold)
+
+
+async def test_the_same_file_by_another_path_is_the_same_ledger(file_desk: Desk, tmp_path: Path) -> None:
+    await file_desk.register([row(1)])
+    await file_desk.hold()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "other.db").symlink_to(tmp_path / "ledger.db")
+    other = await open_ledger(tmp_path / "link" / "other.db")
+    try:
+        with pytest.raises(JobHeld):
+            await other.jobs.hold(JOB, BUDGET, file_desk.clock.now())
+    finally:
+        await other.close()
+
+
 async def test_a_newer_ledger_is_refused_unchanged(desk: Desk) -> None:
     await desk.ledger._db.write(lambda tx: tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'"))
 
