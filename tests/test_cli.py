@@ -82,6 +82,24 @@ async def test_2_no_credentials_and_no_address(console: Console) -> None:
     assert "unencrypted" in done.err
 
 
+async def test_2_a_ledger_that_would_be_another_one_in_each_folder(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(1))
+    console.env = {"BULK_ISSUE_LEDGER": "led.db"}
+    for done in (await console.run(file), await console("status"), await console("ledger", "path")):
+        assert done.code == 2
+        assert "relative path" in done.err
+    assert console.box.book.requests() == 0
+
+
+async def test_a_relative_ledger_is_told_by_its_whole_path(console: Console) -> None:
+    flag = "--ledger", os.path.relpath(console.folder / "led.db")
+    done = await console.run(console.customers("c.csv", mobiles(2)), "--first", 1, *flag)
+    path = (await console("ledger", "path", *flag)).out.strip()
+
+    assert Path(path).is_absolute()
+    assert f"Ledger: {path}\n" in done.err
+
+
 async def test_2_an_unknown_option(console: Console) -> None:
     done = await console("run", "c.csv", "--series", 1, "--nonsense")
 

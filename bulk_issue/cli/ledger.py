@@ -44,7 +44,7 @@ def ledger() -> None:
 @opt.ledger_option
 def path(ledger: Path | LedgerUrl) -> int:
     """Print where the ledger is."""
-    frame.say(str(ledger.expanduser().absolute() if isinstance(ledger, Path) else ledger))
+    frame.say(str(ledger))
     return ExitCode.DONE
 
 
