@@ -322,6 +322,15 @@ async def test_a_backup_is_private_whole_and_overwrites_nothing(file_desk: Desk,
         await backups.back_up(file(file_desk), copy, file_desk.clock.now())
 
 
+@pytest.mark.parametrize("name", ["copies", "copies.d/"])
+async def test_a_folder_that_is_missing_never_becomes_a_file(file_desk: Desk, tmp_path: Path, name: str) -> None:
+    """E.g. a disk that isn't mounted: the first night's copy would take the folder's name, and every later one fail."""
+    with pytest.raises(ConfigError, match="there is no folder"):
+        await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())
+    (tmp_path / name).mkdir()
+    assert (await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())).parent.name in name
+
+
 # --- check ------------------------------------------------------------------------------------------------------
 
 

@@ -36,8 +36,8 @@ async def check(ledger: Path | LedgerUrl) -> list[Finding]:
         return ours.care.findings()
 
 
-async def backup(ledger: Path | LedgerUrl, to: Path) -> Path:
-    """Copy the ledger to a new file or into a folder, whatever runs meanwhile; the copy."""
+async def backup(ledger: Path | LedgerUrl, to: Path | str) -> Path:
+    """Copy the ledger to a new file or into a folder that is there, whatever runs meanwhile; the copy."""
     there(ledger)
     return await backups.back_up(_file(ledger), to, SystemClock().now())
 

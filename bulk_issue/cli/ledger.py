@@ -68,10 +68,10 @@ def check(ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - cli
 
 
 @ledger.command()
-@click.argument("to", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("to", metavar="FILE", type=click.Path())  # as it was written: a / at its end means a folder
 @opt.ledger_option
-def backup(to: Path, ledger: Path | LedgerUrl) -> int:
-    """Copy the ledger to FILE, or into a folder under a name with the time. Safe while jobs run.
+def backup(to: str, ledger: Path | LedgerUrl) -> int:
+    """Copy the ledger to FILE, or into a folder that is there, under a name with the time. Safe while jobs run.
 
     The copy is complete, checked and readable by you only. It holds the customers of your files: keep it as well
     as the ledger, and on another disk.

@@ -37,12 +37,13 @@ class PutBack:
     kept: Path | None
 
 
-async def back_up(ledger: Path, to: Path, now: Moment) -> Path:
+async def back_up(ledger: Path, where: Path | str, now: Moment) -> Path:
     """Copy the ledger, running jobs or not, to a new private file; on return it is complete, checked and on disk.
 
-    A folder gets a file named by the time. An existing file is never overwritten.
+    A folder gets a file named by the time. An existing file is never overwritten; a name that looks like a folder's,
+    without a suffix or with a / at its end, is never a file's.
     """
-    to = _place(ledger, to, now)
+    to = _place(ledger, where, now)
     opened = await open_ledger(ledger)
     try:
         await opened.care.stamp(now)
@@ -125,12 +126,17 @@ def unsound(path: Path) -> str:
     return f"it has no table {missing[0]}" if missing else ""
 
 
-def _place(ledger: Path, to: Path, now: Moment) -> Path:
+def _place(ledger: Path, where: Path | str, now: Moment) -> Path:
     """Where the copy goes."""
     if not ledger.exists():
         raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
+    to = Path(where)
     if to.is_dir():
         to = to / f"{ledger.stem}-{_utc(now)}.db"
+    elif not to.suffix or str(where).endswith(os.sep):
+        raise ConfigError(
+            f"there is no folder {where}", hint="Make it, or mount it, first; or name a file, with a suffix like .db."
+        )
     if to.exists():
         raise ConfigError(f"{to} exists already", hint="Name a new file, or a folder: the file is named by the time.")
     return to
