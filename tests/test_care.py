@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -329,6 +331,35 @@ async def test_a_folder_that_is_missing_never_becomes_a_file(file_desk: Desk, tm
         await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())
     (tmp_path / name).mkdir()
     assert (await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())).parent.name in name
+
+
+@pytest.mark.parametrize(
+    "doing", ["back_up(at / 'ledger.db', at / 'b.db', now)", "restore(at / 'new.db', at / 'a.db', now, replace=False)"]
+)
+async def test_what_a_killed_one_has_left_is_cleared_away_after_a_day(
+    file_desk: Desk, tmp_path: Path, doing: str
+) -> None:
+    await file_desk.register([row(1)])
+    await backups.back_up(file(file_desk), tmp_path / "a.db", file_desk.clock.now())
+    killed = f"""
+import asyncio, os, signal
+from pathlib import Path
+from bulk_issue.clock import SystemClock
+from bulk_issue.ledger import backups
+backups.unsound = lambda copy: os.kill(os.getpid(), signal.SIGKILL)
+at, now = Path({str(tmp_path)!r}), SystemClock().now()
+asyncio.run(backups.{doing})
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", killed)
+    assert await process.wait() == -signal.SIGKILL
+    (left,) = (each for each in tmp_path.iterdir() if each.name.startswith("."))  # noqa: ASYNC240
+    assert any(mobile(1).value.encode() in each.read_bytes() for each in left.iterdir())  # why it mustn't stay
+
+    await backups.back_up(file(file_desk), tmp_path / "c.db", file_desk.clock.now())
+    assert left.exists()  # whoever writes it may live
+    os.utime(left, (0, 0))
+    await backups.back_up(file(file_desk), tmp_path / "d.db", file_desk.clock.now())
+    assert not left.exists()
 
 
 # --- check ------------------------------------------------------------------------------------------------------

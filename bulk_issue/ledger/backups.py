@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bulk_issue.aside import aside_in
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import moved, open_ledger, trusted
 from bulk_issue.ledger.database import create_private
@@ -73,20 +73,17 @@ async def restore(
     that nothing was sent since the backup: then no look is needed.
     """
     ledger = trusted(ledger)
-    _refuse_if_no_ledger(backup)
-    with Locks(ledger).alone():
-        found = unsound(ledger) if ledger.stat().st_size else "empty"
-        if not found:
-            _refuse_if_moved(ledger)
-        if not found and not replace:
-            raise ConfigError(
-                f"the ledger {ledger} is sound: a restore would forget what was sent since the backup",
-                hint="If that is meant, add --replace; the ledger that is there is kept beside it.",
-            )
-        with _beside(ledger) as copy:
-            shutil.copyfile(backup, copy)
-            with suppress(FileNotFoundError):  # of a copy that was made by other means
-                shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
+    with _beside(ledger) as copy:
+        _take(backup, copy)
+        with Locks(ledger).alone():
+            found = unsound(ledger) if ledger.stat().st_size else "empty"
+            if not found:
+                _refuse_if_moved(ledger)
+            if not found and not replace:
+                raise ConfigError(
+                    f"the ledger {ledger} is sound: a restore would forget what was sent since the backup",
+                    hint="If that is meant, add --replace; the ledger that is there is kept beside it.",
+                )
             opened = await open_ledger(copy)
             try:
                 restored = await opened.care.reopen(now, who, nothing_since)
@@ -142,16 +139,14 @@ def _place(ledger: Path, where: Path | str, now: Moment) -> Path:
     return to
 
 
-def _refuse_if_no_ledger(backup: Path) -> None:
+def _take(backup: Path, copy: Path) -> None:
+    """Take a copy of the backup, which itself is never opened: a look would change it."""
     if not backup.is_file():
         raise ConfigError(f"there is no backup {backup}", hint="Name the file that `ledger backup` wrote.")
-    with tempfile.TemporaryDirectory() as folder:  # a look must not change the backup
-        copy = Path(folder) / "copy.db"
-        shutil.copyfile(backup, copy)
-        with suppress(FileNotFoundError):
-            shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
-        found = unsound(copy)
-    if found:
+    shutil.copyfile(backup, copy)
+    with suppress(FileNotFoundError):  # of a copy that was made by other means
+        shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
+    if found := unsound(copy):
         raise ConfigError(f"{backup} is no backup that can be restored: {found}", hint="Name an earlier one.")
 
 
@@ -168,9 +163,8 @@ def _refuse_if_moved(ledger: Path) -> None:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A name for a private file in a folder of its own beside `path`, gone afterwards."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        copy = Path(folder) / path.name
+    with aside_in(path.parent) as folder:
+        copy = folder / path.name
         create_private(copy)
         yield copy
 
