@@ -334,7 +334,11 @@ async def test_a_folder_that_is_missing_never_becomes_a_file(file_desk: Desk, tm
 
 
 @pytest.mark.parametrize(
-    "doing", ["back_up(at / 'ledger.db', at / 'b.db', now)", "restore(at / 'new.db', at / 'a.db', now, replace=False)"]
+    "doing",
+    [
+        pytest.param("back_up(at / 'ledger.db', at / 'b.db', now)", id="backup"),
+        pytest.param("restore(at / 'new.db', at / 'a.db', now, replace=False)", id="restore"),
+    ],
 )
 async def test_what_a_killed_one_has_left_is_cleared_away_after_a_day(
     file_desk: Desk, tmp_path: Path, doing: str
