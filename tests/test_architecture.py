@@ -44,12 +44,15 @@ ADAPTERS = (
     frozenset({"clock"}),
 )
 SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "presence", "crew", "job", "share"})
-BELOW_APP = CORE.union(SERVICES, *ADAPTERS)
+#: What adapters that write files share.
+BELOW_ADAPTERS = frozenset({"aside"})
+BELOW_APP = CORE.union(SERVICES, BELOW_ADAPTERS, *ADAPTERS)
 
 #: Part -> the parts that it may import. The package's own `__init__` (its version) is free to all.
 ALLOWED: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(CORE, CORE),
-    **{part: CORE | group for group in ADAPTERS for part in group},
+    **dict.fromkeys(BELOW_ADAPTERS, CORE),
+    **{part: CORE | BELOW_ADAPTERS | group for group in ADAPTERS for part in group},
     **dict.fromkeys(SERVICES, CORE | SERVICES),
     "app": BELOW_APP,
     "before": BELOW_APP | {"app"},

@@ -9,16 +9,19 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from bulk_issue.config import LedgerUrl
-from bulk_issue.errors import ConfigError, JobHeld
+from bulk_issue.errors import ConfigError, JobHeld, LedgerUnavailable
 from bulk_issue.findings import Grade
 from bulk_issue.ledger import backups, open_ledger, purging
+from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import metadata
 from bulk_issue.ledger.soundness import examine
 from bulk_issue.model import Coupon, JobId, JobState, Lineage
@@ -27,8 +30,9 @@ from bulk_issue.sandbox.settings import Settings
 from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
-from tests.console import Console, mobiles
+from tests.console import Console, ended, mobiles
 from tests.test_ledger import BUDGET, JOB, Desk, half_registered, mobile, row, spec
+from tests.test_mishaps import asking
 
 
 @pytest.fixture
@@ -223,6 +227,37 @@ async def test_a_restore_is_refused_while_a_job_runs(file_desk: Desk, tmp_path: 
     assert await file_desk.states() == [S.PENDING]
 
 
+async def test_a_restore_is_refused_while_anybody_has_the_ledger_open(file_desk: Desk, tmp_path: Path) -> None:
+    """One that only waits would go on with what it knew: numbers of jobs that are others' now."""
+    await file_desk.register([row(1)])
+    copy = await backups.back_up(file(file_desk), tmp_path / "copy.db", file_desk.clock.now())
+
+    with pytest.raises(JobHeld, match=f"is open in process {os.getpid()}$"):
+        await backups.restore(file(file_desk), copy, file_desk.clock.now(), replace=True)
+    await file_desk.ledger.close()
+    await backups.restore(file(file_desk), copy, file_desk.clock.now(), replace=True)
+
+
+async def test_nobody_opens_a_ledger_that_is_being_restored(file_desk: Desk) -> None:
+    await file_desk.ledger.close()
+    with Locks(file(file_desk)).alone(), pytest.raises(LedgerUnavailable, match="being restored"):
+        await file_desk.another()
+    await (await file_desk.another()).close()
+
+
+async def test_no_job_gets_the_number_of_one_that_a_restore_has_removed(file_desk: Desk, tmp_path: Path) -> None:
+    empty = await backups.back_up(file(file_desk), tmp_path / "empty.db", file_desk.clock.now())
+    await file_desk.register([row(1)])
+    copy = await backups.back_up(file(file_desk), tmp_path / "copy.db", file_desk.clock.now())
+    await file_desk.register([row(1)], spec("job-b"))
+    await file_desk.ledger.close()
+    for at, backup in enumerate((copy, empty), 3):
+        await backups.restore(file(file_desk), backup, file_desk.clock.forward(1.0), replace=True)
+        async with opened(file(file_desk), file_desk.clock) as now:
+            await now.register([row(1)], spec("job-c"))
+            assert now.look("SELECT max(seq) FROM jobs") == [(at,)]
+
+
 async def test_a_sound_ledger_is_replaced_only_when_asked_and_a_copy_is_kept(file_desk: Desk, tmp_path: Path) -> None:
     await file_desk.register([row(1)])
     copy = await backups.back_up(file(file_desk), tmp_path / "copy.db", file_desk.clock.now())
@@ -287,6 +322,48 @@ async def test_a_backup_is_private_whole_and_overwrites_nothing(file_desk: Desk,
     assert wrong(copy) == []
     with pytest.raises(ConfigError, match="exists already"):
         await backups.back_up(file(file_desk), copy, file_desk.clock.now())
+
+
+@pytest.mark.parametrize("name", ["copies", "copies.d/"])
+async def test_a_folder_that_is_missing_never_becomes_a_file(file_desk: Desk, tmp_path: Path, name: str) -> None:
+    """E.g. a disk that isn't mounted: the first night's copy would take the folder's name, and every later one fail."""
+    with pytest.raises(ConfigError, match="there is no folder"):
+        await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())
+    (tmp_path / name).mkdir()
+    assert (await backups.back_up(file(file_desk), f"{tmp_path}/{name}", file_desk.clock.now())).parent.name in name
+
+
+@pytest.mark.parametrize(
+    "doing",
+    [
+        pytest.param("back_up(at / 'ledger.db', at / 'b.db', now)", id="backup"),
+        pytest.param("restore(at / 'new.db', at / 'a.db', now, replace=False)", id="restore"),
+    ],
+)
+async def test_what_a_killed_one_has_left_is_cleared_away_after_a_day(
+    file_desk: Desk, tmp_path: Path, doing: str
+) -> None:
+    await file_desk.register([row(1)])
+    await backups.back_up(file(file_desk), tmp_path / "a.db", file_desk.clock.now())
+    killed = f"""
+import asyncio, os, signal
+from pathlib import Path
+from bulk_issue.clock import SystemClock
+from bulk_issue.ledger import backups
+backups.unsound = lambda copy: os.kill(os.getpid(), signal.SIGKILL)
+at, now = Path({str(tmp_path)!r}), SystemClock().now()
+asyncio.run(backups.{doing})
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", killed)
+    assert await process.wait() == -signal.SIGKILL
+    (left,) = (each for each in tmp_path.iterdir() if each.name.startswith("."))  # noqa: ASYNC240
+    assert any(mobile(1).value.encode() in each.read_bytes() for each in left.iterdir())  # why it mustn't stay
+
+    await backups.back_up(file(file_desk), tmp_path / "c.db", file_desk.clock.now())
+    assert left.exists()  # whoever writes it may live
+    os.utime(left, (0, 0))
+    await backups.back_up(file(file_desk), tmp_path / "d.db", file_desk.clock.now())
+    assert not left.exists()
 
 
 # --- check ------------------------------------------------------------------------------------------------------
@@ -470,6 +547,22 @@ async def test_a_backup_taken_while_a_job_runs_can_be_restored(console: Console)
     restored = await console("ledger", "restore", console.folder / "copy.db", "--ledger", console.folder / "new.db")
     assert restored.code == 0, restored.err
     assert (await console("ledger", "check", "--ledger", console.folder / "new.db")).code == 0
+
+
+async def test_a_run_that_waits_at_its_question_is_left_with_its_ledger(console: Console) -> None:
+    """With another one in its place, the number that it knows its job by would be another file's."""
+    file, earlier = console.customers("c.csv", mobiles(3)), console.customers("earlier.csv", mobiles(1, 500))
+    await console.run(earlier)
+    copy = (await console("ledger", "backup", console.folder)).out.strip()
+    async with asking(console, file) as (process, answer):
+        restored = await console("ledger", "restore", copy, "--replace")
+        answer("y")
+        done = await ended(process)
+
+    assert restored.code == 6
+    assert f"is open in process {process.pid}" in restored.err
+    assert done.code == 0, done.err
+    console.check_book(file, earlier)
 
 
 async def test_a_purged_file_says_so_and_sends_nothing(console: Console) -> None:

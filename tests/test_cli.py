@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -80,6 +81,43 @@ async def test_2_no_credentials_and_no_address(console: Console) -> None:
 
     assert done.code == 2
     assert "unencrypted" in done.err
+
+
+async def test_2_a_ledger_that_would_be_another_one_in_each_folder(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(1))
+    console.env = {"BULK_ISSUE_LEDGER": "led.db"}
+    for done in (await console.run(file), await console("status"), await console("ledger", "path")):
+        assert done.code == 2
+        assert "relative path" in done.err
+    assert console.box.book.requests() == 0
+
+
+async def test_a_relative_ledger_is_told_by_its_whole_path(console: Console) -> None:
+    flag = "--ledger", os.path.relpath(console.folder / "led.db")  # noqa: ASYNC240 - looks at no disk
+    done = await console.run(console.customers("c.csv", mobiles(2)), "--first", 1, *flag)
+    path = (await console("ledger", "path", *flag)).out.strip()
+
+    assert Path(path).is_absolute()
+    assert f"Ledger: {path}\n" in done.err
+
+
+async def test_2_a_mistyped_ledger_is_not_made_by_looking_for_its_jobs(console: Console) -> None:
+    typo = console.folder / "typo.db"
+    commands = ("status", "status j1", "find", "export j1", "cancel j1", "resume j1", "retry j1")
+    done = await asyncio.gather(*(console(*each.split(), "--ledger", typo) for each in commands))
+
+    assert [each.code for each in done] == [2] * len(commands)
+    assert all(f"there is no ledger at {typo}" in each.err for each in done)
+    assert list(console.folder.iterdir()) == []
+
+
+async def test_without_a_ledger_there_are_no_jobs_yet_and_status_makes_none(console: Console) -> None:
+    done, facts = await console("status"), await console("status", "--json")
+
+    assert (done.code, done.out) == (0, f"No jobs yet in {console.folder / 'ledger.db'}.\n")
+    assert (facts.code, facts.out) == (0, "")
+    assert (await console("status", "j1")).code == 2
+    assert list(console.folder.iterdir()) == []
 
 
 async def test_2_an_unknown_option(console: Console) -> None:

@@ -252,6 +252,39 @@ async def test_a_job_that_never_sent_a_row_can_be_forgotten(desk: Desk) -> None:
     assert len(await desk.states()) == 2
 
 
+async def registered_anew(desk: Desk, rows: Sequence[Row]) -> SqliteLedger:
+    """The job is known here, and another process takes it back and registers its file in another way."""
+    await desk.register([row(1)])
+    await desk.ledger.work.tally(JOB)
+    other = await desk.another()
+    assert await other.jobs.unregister(JOB)
+    await other.jobs.register(spec(), [list(rows)], lambda: 0, desk.clock.now())
+    return other
+
+
+async def test_a_job_that_was_registered_anew_is_not_run_by_who_knows_the_old_one(desk: Desk) -> None:
+    """They agreed to its rows as they were read then, e.g. with a list of whom to leave out."""
+    other = await registered_anew(desk, [row(1), row(2)])
+    await other.close()
+    with pytest.raises(LedgerError, match="anew") as caught:
+        await desk.hold()
+    assert "again" in caught.value.hint
+
+    await desk.ledger.jobs.find(JOB)
+    await desk.hold()
+    assert await desk.states() == [S.PENDING] * 2
+
+
+async def test_a_job_that_was_registered_anew_and_sent_is_not_forgotten(desk: Desk) -> None:
+    other = await registered_anew(desk, [row(1), row(2)])
+    hold = await other.jobs.hold(JOB, BUDGET, desk.clock.now())
+    await other.work.begin(hold, 1, BUDGET, desk.clock.now(), 5.0)
+    await other.jobs.release(hold, JobState.STOPPED, "", desk.clock.now())
+    await other.close()
+
+    assert not await desk.ledger.jobs.unregister(JOB)
+
+
 # --- intents, claims, permits: one transaction ------------------------------------------------------------------
 
 
@@ -1163,6 +1196,50 @@ async def test_the_ledger_is_readable_by_its_owner_only(file_desk: Desk, tmp_pat
 
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}  # noqa: ASYNC240
     assert set(modes.values()) == {0o600}, modes
+
+
+async def test_a_second_opening_in_a_process_leaves_the_first_ones_locks(file_desk: Desk, tmp_path: Path) -> None:
+    """Without them another process would take itself for the only one, and at its end remove the -wal in use."""
+    await file_desk.register([row(1)])
+    await (await file_desk.another()).close()
+    its = str(tmp_path / "ledger.db")
+    program = f"import sqlite3\nprint(sqlite3.connect({its!r}).execute('SELECT state FROM jobs').fetchall())"
+
+    def seen() -> str:
+        return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+    assert "ready" in seen()
+    assert (tmp_path / "ledger.db-wal").exists()
+    await file_desk.hold()
+    assert "running" in seen()
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_nothing_is_begun_in_a_file_that_nobody_sees_any_more(
+    file_desk: Desk, tmp_path: Path, *, replaced: bool
+) -> None:
+    """The next run would find another ledger in its place, or none, and send the same rows."""
+    await file_desk.register([row(1)])
+    hold = await file_desk.hold()
+    (tmp_path / "ledger.db").rename(tmp_path / "moved.db")
+    if replaced:
+        (tmp_path / "ledger.db").touch()
+
+    with pytest.raises(LedgerError, match="moved, deleted or replaced"):
+        await file_desk.begin(hold)
+
+
+async def test_the_same_file_by_another_path_is_the_same_ledger(file_desk: Desk, tmp_path: Path) -> None:
+    await file_desk.register([row(1)])
+    await file_desk.hold()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "other.db").symlink_to(tmp_path / "ledger.db")
+    other = await open_ledger(tmp_path / "link" / "other.db")
+    try:
+        with pytest.raises(JobHeld):
+            await other.jobs.hold(JOB, BUDGET, file_desk.clock.now())
+    finally:
+        await other.close()
 
 
 async def test_a_newer_ledger_is_refused_unchanged(desk: Desk) -> None:

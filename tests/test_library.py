@@ -13,6 +13,7 @@ import pytest
 
 import bulk_issue
 from bulk_issue import Account, BulkIssueError, Config, ExitCode, Progress, ResultRow, RowState, issue, issue_async
+from bulk_issue.app.campaign import _spool
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import mobiles
@@ -69,6 +70,22 @@ async def test_a_run_that_is_asked_to_stop_sends_nothing_new(box: Sandbox, tmp_p
 
     assert report.ending.exit_code is ExitCode.ASKED
     assert box.book.requests() == 0
+
+
+def test_two_calls_at_once_with_one_folder_have_a_file_each(tmp_path: Path) -> None:
+    """As two threads may: the second from its first customer to its last while the first is at its second."""
+
+    def slowly() -> Iterator[dict[str, object]]:
+        yield {"mobile": mobiles(1)[0]}
+        others.append(_spool([{"mobile": one} for one in mobiles(2, 500)], tmp_path))
+        yield {"mobile": mobiles(2)[1]}
+
+    others: list[Path] = []
+    mine = _spool(slowly(), tmp_path)
+
+    assert mine.read_text(encoding="utf-8").split() == ["mobile", *mobiles(2)]
+    assert others[0].read_text(encoding="utf-8").split() == ["mobile", *mobiles(2, 500)]
+    assert sorted(tmp_path.iterdir()) == sorted([mine, *others])
 
 
 @pytest.mark.parametrize(

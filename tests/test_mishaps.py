@@ -10,7 +10,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,6 +109,25 @@ async def said(process: asyncio.subprocess.Process, words: str) -> None:
         heard += more
 
 
+@contextlib.asynccontextmanager
+async def asking(
+    console: Console, file: Path, *arguments: object
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Callable[[str], object]]]:
+    """A run of a file of 3 customers that waits at its question, and what answers it."""
+    terminal, mine = pty.openpty()
+    process = await asyncio.create_subprocess_shell(
+        f"exec {command(console, file, '--confirm-above', 1, *arguments)}",
+        env=console.environment(),
+        stdin=mine,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(mine)
+    await said(process, "Issue 3 coupons now?")
+    yield process, lambda word: os.write(terminal, f"{word}\n".encode())
+    os.close(terminal)
+
+
 async def test_further_ctrl_cs_do_not_disturb_the_leaving(console: Console) -> None:
     file = console.customers("c.csv", mobiles(5))
     console.box.faults.script(None, fault("hang-after"))
@@ -137,28 +156,32 @@ async def test_further_ctrl_cs_do_not_disturb_the_leaving(console: Console) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_at_a_question_means_no(console: Console, number: signal.Signals) -> None:
-    terminal, mine = pty.openpty()
-    process = await asyncio.create_subprocess_shell(
-        f"exec {command(console, console.customers('c.csv', mobiles(3)), '--confirm-above', 1)}",
-        env=console.environment(),
-        stdin=mine,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    os.close(mine)
-    await said(process, "Issue 3 coupons now?")
-    ending = asyncio.create_task(ended(process))
-    # a signal just before the terminal is read has no effect until the next one: that is how `input` works
-    while not ending.done():
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        await asyncio.wait({ending}, timeout=2.0)
-    done = await ending
-    os.close(terminal)
+    async with asking(console, console.customers("c.csv", mobiles(3))) as (process, _answer):
+        ending = asyncio.create_task(ended(process))
+        # a signal just before the terminal is read has no effect until the next one: that is how `input` works
+        while not ending.done():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            await asyncio.wait({ending}, timeout=2.0)
+        done = await ending
 
     assert done.code == 4
     assert "Nothing was started" in done.err
     assert console.box.book.requests() == 0
+
+
+async def test_a_file_that_is_read_in_another_way_at_the_question_is_not_issued_as_it_was_read_before(
+    console: Console,
+) -> None:
+    file = console.customers("c.csv", mobiles(3))
+    async with asking(console, file) as (process, answer):
+        other = await console.run(file, "--map", "mobile=mobile", "--first", 1)
+        answer("y")
+        done = await ended(process)
+
+    assert (other.code, done.code) == (4, 7)
+    assert "registered anew" in done.err and "bug" not in done.err
+    assert console.box.book.requests() == 1
 
 
 # --- words ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ The only part that knows every adapter. The faces (command line, web page, libra
 
 from bulk_issue.app.checked import Checked, Earlier, Talk
 from bulk_issue.app.checks import check
-from bulk_issue.app.desk import Desk, desk, opened
+from bulk_issue.app.desk import Desk, desk, existing, opened, there
 from bulk_issue.app.preview import Damage, Preview, damaged, preview
 from bulk_issue.app.reports import Files, Report, export
 from bulk_issue.audit import Audited, Seen
@@ -25,8 +25,10 @@ __all__ = [
     "check",
     "damaged",
     "desk",
+    "existing",
     "export",
     "opened",
     "preview",
+    "there",
     "who",
 ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,11 @@ from typing import Any
 from bulk_issue.app.checked import Talk
 from bulk_issue.app.desk import desk
 from bulk_issue.app.reports import Files, Report
+from bulk_issue.aside import aside_in
 from bulk_issue.config import Config
 from bulk_issue.errors import ConfigError
 from bulk_issue.ports import Observer, ResultRow
+from bulk_issue.sink import sha256
 
 #: How the file is read that mappings are kept in, whatever was said of files.
 _AS_WRITTEN: dict[str, Any] = {
@@ -58,17 +58,12 @@ def _spool(customers: Iterable[Mapping[str, object]], out: Path | None) -> Path:
     """The customers as a private file in `out`, named by its content: the same customers are the same job."""
     if out is None:
         raise ConfigError("customers that are no file have no folder of their own", hint="Give out=, a folder.")
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = out / f".customers-{os.getpid()}.csv"
-    try:
-        with os.fdopen(os.open(aside, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600), "w+b", closefd=True) as raw:
-            with open(raw.fileno(), "w", encoding="utf-8", newline="", closefd=False) as file:
-                _write(csv.writer(file), customers)
-            raw.seek(0)
-            name = hashlib.file_digest(raw, "sha256").hexdigest()[:16]
-        return aside.replace(out / f"customers-{name}.csv")
-    finally:
-        aside.unlink(missing_ok=True)
+    with aside_in(out) as aside:
+        path = aside / "customers.csv"
+        with path.open("x", encoding="utf-8", newline="") as file:
+            _write(csv.writer(file), customers)
+        path.chmod(0o600)
+        return path.replace(out / f"customers-{sha256(path)[:16]}.csv")
 
 
 def _write(table: csv._writer, customers: Iterable[Mapping[str, object]]) -> None:  # type: ignore[name-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulk_issue.app.desk import opened
+from bulk_issue.app.desk import existing, there
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError
@@ -29,21 +29,15 @@ class Purge:
 
 async def check(ledger: Path | LedgerUrl) -> list[Finding]:
     """What can be said of the ledger; changes nothing."""
-    there(ledger)
     if isinstance(ledger, Path):
+        there(ledger)
         return list(examine(ledger))
-    async with opened(ledger) as ours:
+    async with existing(ledger) as ours:
         return ours.care.findings()
 
 
-def there(ledger: Path | LedgerUrl) -> None:
-    """Raise `ConfigError` if there is no ledger: looking after one must not make it."""
-    if isinstance(ledger, Path) and not ledger.exists():
-        raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one; `run` makes it.")
-
-
-async def backup(ledger: Path | LedgerUrl, to: Path) -> Path:
-    """Copy the ledger to a new file or into a folder, whatever runs meanwhile; the copy."""
+async def backup(ledger: Path | LedgerUrl, to: Path | str) -> Path:
+    """Copy the ledger to a new file or into a folder that is there, whatever runs meanwhile; the copy."""
     there(ledger)
     return await backups.back_up(_file(ledger), to, SystemClock().now())
 
@@ -61,15 +55,13 @@ async def restore(ledger: Path | LedgerUrl, source: Path, *, replace: bool, noth
 
 async def reopen(ledger: Path | LedgerUrl, *, nothing_since: str) -> Restored:
     """What `restore` does to the rows, for a ledger that was put back by other means."""
-    there(ledger)
-    async with opened(ledger) as ours:
+    async with existing(ledger) as ours:
         return await ours.care.reopen(SystemClock().now(), _who(nothing_since), nothing_since)
 
 
 async def trust(ledger: Path | LedgerUrl, why: str) -> int | None:
     """A person's word that all that was issued since the backup is accounted for; None if nobody asks for it."""
-    there(ledger)
-    async with opened(ledger) as ours:
+    async with existing(ledger) as ours:
         if await ours.care.gap() is None:
             return None
         return await ours.care.trust(who(), why, SystemClock().now())
@@ -77,8 +69,7 @@ async def trust(ledger: Path | LedgerUrl, why: str) -> int | None:
 
 async def purge(ledger: Path | LedgerUrl, older_than: float) -> Purge:
     """Forget the customers of jobs that ended so many seconds ago or earlier."""
-    there(ledger)
-    async with opened(ledger) as ours:
+    async with existing(ledger) as ours:
         now = SystemClock().now()
         done = await ours.care.purge(now.wall - older_than, who(), now)
     return Purge(jobs=done, compacted=not isinstance(ledger, Path) or backups.compact(ledger))
@@ -108,6 +99,5 @@ __all__ = [
     "purge",
     "reopen",
     "restore",
-    "there",
     "trust",
 ]

@@ -54,6 +54,20 @@ async def opened(place: Path | LedgerUrl) -> AsyncIterator[SqliteLedger]:
         await ledger.close()
 
 
+@asynccontextmanager
+async def existing(place: Path | LedgerUrl) -> AsyncIterator[SqliteLedger]:
+    """The ledger as `opened`, for what must not make it: a look, or what is about a job; `ConfigError` if it's gone."""
+    there(place)
+    async with opened(place) as ledger:
+        yield ledger
+
+
+def there(place: Path | LedgerUrl) -> None:
+    """Raise `ConfigError` if there is no ledger: a mistyped path must not become a new one."""
+    if isinstance(place, Path) and not place.exists():
+        raise ConfigError(f"there is no ledger at {place}", hint="--ledger names another one; `run` makes it.")
+
+
 # --- run, resume, retry, reconcile ------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulk_issue import countries, rows
-from bulk_issue.app.desk import opened
+from bulk_issue.app.desk import existing
 from bulk_issue.app.reports import default_out, refuse_purged
 from bulk_issue.config import LedgerUrl
 from bulk_issue.ledger import SqliteLedger
@@ -63,7 +63,7 @@ async def find(
     Without a `kind` it may be any identifier or a code. A mobile is looked for as it stands, and with the code of each
     country that files of this ledger were read with.
     """
-    async with opened(ledger) as ours:
+    async with existing(ledger) as ours:
         said = {job.spec.reading.get("country", "") for job in ours.views.known()}
         plans = [plan for code in sorted(said) if (plan := countries.country(code)) is not None]
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bulk_issue.app.care import there
+from bulk_issue.app.desk import there
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError
 from bulk_issue.ledger import copying

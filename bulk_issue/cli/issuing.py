@@ -104,7 +104,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
     from bulk_issue import app
 
     async def put_back() -> int:
-        async with app.opened(options["ledger"]) as ledger:
+        async with app.existing(options["ledger"]) as ledger:
             found = session.find(ledger, job)
             return await ledger.jobs.retry(found.spec.id, codes)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
@@ -44,7 +45,7 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
     from bulk_issue import app
 
     async def look(asked: asyncio.Event) -> int:
-        async with app.opened(ledger) as opened:
+        async with app.existing(ledger) as opened:
             while True:
                 lines, running = _look(opened, job, ledger, as_json=as_json)
                 if watch and sys.stdout.isatty():
@@ -57,6 +58,10 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
                         await asked.wait()
                         return ExitCode.DONE
 
+    named = click.get_current_context().get_parameter_source("ledger") is ParameterSource.COMMANDLINE
+    if job is None and not named and isinstance(ledger, Path) and not ledger.exists():
+        frame.say_all([] if as_json else [f"No jobs yet in {ledger}."])
+        return ExitCode.DONE
     return frame.in_loop(look, farewell="The watch ends; the job goes on.")
 
 
@@ -94,11 +99,11 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
     Identifiers or codes are asked for, or read from the standard input, one a line; never from the command line, where
     other users could see them. Exit code 0 if a row was found for each, 1 if not.
     """
+    from bulk_issue import app
     from bulk_issue.app import inquiry
     from bulk_issue.cli import standing
 
-    if isinstance(ledger, Path) and not ledger.exists():
-        raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
+    app.there(ledger)
     if sys.stdin.isatty():
         frame.say("Identifier or code: ", err=True)
     try:
@@ -126,7 +131,7 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     from bulk_issue import app
 
     async def put_aside() -> tuple[Job, int, int]:
-        async with app.opened(ledger) as opened:
+        async with app.existing(ledger) as opened:
             found = session.find(opened, job)
             rows = await opened.jobs.cancel(found.spec.id) if await opened.work.unfinished(found.spec.id) else 0
             tally = await opened.work.tally(found.spec.id)
@@ -162,7 +167,7 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
     from bulk_issue.cli import words
 
     async def plan() -> tuple[Path, int, Sequence[JobId]]:
-        async with app.opened(ledger) as opened:
+        async with app.existing(ledger) as opened:
             return revoke_plan(opened, session.find(opened, job), options["out"])
 
     if codes:
@@ -172,7 +177,7 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
         return ExitCode.DONE
 
     async def write() -> Report:
-        async with app.opened(ledger) as opened:
+        async with app.existing(ledger) as opened:
             return await app.export(opened, session.find(opened, job), session.files(options))
 
     report = frame.in_loop(lambda _asked: write())

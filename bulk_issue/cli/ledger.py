@@ -44,7 +44,7 @@ def ledger() -> None:
 @opt.ledger_option
 def path(ledger: Path | LedgerUrl) -> int:
     """Print where the ledger is."""
-    frame.say(str(ledger.expanduser().absolute() if isinstance(ledger, Path) else ledger))
+    frame.say(str(ledger))
     return ExitCode.DONE
 
 
@@ -68,10 +68,10 @@ def check(ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - cli
 
 
 @ledger.command()
-@click.argument("to", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("to", metavar="FILE", type=click.Path())  # as it was written: a / at its end means a folder
 @opt.ledger_option
-def backup(to: Path, ledger: Path | LedgerUrl) -> int:
-    """Copy the ledger to FILE, or into a folder under a name with the time. Safe while jobs run.
+def backup(to: str, ledger: Path | LedgerUrl) -> int:
+    """Copy the ledger to FILE, or into a folder that is there, under a name with the time. Safe while jobs run.
 
     The copy is complete, checked and readable by you only. It holds the customers of your files: keep it as well
     as the ledger, and on another disk.
@@ -88,7 +88,7 @@ def backup(to: Path, ledger: Path | LedgerUrl) -> int:
 @opt.option("--replace", is_flag=True, help="Replace a ledger that is there and sound. A copy of it is kept.")
 @nothing_since_option
 def restore(source: Path, ledger: Path | LedgerUrl, replace: bool, nothing_since: str) -> int:  # noqa: FBT001 - as click passes it
-    """Put BACKUP in the ledger's place. Refused while a job runs.
+    """Put BACKUP in the ledger's place. Refused while others have the ledger open.
 
     What was issued since the backup isn't known to it. So every row that might be sent is in doubt from then on, and
     is settled from Capillary's record before anything is sent for it; the rows of files that are run later, too.

@@ -45,7 +45,7 @@ class Duration(click.ParamType[float]):
 
 
 class LedgerPlace(click.ParamType[Path | LedgerUrl]):
-    """A file, or the URL of a PostgreSQL database."""
+    """A file, by its absolute path from here on, or the URL of a PostgreSQL database."""
 
     name = "path or url"
     holds_path = True
@@ -53,10 +53,21 @@ class LedgerPlace(click.ParamType[Path | LedgerUrl]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path | LedgerUrl:
         if isinstance(value, Path | LedgerUrl):
             return value
-        if not str(value).startswith(("postgresql:", "postgres:")):
-            return Path(click.Path(path_type=Path, dir_okay=False).convert(str(value), param, ctx))
-        url = LedgerUrl(str(value))
         source = ctx and param and param.name and ctx.get_parameter_source(param.name)
+        if not str(value).startswith(("postgresql:", "postgres:")):
+            path = Path(click.Path(path_type=Path, dir_okay=False).convert(str(value), param, ctx))
+            try:
+                path = path.expanduser()
+            except RuntimeError:  # nobody's home: whoever opens it says so
+                return path
+            if source is ParameterSource.ENVIRONMENT and not path.is_absolute():
+                raise ConfigError(
+                    f"{param.envvar if param else 'BULK_ISSUE_LEDGER'} is a relative path ({value}): in each folder it "
+                    "would be another ledger, and customers would be issued twice",
+                    hint=f"Write the whole path, e.g. {path.absolute()}.",
+                )
+            return path.absolute()
+        url = LedgerUrl(str(value))
         if url.has_password and source is not ParameterSource.ENVIRONMENT:
             raise ConfigError(
                 "the ledger's URL has a password in it, where others may read it",

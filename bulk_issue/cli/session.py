@@ -130,7 +130,7 @@ def job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Confi
     from bulk_issue import app
 
     async def look() -> Job:
-        async with app.opened(options["ledger"]) as ledger:
+        async with app.existing(options["ledger"]) as ledger:
             return find(ledger, job)
 
     found = frame.in_loop(lambda _asked: look())

@@ -7,6 +7,7 @@ hosts share a ledger in PostgreSQL.
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,12 +109,17 @@ def _migrate(connection: Connection) -> None:
 
 
 def trusted(path: Path) -> Path:
-    """The ledger's absolute path, the file made if it wasn't there; raises `LedgerError` where it mustn't lie."""
+    """The file's own path, whatever names it, so that its locks are the same for all; the file made if it wasn't there.
+
+    Raises `LedgerError` where it mustn't lie.
+    """
     try:
-        path = path.expanduser().absolute()
+        given = path.expanduser().absolute()
     except RuntimeError:
         raise LedgerError(f"the ledger {path} is in nobody's home", hint="Name another place with --ledger.") from None
-    named = next((name for name in SYNCED if any(name in part.lower() for part in path.parts)), None)
+    path = Path(os.path.realpath(given))
+    parts = {part.lower() for part in (*given.parts, *path.parts)}
+    named = next((name for name in SYNCED if any(name in part for part in parts)), None)
     if named is not None:
         raise LedgerError(
             f"the ledger {path} lies in a synchronised folder ({named})",

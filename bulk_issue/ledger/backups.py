@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bulk_issue.aside import aside_in
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import moved, open_ledger, trusted
 from bulk_issue.ledger.database import create_private
@@ -37,12 +37,13 @@ class PutBack:
     kept: Path | None
 
 
-async def back_up(ledger: Path, to: Path, now: Moment) -> Path:
+async def back_up(ledger: Path, where: Path | str, now: Moment) -> Path:
     """Copy the ledger, running jobs or not, to a new private file; on return it is complete, checked and on disk.
 
-    A folder gets a file named by the time. An existing file is never overwritten.
+    A folder gets a file named by the time. An existing file is never overwritten; a name that looks like a folder's,
+    without a suffix or with a / at its end, is never a file's.
     """
-    to = _place(ledger, to, now)
+    to = _place(ledger, where, now)
     opened = await open_ledger(ledger)
     try:
         await opened.care.stamp(now)
@@ -67,29 +68,29 @@ async def restore(
 ) -> PutBack:
     """Put a backup in the ledger's place; nothing of it is sent before the server's record was asked.
 
-    A sound ledger that is there is replaced only where `replace` says so. No job of it may be running. With
-    `nothing_since`, `who` says how they know that nothing was sent since the backup: then no look is needed.
+    A sound ledger that is there is replaced only where `replace` says so. Raises `JobHeld` while any process has it
+    open: one that waits for an answer would go on with what it knew. With `nothing_since`, `who` says how they know
+    that nothing was sent since the backup: then no look is needed.
     """
     ledger = trusted(ledger)
-    _refuse_if_no_ledger(backup)
-    with Locks(ledger).all():
-        found = unsound(ledger) if ledger.stat().st_size else "empty"
-        if not found:
-            _refuse_if_moved(ledger)
-        if not found and not replace:
-            raise ConfigError(
-                f"the ledger {ledger} is sound: a restore would forget what was sent since the backup",
-                hint="If that is meant, add --replace; the ledger that is there is kept beside it.",
-            )
-        with _beside(ledger) as copy:
-            shutil.copyfile(backup, copy)
-            with suppress(FileNotFoundError):  # of a copy that was made by other means
-                shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
+    with _beside(ledger) as copy:
+        _take(backup, copy)
+        with Locks(ledger).alone():
+            found = unsound(ledger) if ledger.stat().st_size else "empty"
+            if not found:
+                _refuse_if_moved(ledger)
+            if not found and not replace:
+                raise ConfigError(
+                    f"the ledger {ledger} is sound: a restore would forget what was sent since the backup",
+                    hint="If that is meant, add --replace; the ledger that is there is kept beside it.",
+                )
             opened = await open_ledger(copy)
             try:
                 restored = await opened.care.reopen(now, who, nothing_since)
             finally:
                 await opened.close()
+            if not found:
+                _count_on(copy, ledger)
             kept = _keep(ledger, now, damaged=bool(found))
             (_replace_damaged if found else _copy_over)(copy, ledger)
     return PutBack(restored=restored, kept=kept)
@@ -122,27 +123,30 @@ def unsound(path: Path) -> str:
     return f"it has no table {missing[0]}" if missing else ""
 
 
-def _place(ledger: Path, to: Path, now: Moment) -> Path:
+def _place(ledger: Path, where: Path | str, now: Moment) -> Path:
     """Where the copy goes."""
     if not ledger.exists():
         raise ConfigError(f"there is no ledger at {ledger}", hint="--ledger names another one.")
+    to = Path(where)
     if to.is_dir():
         to = to / f"{ledger.stem}-{_utc(now)}.db"
+    elif not to.suffix or str(where).endswith(os.sep):
+        raise ConfigError(
+            f"there is no folder {where}", hint="Make it, or mount it, first; or name a file, with a suffix like .db."
+        )
     if to.exists():
         raise ConfigError(f"{to} exists already", hint="Name a new file, or a folder: the file is named by the time.")
     return to
 
 
-def _refuse_if_no_ledger(backup: Path) -> None:
+def _take(backup: Path, copy: Path) -> None:
+    """Take a copy of the backup, which itself is never opened: a look would change it."""
     if not backup.is_file():
         raise ConfigError(f"there is no backup {backup}", hint="Name the file that `ledger backup` wrote.")
-    with tempfile.TemporaryDirectory() as folder:  # a look must not change the backup
-        copy = Path(folder) / "copy.db"
-        shutil.copyfile(backup, copy)
-        with suppress(FileNotFoundError):
-            shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
-        found = unsound(copy)
-    if found:
+    shutil.copyfile(backup, copy)
+    with suppress(FileNotFoundError):  # of a copy that was made by other means
+        shutil.copyfile(f"{backup}-wal", f"{copy}-wal")
+    if found := unsound(copy):
         raise ConfigError(f"{backup} is no backup that can be restored: {found}", hint="Name an earlier one.")
 
 
@@ -159,9 +163,8 @@ def _refuse_if_moved(ledger: Path) -> None:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A name for a private file in a folder of its own beside `path`, gone afterwards."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        copy = Path(folder) / path.name
+    with aside_in(path.parent) as folder:
+        copy = folder / path.name
         create_private(copy)
         yield copy
 
@@ -175,6 +178,15 @@ def _copy(ledger: Path, to: Path) -> None:
         raise LedgerError(
             f"the ledger {ledger} can't be copied: {error}", hint="Look at the disk's free space and `ledger check`."
         ) from error
+
+
+def _count_on(copy: Path, ledger: Path) -> None:
+    """Let the copy give no number that the ledger has given: it was another job's."""
+    with closing(_connect(ledger)) as old, closing(_connect(copy)) as new:
+        for name, last in old.execute("SELECT name, seq FROM sqlite_sequence"):
+            known = new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name)).rowcount
+            if not known:
+                new.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, last))
 
 
 def _copy_over(source: Path, ledger: Path) -> None:

@@ -8,10 +8,11 @@ disk, and inline in the simulation, so that one seed is one history. Either way 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -45,6 +46,10 @@ class Holders(Protocol):
 
     def expel(self, job: JobId, host: str, pid: int) -> None:
         """Take the hold from that process, which may be standing still; nothing happens if it doesn't hold the job."""
+        ...
+
+    def leave(self) -> None:
+        """The ledger isn't open here any more; until then no restore puts another one in its place."""
         ...
 
 
@@ -167,6 +172,10 @@ class Database:
             self._numbers[job] = int(seq)
         return self._numbers[job]
 
+    def know(self, job: JobId, seq: int) -> None:
+        """Go by this number from now on: whoever asked for the job was shown the one that has it."""
+        self._numbers[job] = seq
+
     def forget(self, job: JobId) -> None:
         """Forget a job's number: its registration was taken back."""
         self._numbers.pop(job, None)
@@ -174,6 +183,7 @@ class Database:
     async def close(self) -> None:
         self._writer.submit(self._close).result()
         self._writer.shutdown()
+        self.holders.leave()
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -236,5 +246,10 @@ def without_nul(text: str) -> str:
 def create_private(path: Path) -> None:
     """Make the file and its folder, readable by nobody else, if they aren't there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives -wal and -shm the mode of the database file
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # One that is there is never opened here: closing it would end this process' locks on it, those of SQLite's
+    # connections too, and another process, alone as it seems, would remove the -wal that is being written.
+    with suppress(FileExistsError):
+        # SQLite gives -wal and -shm the mode of the database file
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -72,6 +72,9 @@ class AdvisoryHolders:
         with suppress(LedgerError), self._db.connected() as connection, connection.begin():
             connection.execute(_EXPEL, {"job": job, "name": session_name(pid, host)})
 
+    def leave(self) -> None:
+        """Nothing: the session ends, and its locks with it."""
+
     def held_by_others(self, job: JobId) -> bool:
         with self._db.read() as connection:
             return bool(connection.execute(_BY_OTHERS, {"job": job, "mine": self._mine}).scalar_one())

@@ -32,7 +32,10 @@ class LedgerJobs(Face):
     @beside
     def find(self, tx: Connection, job: JobId) -> Job | None:
         found = tx.execute(select(jobs).where(jobs.c.id == job)).first()
-        return as_job(found) if found else None
+        if found is None:
+            return None
+        self._db.know(job, found.seq)
+        return as_job(found)
 
     def running_elsewhere(self, job: JobId) -> bool:
         """Whether another living process runs the job."""
@@ -110,7 +113,7 @@ class LedgerJobs(Face):
 
     @transaction
     def unregister(self, tx: Connection, job: JobId) -> bool:
-        if self._locks.held_by_others(job) or not registering.untouched(tx, self._db.number(tx, job)):
+        if self._locks.held_by_others(job) or not registering.untouched(tx, job):
             return False
         registering.forget(tx, self._db, job)
         return True
@@ -150,11 +153,10 @@ class LedgerJobs(Face):
 
     def _registered(self, tx: Connection, job: JobId) -> int:
         """The number of a job that all rows of its file are in: a part of it must be neither run nor changed."""
-        seq = self._db.number(tx, job)
-        state, because = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq)).one()
-        if state == str(JobState.PURGED):
+        seq, state, because = registering.stands(tx, self._db, job)
+        if state is JobState.PURGED:
             raise JobPurged(job, because)
-        if state == str(JobState.REGISTERING):
+        if state is JobState.REGISTERING:
             raise ConfigError(
                 f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
             )

@@ -1,4 +1,7 @@
-"""Who holds a job on this host: an OS file lock, freed by the kernel at the holder's death and never by a pause."""
+"""Who holds a job on this host, and who has the ledger open: OS file locks.
+
+The kernel frees them at the holder's death, and never while it only pauses.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulk_issue.errors import JobHeld
+from bulk_issue.errors import JobHeld, LedgerError, LedgerUnavailable
 from bulk_issue.model import JobId
 
 
@@ -16,15 +19,40 @@ class Locks:
     """The lock files beside a ledger. They are never deleted: a lock on a deleted file holds nothing."""
 
     def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
         self._folder = ledger.with_name(f"{ledger.name}.locks")
         self._held: dict[JobId, int] = {}
+        self._entered: int | None = None
+
+    def enter(self) -> None:
+        """Have the ledger open until `leave` or death; raises `LedgerUnavailable` while another one is put there."""
+        try:
+            handle = self._in_use()
+        except OSError as error:
+            raise LedgerError(
+                f"the ledger {self._ledger} can't be opened: {self._folder}: {error.strerror}",
+                hint="Name another place with --ledger.",
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise LedgerUnavailable(
+                f"the ledger {self._ledger} is being restored now", hint="Nothing was sent. Run it again later."
+            ) from None
+        self._entered = handle
+
+    def leave(self) -> None:
+        """The ledger isn't open here any more."""
+        if self._entered is not None:
+            os.close(self._entered)
+            self._entered = None
 
     def take(self, job: JobId) -> None:
         """Hold the job until `free` or death; raises `JobHeld` naming the living holder's pid."""
         if job in self._held:
             raise JobHeld(f"job {job} is being run by this process already", hint="Wait for it to end.")
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(self._path(job), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        handle = self._open(self._path(job))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -70,8 +98,47 @@ class Locks:
             for job in taken:
                 self.free(job)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one who has the ledger open, and keep others from opening it; raises `JobHeld` if one has it.
+
+        So nobody goes on with what they knew of the ledger that was there before.
+        """
+        with self.all():  # says which job it is, if one runs
+            handle = self._in_use()
+            try:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    pids = ", ".join(_pids(handle))
+                    by = f"process {pids}" if pids else "another process"
+                    raise JobHeld(
+                        f"the ledger {self._ledger} is open in {by}",
+                        hint="A run that waits for an answer, `serve`, `status --watch`, …: end it and run this again.",
+                    ) from None
+                yield
+            finally:
+                os.close(handle)
+
     def expel(self, job: JobId, host: str, pid: int) -> None:
         """Nothing: the kernel alone frees a lock, and never before its process is dead."""
 
     def _path(self, job: JobId) -> Path:
         return self._folder / f"{job}.lock"
+
+    def _in_use(self) -> int:
+        return self._open(self._folder / "in-use")
+
+    def _open(self, path: Path) -> int:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
+def _pids(handle: int) -> list[str]:
+    """The processes that have locked this file, where the system tells."""
+    its = os.fstat(handle)
+    device, listed = f"{os.major(its.st_dev):02x}:{os.minor(its.st_dev):02x}", Path("/proc/locks")
+    lines = listed.read_text(encoding="ascii").splitlines() if listed.exists() else []
+    found = (line.split() for line in lines)
+    its_lock = "FLOCK", f"{device}:{its.st_ino}"
+    return list(dict.fromkeys(words[4] for words in found if (words[1], words[5]) == its_lock))

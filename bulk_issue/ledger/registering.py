@@ -91,12 +91,28 @@ def add(tx: Connection, database: Database, seq: int, chunk: Sequence[model.Row]
 
 def _parent(tx: Connection, database: Database, job: JobId) -> int:
     """The number of the job that a failures file came from."""
-    seq = database.number(tx, job)
-    state, because = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq)).one()
-    if state == str(JobState.PURGED):
+    seq, state, because = stands(tx, database, job)
+    if state is JobState.PURGED:
         hint = "To issue to customers of this file as new rows, remove its columns _job and _row."
         raise JobPurged(job, because, hint=hint)
     return seq
+
+
+def stands(tx: Connection, database: Database, job: JobId) -> tuple[int, JobState, str]:
+    """The job's number, and its state and why.
+
+    Raises `LedgerError` if another job is meant than was found before: this one was taken back meanwhile, and its file
+    perhaps registered anew, read in another way.
+    """
+    seq = database.number(tx, job)
+    found = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq, jobs.c.id == job)).first()
+    if found is None:
+        database.forget(job)
+        raise LedgerError(
+            f"job {job} was registered anew meanwhile, or the ledger replaced",
+            hint="Nothing was sent for it here. Run the same command again.",
+        )
+    return seq, JobState(found.state), found.because
 
 
 def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
@@ -153,8 +169,9 @@ def _supersede(tx: Connection, row: AnyRow | None) -> None:
         row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
 
 
-def untouched(tx: Connection, seq: int) -> bool:
+def untouched(tx: Connection, job: JobId) -> bool:
     """Whether nothing was ever sent for a job, and no row of it is another job's too."""
+    seq = select(jobs.c.seq).where(jobs.c.id == job).scalar_subquery()
     ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
     kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
     related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, kin).limit(1))

@@ -30,6 +30,7 @@ class Sqlite:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = _identity(path)
         self.place = str(path)
 
     def engine(self, *, read_only: bool) -> Engine:
@@ -50,7 +51,9 @@ class Sqlite:
 
     def holders(self, database: Database) -> Holders:
         del database
-        return Locks(self._path)
+        locks = Locks(self._path)
+        locks.enter()
+        return locks
 
     def attach(self, connection: Connection) -> None:
         pass
@@ -58,6 +61,12 @@ class Sqlite:
     def transact(self, connection: Connection, work: Callable[[Connection], T], *, alone: bool) -> T:
         del alone  # BEGIN IMMEDIATE: there is one writer at a time anyway
         with connection.begin():
+            if _identity(self._path) != self._file:
+                # what is written into a file that nobody sees any more doesn't keep anybody from sending it again
+                raise LedgerError(
+                    f"the ledger {self.place} was moved, deleted or replaced while it was in use",
+                    hint="Nothing more is sent. Put it back where it was before anything is run again.",
+                )
             return work(connection)
 
     def translated(self, error: exc.DBAPIError) -> LedgerError:
@@ -85,3 +94,12 @@ class Sqlite:
 
     def arrived(self, tx: Connection) -> None:
         pass
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has this name; None if there is none."""
+    try:
+        its = path.stat()
+    except FileNotFoundError:
+        return None
+    return its.st_dev, its.st_ino

@@ -67,6 +67,7 @@ class Jobs(Protocol):
     async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 
+        Raises `LedgerError` if the job was registered anew since it was found here.
         Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now` (where it may have outlived its
         hold: `Budget.lingers` later); those of living shares aren't touched. The budget becomes the
         account's for all processes; `ConfigError` if another living run uses the account with other values.

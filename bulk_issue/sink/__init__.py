@@ -21,6 +21,7 @@ from typing import Any
 
 from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
 
+from bulk_issue.aside import aside_in
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
 from bulk_issue.errors import LedgerError, SinkError
 from bulk_issue.model import Job, JobId
@@ -30,7 +31,6 @@ from bulk_issue.sink.folder import (
     NAMES,
     SUMMARY,
     Format,
-    aside_in,
     claim_folder,
     format_in,
     occupied,

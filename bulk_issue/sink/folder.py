@@ -8,25 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from pathlib import Path
 
+from bulk_issue.aside import aside_in
 from bulk_issue.errors import ConfigError
 from bulk_issue.model import JobId
 from bulk_issue.shown import FAILURES, IN_DOUBT, RESULTS
 
 SUMMARY = "summary.json"
 NAMES = (RESULTS, FAILURES, IN_DOUBT)
-
-_ASIDE = ".bulk-issue-writing-"
-#: No write takes so many seconds: an older folder was left behind by a kill.
-_ABANDONED = 24 * 3600.0
 
 
 @unique
@@ -81,18 +75,6 @@ def format_in(out: Path) -> Format:
 def _named_for(job: JobId, out: Path) -> bool:
     """Whether the folder's own name says whose it is, as the default one's does."""
     return out.name.endswith(f"-{job}")
-
-
-@contextmanager
-def aside_in(out: Path) -> Iterator[Path]:
-    """A private folder within `out`, gone afterwards; also clears away what killed writes left there."""
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in out.glob(f"{_ASIDE}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=_ASIDE, ignore_cleanup_errors=True) as aside:
-        yield Path(aside)
 
 
 def set_edited_aside(out: Path, on_record: Callable[[], Collection[str]]) -> list[Path]:
