@@ -102,6 +102,11 @@ class Desk:
         self._agreed(checked, talk)
         return [*earlier, job]
 
+    async def defer_again(self, job: Job, talk: Talk) -> Job:
+        """The same with a registered job, without its file."""
+        self._agreed(await self.checked(job.spec, job, await self.same_org(job)), talk)
+        return job
+
     async def _registered(
         self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
     ) -> tuple[Job, Checked]:
