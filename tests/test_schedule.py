@@ -216,6 +216,10 @@ async def test_what_fails_is_tried_for_some_hours_since_it_was_taken_up_and_then
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
+        ({"between": '"09:00-21:00"'}, "workers' own"),
+        ({"look_first": "true"}, "workers' own"),
+        ({"first": "3"}, "workers' own"),
+        ({"job": '"j1"'}, "doesn't know: job"),
         ({"zone": '""'}, "no zone"),
         ({"sereis": "1"}, "Did you mean series"),
         ({"series": '"many"'}, "often"),
