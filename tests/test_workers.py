@@ -235,6 +235,27 @@ async def test_a_folder_that_cant_be_looked_for_is_none_of_this_host(console: Co
     assert "its folder isn't on this host" in done.err
 
 
+async def test_corrected_failures_end_where_the_files_of_their_job_cant_be_looked_for(
+    console: Console, cluster: Cluster
+) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "12"])
+    assert (await console.run(file)).code == 1
+    (failures,) = file.with_name("c.csv-results").glob("*/failures.csv")
+    corrected = failures.read_text(encoding="utf-8-sig").replace(",12,", f",{mobiles(1, 50)[0]},")
+    failures.write_text(corrected, encoding="utf-8")
+    done = await console("defer", failures, "--series", console.box.series_id)
+    name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
+    cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv' WHERE workers = 0", name)
+    process = await worker(console)
+    await until(lambda: written(console, failures) or process.returncode is not None)
+    process.send_signal(signal.SIGTERM)
+    ending = await ended(process)
+
+    assert done.code == 0, done.err
+    assert ending.code == 0, ending.err
+    assert issued(console) == 3
+
+
 def test_a_database_that_cant_be_reached_is_said_at_once_in_the_ledgers_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
