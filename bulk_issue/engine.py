@@ -178,15 +178,20 @@ class Engine:
         return now
 
     async def defer(self, job: JobId, workers: int) -> None:
-        """Bring a job to so many workers, those included that take part already; a task that waits begins anew."""
-        task = self._app.configure_task(TASK, queue=self._queue)
-        manager = self._app.job_manager
+        """Bring a job to so many workers, those included that take part already; a task that waits begins anew.
+
+        No more than so many take part, whoever defers or looks at the same time: of the tasks with one lock one runs.
+        """
+        cancel = self._app.job_manager.cancel_job_by_id_async
         with _translated():
-            for each in await self._tasks():
-                if each.task_kwargs.get("job") == job and each.id is not None:
-                    workers -= not await manager.cancel_job_by_id_async(each.id, delete_job=True)
-            for _ in range(workers):
-                await task.defer_async(job=job)
+            its = [each for each in await self._tasks() if each.task_kwargs.get("job") == job]
+            taken = [each.lock for each in its if each.id and not await cancel(each.id, delete_job=True)]
+            free = [lock for lock in (self._lock(job, place) for place in range(workers)) if lock not in taken]
+            for lock in free[: max(workers - len(taken), 0)]:
+                await self._app.configure_task(TASK, queue=self._queue, lock=lock).defer_async(job=job)
+
+    def _lock(self, job: JobId, place: int) -> str:
+        return f"{self._queue}/{job}/{place}"
 
     async def _tasks(self) -> list[jobs.Job]:
         """The tasks of jobs that wait or are worked on."""
@@ -304,9 +309,10 @@ class Engine:
         known = {str(job.task_kwargs.get("job")) for job in await self._tasks()}
         for name in await duties.waiting():
             if name not in known:
+                lock = self._lock(name, 0)
+                task = self._app.configure_task(TASK, queue=self._queue, lock=lock, queueing_lock=lock)
                 with suppress(exceptions.AlreadyEnqueued):
-                    lock = f"{self._queue}/{name}"
-                    await self._app.configure_task(TASK, queue=self._queue, queueing_lock=lock).defer_async(job=name)
+                    await task.defer_async(job=name)
 
 
 @asynccontextmanager

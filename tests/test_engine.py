@@ -104,6 +104,15 @@ async def test_deferred_again_a_job_has_no_more_tasks_than_workers(place: Ledger
     assert ask("SELECT count(*) FROM procrastinate_jobs WHERE args->>'job' = 'j2'") == "2"
 
 
+async def test_of_many_who_defer_at_once_no_more_workers_take_part(place: LedgerUrl, ask: Callable[[str], str]) -> None:
+    async with opened(place, "host#user") as one, opened(place, "host#user") as other:
+        await asyncio.gather(*(engine.defer(JOB, 2) for engine in (one, other) * 3))
+    for _ in range(6):
+        ask("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
+
+    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == "2"
+
+
 async def test_a_task_that_ends_by_a_bug_goes_behind_all_others_for_ever_longer(
     place: LedgerUrl, ask: Callable[[str], str]
 ) -> None:
