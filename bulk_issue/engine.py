@@ -305,7 +305,7 @@ class Engine:
                 deferred[cron.name] = last
         for job in await manager.get_stalled_jobs(queue=self._queue, seconds_since_heartbeat=STALLED):
             with suppress(exceptions.ConnectorException):  # another worker has just done so
-                await manager.retry_job(job)
+                await manager.retry_job(job, retry_at=now)
         known = {str(job.task_kwargs.get("job")) for job in await self._tasks()}
         for name in await duties.waiting():
             if name not in known:

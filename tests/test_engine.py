@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from procrastinate import utils
 
 from bulk_issue import engine as engines
 from bulk_issue.config import LedgerUrl
@@ -143,6 +144,23 @@ async def test_a_task_waits_by_the_clock_of_the_database(
     await one_task(place, 1000.0)
 
     assert ask("SELECT scheduled_at <= now() + interval '1000 s' FROM procrastinate_jobs") == "t"
+
+
+async def test_a_dead_workers_task_is_handed_on_by_the_clock_of_the_database(
+    place: LedgerUrl, ask: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deferred(place, lambda engine: engine.defer(JOB, 1))
+    ask("UPDATE procrastinate_jobs SET status = 'doing'")
+    monkeypatch.setattr(utils, "utcnow", lambda: Ahead.now(UTC))
+    asked = asyncio.Event()
+
+    async def looked() -> list[JobId]:
+        asked.set()
+        return []
+
+    await work(place, asked, waiting=looked)
+
+    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing' OR scheduled_at > now()") == "0"
 
 
 # --- looking after them -------------------------------------------------------------------------------------------
