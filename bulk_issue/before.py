@@ -146,7 +146,9 @@ def forecast_words(ahead: Outlook, plan: Plan) -> str:
 
 
 def forecast(ahead: Outlook, plan: Plan) -> str:
-    """How long it will take at the limit, and until when."""
+    """How long it will take at the limit, and until when, where that is known."""
+    if plan.deferred:
+        return f"{forecast_words(ahead, plan)}, once workers begin; their own hours, pace and limits hold"
     zone = plan.between.zone if plan.between else None
     begins = datetime.fromtimestamp(ahead.begins, zone).astimezone(zone)
     if ahead.ends is None:

@@ -7,7 +7,9 @@ who may send a row, is the ledger's word alone. So whatever goes wrong here is m
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,18 +19,22 @@ from zoneinfo import ZoneInfo
 
 import procrastinate
 import psycopg
-from croniter import croniter
+from croniter import CroniterError, croniter
 from procrastinate import exceptions, jobs, retry, worker
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
-from bulk_issue.ledger.postgres import parameters
+from bulk_issue.ledger.postgres import WRITER, parameters
 from bulk_issue.model import JobId
 
 #: Seconds between two beats of a worker, and after how many without one its tasks are another's.
 BEAT, STALLED = 5.0, 15.0
 #: Seconds between two looks for tasks of dead workers, and for deferred jobs without a task.
 LOOK = 5.0
+#: For how many seconds such looks may fail, before the worker ends.
+PATIENCE = 60.0
+#: How often the pause before a task that ended by a bug doubles; the longest is 43 minutes.
+DOUBLED = 9
 #: Seconds that the engine has to put its task back when the worker leaves at once.
 LEAVE = 3.0
 #: Seconds between two looks for new tasks, should no notice of one have come.
@@ -43,6 +49,8 @@ INSERT INTO bulk_issue_dues SELECT %(entry)s, %(due)s
 WHERE %(due)s > %(new)s OR EXISTS (SELECT FROM bulk_issue_dues WHERE entry = %(entry)s)
 ON CONFLICT DO NOTHING RETURNING 1
 """
+#: The newest stays: by it the entry is known.
+_PRUNE = "DELETE FROM bulk_issue_dues WHERE entry = %(entry)s AND due < %(due)s - interval '400 days'"
 #: What orders those who make the engine's tables.
 _ORDER = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/bulk-issue/engine', 0))"
 _IF_MISSING = """
@@ -54,7 +62,14 @@ DO $bulk_issue$ BEGIN
 END $bulk_issue$
 """
 
-for _name in ("procrastinate", "psycopg.pool"):  # what goes wrong is said by us, in our words
+_OTHER_VERSION = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+)
+
+for _name in ("procrastinate", "psycopg"):  # what goes wrong is said by us, in our words
     logging.getLogger(_name).addHandler(logging.NullHandler())
     logging.getLogger(_name).propagate = False
 
@@ -67,19 +82,36 @@ class TryAgain(Exception):
         self.seconds = seconds
 
 
-class _Again(retry.BaseRetryStrategy):
-    """Every task that isn't done goes back, whatever ended it."""
+class _Later(retry.RetryDecision):
+    """Back after so many seconds, by the database's clock: when that is, is asked as the task goes back."""
 
-    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision:
-        del job
-        seconds = exception.seconds if isinstance(exception, TryAgain) else LOOK
-        return retry.RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=seconds))
+    def __init__(self, seconds: float, priority: int) -> None:
+        super().__init__(priority=priority)
+        self.seconds = seconds
+
+
+class _Again(retry.BaseRetryStrategy):
+    """Every task that isn't done goes back, whatever ended it.
+
+    One that ended by a bug goes behind all others, each time after twice the pause: it must not end worker after
+    worker. Its priority counts how often it did.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> _Later:
+        match exception:
+            case TryAgain():
+                return _Later(exception.seconds, job.priority)
+            case Exception():
+                return _Later(LOOK * 2 ** min(-job.priority, DOUBLED), job.priority - 1)
+            case _:  # cancelled, to leave at once
+                return _Later(LOOK, job.priority)
 
 
 class _Worker(worker.Worker):
     """Says when it begins to stop, whoever made it."""
 
     on_stop: Callable[[], None]
+    now: Callable[[], Awaitable[datetime]]
 
     def stop(self) -> None:
         self.on_stop()
@@ -87,6 +119,8 @@ class _Worker(worker.Worker):
 
     async def _persist_job_status(self, *args: Any, **kwargs: Any) -> None:
         with suppress(exceptions.ConnectorException):  # the task is another worker's by now, or the beat says the rest
+            if isinstance(later := kwargs.get("retry_decision"), _Later):
+                later.retry_at = await self.now() + timedelta(seconds=later.seconds)
             await super()._persist_job_status(*args, **kwargs)
 
 
@@ -105,6 +139,12 @@ class Cron:
                 f"the schedule {self.name} has a cron expression that can't be understood: {self.expression!r}",
                 hint='E.g. cron = "0 2 * * *" for every night at two.',
             )
+        try:
+            self.last(datetime.now(UTC))
+        except CroniterError as error:
+            raise ConfigError(
+                f"the schedule {self.name} is never due: {self.expression!r}", hint="There is no such day."
+            ) from error
 
     def last(self, now: datetime) -> datetime:
         """When it was due last."""
@@ -116,7 +156,8 @@ class Duties:
     """What a worker does. Each says after how many seconds another one should go on, or None if there is no more."""
 
     take_part: Callable[[JobId], Awaitable[float | None]]
-    scheduled: Callable[[str, datetime], Awaitable[float | None]]
+    #: Given the name of the entry, when it was due, and how many seconds ago it was deferred.
+    scheduled: Callable[[str, datetime, float], Awaitable[float | None]]
     #: The jobs that wait for workers.
     waiting: Callable[[], Awaitable[Sequence[JobId]]]
     crons: Sequence[Cron] = ()
@@ -125,28 +166,52 @@ class Duties:
 class Engine:
     """The queue of one account's jobs."""
 
-    def __init__(self, app: procrastinate.App, queue: str) -> None:
-        self._app, self._queue = app, queue
+    def __init__(self, app: procrastinate.App, connector: procrastinate.PsycopgConnector, account: str) -> None:
+        self._app, self._connector = app, connector
+        #: Short, however long the account's name is: the database takes 63 bytes for the channel of its notices.
+        self._queue = hashlib.sha256(account.encode()).hexdigest()[:16]
+
+    async def now(self) -> datetime:
+        """The database's clock, by which tasks wait: the only one that all hosts share."""
+        found = await self._connector.execute_query_one_async("SELECT clock_timestamp() AS now")
+        now: datetime = found["now"]
+        return now
 
     async def defer(self, job: JobId, workers: int) -> None:
-        """Bring a job to so many workers."""
-        task = self._app.configure_task(TASK, queue=self._queue)
-        with _translated():
-            for _ in range(workers):
-                await task.defer_async(job=job)
+        """Bring a job to so many workers, those included that take part already; a task that waits begins anew.
 
-    async def due(self, cron: str, due: datetime, now: datetime) -> bool:
-        """Defer an entry of the schedule, once for each due time, however many workers say so; whether this did."""
-        connector = self._app.connector
-        assert isinstance(connector, procrastinate.PsycopgConnector)
-        entry = f"{self._queue}/{cron}"
+        No more than so many take part, whoever defers or looks at the same time: of the tasks with one lock one runs.
+        """
+        cancel = self._app.job_manager.cancel_job_by_id_async
+        with _translated():
+            its = [each for each in await self._tasks() if each.task_kwargs.get("job") == job]
+            taken = [each.lock for each in its if each.id and not await cancel(each.id, delete_job=True)]
+            free = [lock for lock in (self._lock(job, place) for place in range(workers)) if lock not in taken]
+            for lock in free[: max(workers - len(taken), 0)]:
+                await self._app.configure_task(TASK, queue=self._queue, lock=lock).defer_async(job=job)
+
+    def _lock(self, job: JobId, place: int) -> str:
+        return f"{self._queue}/{job}/{place}"
+
+    async def _tasks(self) -> list[jobs.Job]:
+        """The tasks of jobs that wait or are worked on."""
+        found = await self._app.job_manager.list_jobs_async(queue=self._queue, task=TASK)
+        return [each for each in found if each.status in ("todo", "doing")]
+
+    async def due(self, cron: Cron, due: datetime, now: datetime) -> bool:
+        """Defer an entry of the schedule, once for each due time, however many workers say so; whether this did.
+
+        With another expression or zone it is a new entry.
+        """
+        entry = f"{self._queue} {cron.name} {cron.expression} {cron.zone}"
         given = {"entry": entry, "due": due, "new": now - NEW_FOR}
         with _translated():
-            async with connector.pool.connection() as connection, connection.transaction():
+            async with self._connector.pool.connection() as connection, connection.transaction():
                 if await (await connection.execute(_DUE, given)).fetchone() is None:
                     return False
+                await connection.execute(_PRUNE, given)
                 task = self._app.configure_task(SCHEDULED, queue=self._queue, connection=connection)
-                await task.defer_async(entry=cron, due=due.isoformat())
+                await task.defer_async(entry=cron.name, due=due.isoformat(), since=now.isoformat())
         return True
 
     async def work(self, duties: Duties, asked: asyncio.Event, on_end: Callable[[], None]) -> None:
@@ -173,8 +238,9 @@ class Engine:
             await do(duties.take_part(JobId(job)))
 
         @self._app.task(name=SCHEDULED, retry=_Again())
-        async def run_scheduled(entry: str, due: str) -> None:
-            await do(duties.scheduled(entry, datetime.fromisoformat(due)))
+        async def run_scheduled(entry: str, due: str, since: str) -> None:
+            late = await self.now() - datetime.fromisoformat(since)
+            await do(duties.scheduled(entry, datetime.fromisoformat(due), late.total_seconds()))
 
         engine = _Worker(
             self._app,
@@ -185,7 +251,7 @@ class Engine:
             stalled_worker_timeout=STALLED,
             delete_jobs="successful",
         )
-        engine.on_stop = on_end
+        engine.on_stop, engine.now = on_end, self.now
         running = asyncio.create_task(engine.run())  # type: ignore[no-untyped-call]
         others = [asyncio.create_task(self._look_after(duties)), asyncio.create_task(asked.wait())]
         try:
@@ -215,45 +281,57 @@ class Engine:
             )
 
     async def _look_after(self, duties: Duties) -> None:
-        """Hand on the tasks of workers that are dead or stand still, and defer jobs that the engine has forgotten."""
-        manager = self._app.job_manager
+        """Look after the queue again and again; what can't be had now is looked for again, for a minute."""
         deferred = dict[str, datetime]()
+        failing: float | None = None
         while True:
-            now = datetime.now(UTC)
-            for cron in duties.crons:
-                last = cron.last(now)
-                if deferred.get(cron.name) != last:
-                    await self.due(cron.name, last, now)
-                    deferred[cron.name] = last
-            for job in await manager.get_stalled_jobs(queue=self._queue, seconds_since_heartbeat=STALLED):
-                with suppress(exceptions.ConnectorException):  # another worker has just done so
-                    await manager.retry_job(job)
-            known = {
-                str(job.task_kwargs.get("job"))
-                for status in ("todo", "doing")
-                for job in await manager.list_jobs_async(queue=self._queue, task=TASK, status=status)
-            }
-            for name in await duties.waiting():
-                if name not in known:
-                    with suppress(exceptions.AlreadyEnqueued):
-                        lock = f"{self._queue}/{name}"
-                        await self._app.configure_task(TASK, queue=self._queue, queueing_lock=lock).defer_async(
-                            job=name
-                        )
+            try:
+                with _translated():
+                    await self._look(duties, deferred)
+                failing = None
+            except LedgerUnavailable:
+                failing = failing or time.monotonic()
+                if time.monotonic() - failing > PATIENCE:
+                    raise
             await asyncio.sleep(LOOK)
+
+    async def _look(self, duties: Duties, deferred: dict[str, datetime]) -> None:
+        """Hand on the tasks of workers that are dead or stand still, and defer what is due or was forgotten."""
+        manager, now = self._app.job_manager, await self.now()
+        for cron in duties.crons:
+            last = cron.last(now)
+            if deferred.get(cron.name) != last:
+                await self.due(cron, last, now)
+                deferred[cron.name] = last
+        for job in await manager.get_stalled_jobs(queue=self._queue, seconds_since_heartbeat=STALLED):
+            with suppress(exceptions.ConnectorException):  # another worker has just done so
+                await manager.retry_job(job, retry_at=now)
+        known = {str(job.task_kwargs.get("job")) for job in await self._tasks()}
+        for name in await duties.waiting():
+            if name not in known:
+                lock = self._lock(name, 0)
+                task = self._app.configure_task(TASK, queue=self._queue, lock=lock, queueing_lock=lock)
+                with suppress(exceptions.AlreadyEnqueued):
+                    await task.defer_async(job=name)
 
 
 @asynccontextmanager
-async def opened(place: LedgerUrl, queue: str) -> AsyncIterator[Engine]:
+async def opened(place: LedgerUrl, account: str) -> AsyncIterator[Engine]:
     """The engine beside a ledger, its tables made first where they are missing."""
     connector = procrastinate.PsycopgConnector(
-        conninfo="", kwargs=parameters(place), min_size=1, max_size=4, timeout=10
+        conninfo="", kwargs=parameters(place), configure=_configure, min_size=1, max_size=4, timeout=10
     )
     app = procrastinate.App(connector=connector)
     with _translated():
         async with app.open_async():
             await _make(app, connector)
-            yield Engine(app, queue)
+            yield Engine(app, connector, account)
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Sessions are as patient as the ledger's: one that stands still within a transaction holds up nobody for long."""
+    await connection.execute(WRITER)
+    await connection.commit()
 
 
 async def _make(app: procrastinate.App, connector: procrastinate.PsycopgConnector) -> None:
@@ -273,6 +351,12 @@ def _translated() -> Iterator[None]:
             raise LedgerError(
                 "this role may not make or use the workers' tables",
                 hint="They are made by their owner: run `bulk-issue worker --set-up --ledger URL` once with that role.",
+            ) from error
+        if isinstance(cause, _OTHER_VERSION):
+            raise LedgerError(
+                f"the workers' tables are of another version: {' '.join(str(cause).split())}",
+                hint="Install the same version of bulk-issue[workers] on all hosts. Where the tables are older, drop "
+                "what is named procrastinate_…, then run `bulk-issue worker --set-up`, as their owner: no job is lost.",
             ) from error
         raise LedgerUnavailable(
             f"the workers' engine can't reach its database: {' '.join(str(cause).split()) or type(cause).__name__}",

@@ -27,6 +27,8 @@ class Plan:
     between: Hours | None = None
     #: True if a customer's coupons are read before each send.
     look_first: bool = False
+    #: True if workers run it: when they begin, and how they send, is theirs.
+    deferred: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Plan:

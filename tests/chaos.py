@@ -159,7 +159,7 @@ class Chaos:
             await set_up(self.cluster.url(name, "bulk_issue_owner"))
             whole = Victims(self.folder, box, {"BULK_ISSUE_LEDGER": self.cluster.url(name).url}, "tests.hurried_worker")
             file = whole.customers("c.csv", mobiles(self.rows))
-            deferred = await whole("defer", file, "--series", box.series_id, "--workers", HOSTS, *TERMS, *LIMIT)
+            deferred = await whole("defer", file, "--series", box.series_id, "--workers", HOSTS)
             assert deferred.code == 0, deferred.err
             async with self._hosts(whole, name) as hosts:
                 while not box.book.requests():

@@ -16,7 +16,7 @@ from bulk_issue.config import Config
 presence.BEAT, presence.LOOK, presence.SILENT, presence.GAP = 0.5, 0.1, 1.5, 1.0
 reconcile.SECOND_LOOK, reconcile.LOOK_AGAIN, reconcile.NAP = 1.0, 0.5, 0.5
 engine.BEAT, engine.STALLED, engine.LOOK, engine.POLL = 0.5, 1.5, 0.5, 0.5
-workers.AGAIN, workers.GIVE_UP = 0.5, 1.0
+workers.LATER, workers.AGAIN, workers.GIVE_UP = 0.5, 0.5, 1.0
 assert Config.__init__.__kwdefaults__ is not None
 Config.__init__.__kwdefaults__["send_within"] = 1.0
 

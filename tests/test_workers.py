@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bulk_issue.app.workers import set_up
+from bulk_issue.cli import commands, frame
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
@@ -51,7 +53,7 @@ def written(console: Console, file: Path) -> bool:
 
 async def deferred(console: Console, rows: int, *options: object) -> Path:
     file = console.customers("c.csv", mobiles(rows))
-    done = await console("defer", file, "--series", console.box.series_id, *QUICK, *options)
+    done = await console("defer", file, "--series", console.box.series_id, *options)
     assert done.code == 0, done.err
     return file
 
@@ -99,33 +101,37 @@ async def test_the_others_go_on_without_a_worker_that_stands_still(console: Cons
     assert issued(console) == 600
 
 
-async def test_a_worker_whose_database_restarts_ends_and_says_so(cluster: Cluster, console: Console) -> None:
+async def test_a_worker_whose_database_restarts_goes_on_or_ends_and_says_so(cluster: Cluster, console: Console) -> None:
     file = await deferred(console, 600)
     first = await worker(console, *SLOW)
     await until(lambda: issued(console) >= 40)
     await asyncio.to_thread(cluster.stop)
     await asyncio.to_thread(cluster.start)
-    done = await ended(first)
+    await until(lambda: written(console, file) or first.returncode is not None)
+    if first.returncode is not None:
+        done = await ended(first)
+        assert done.code == 7, done.err
+        assert "database" in done.err
+        assert "Traceback" not in done.err
+        first = await worker(console, *SLOW)
 
-    assert done.code == 7, done.err
-    assert "database" in done.err
-    assert "Traceback" not in done.err
-    await the_rest(console, file, await worker(console, *SLOW))
+    await the_rest(console, file, first)
 
 
 async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Console) -> None:
-    file = await deferred(console, 600, "--workers", 3)
+    file = await deferred(console, 600, "--workers", 3, "--again", "spring")
     series = console.box.world.series
-    first, *others = [await worker(console, *SLOW) for _ in range(3)]
+    workers = [await worker(console, *SLOW) for _ in range(3)]
     await until(lambda: issued(console) >= 60)
     kept = series[console.box.series_id]
     series[console.box.series_id] = replace(kept, expired=True)
     await until(lambda: written(console, file))
     asked = console.box.book.requests()
     status = await console("status")
-    for each in others:
+    for each in workers:
         each.send_signal(signal.SIGTERM)
-    done = [await ended(each) for each in others]
+    done = [await ended(each) for each in workers]
+    (hint,) = [line for each in done for line in each.out.splitlines() if line.startswith("Next: bulk-issue defer")]
 
     assert {each.code for each in done} == {0}, [each.err for each in done]
     assert "stopped" in status.out
@@ -134,8 +140,131 @@ async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Conso
     series[console.box.series_id] = kept
     for path in file.with_name(f"{file.name}-results").glob("*/summary.json"):
         path.unlink()
-    assert (await console("defer", file, "--series", console.box.series_id, *QUICK)).code == 0
-    await the_rest(console, file, first)
+    again = await console(*shlex.split(hint.removeprefix("Next: bulk-issue ").partition("   (")[0]))
+    assert again.code == 0, again.err
+    assert "left to at most 3 workers" in again.out + again.err
+    await the_rest(console, file, await worker(console, *SLOW))
+
+
+async def test_a_job_is_deferred_without_its_file_if_this_ledger_knows_it(console: Console) -> None:
+    file = await deferred(console, 3)
+    (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
+    file.unlink()
+    done = await console("defer", "--job", job[:5])
+    unknown = await console("defer", "--job", "j999")
+    stranger = await console("defer", "--job", job, "--org", "7")
+
+    assert done.code == 0, done.err
+    assert unknown.code == stranger.code == 2
+    assert "knows no job" in unknown.err
+    assert "now says 7" in stranger.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Missing argument '[FILE]'"),
+        (["c.csv"], "Missing option '--series'"),
+        (["c.csv", "--job", "j1"], "'[FILE]' is said of a file"),
+        (["--job", "j1", "--again", "spring"], "'--again'"),
+        (["--job", "j1", "--exclude", "no.csv"], "'--exclude'"),
+        (["c.csv", "--series", "1", "--first", "3"], "No such option"),
+        (["c.csv", "--series", "1", "--between", "09:00-21:00"], "No such option"),
+        (["c.csv", "--series", "1", "--look-first"], "No such option"),
+    ],
+)
+def test_what_defer_would_leave_undone_is_refused(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert frame.exit_code(commands, ["defer", *words, "--ledger", "postgresql://ann@127.0.0.1:1/x"]) == 2
+    assert said in capsys.readouterr().err
+
+
+async def test_a_profile_is_for_workers_and_defer_whose_forecast_says_what_it_knows(console: Console) -> None:
+    profile = console.folder / "p.toml"
+    profile.write_text(
+        '[default]\nfirst = 3\nbetween = "09:00-21:00"\nzone = "Asia/Kolkata"\nlook_first = true\nrate = 60\n',
+        encoding="utf-8",
+    )
+    file = console.customers("c.csv", mobiles(90))
+    done = await console("defer", file, "--series", console.box.series_id, "--config", profile)
+
+    assert done.code == 0, done.err
+    assert "To send: 90 rows at 60 a minute: 2 min, once workers begin" in done.err
+    assert "until" not in done.err
+
+
+async def test_a_job_is_moved_to_another_account_only_while_nobody_runs_it(console: Console, cluster: Cluster) -> None:
+    other = replace(
+        console, env=console.env | {"BULK_ISSUE_BASE_URL": console.box.url.replace("127.0.0.1", "localhost")}
+    )
+    words = ("--series", console.box.series_id, "--org", "100001")
+    file = await deferred(console, 400, "--org", "100001")
+    (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
+    first = await worker(console, "--rate", 1200)
+    await until(lambda: issued(console) > 0)
+    refused = await other("defer", "--job", job, "--org", "100001")
+    first.send_signal(signal.SIGTERM)
+    await ended(first)
+    before = issued(console)
+    moved = await other("defer", file, *words)
+
+    assert refused.code == 2, refused.err
+    assert "is run by the account" in refused.err
+    assert moved.code == 0, moved.err
+    theirs = await worker(console)
+    name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
+    tasks = "SELECT count(*) FROM bulk_issue.procrastinate_jobs"
+    while await asyncio.to_thread(cluster.sql, tasks, name) != "2":  # theirs take no part any more
+        await asyncio.sleep(0.05)
+    assert issued(console) == before
+    await the_rest(other, file, theirs, await worker(other, *SLOW))
+
+
+async def test_a_folder_that_cant_be_looked_for_is_none_of_this_host(console: Console, cluster: Cluster) -> None:
+    await deferred(console, 3)
+    name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
+    cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv'", name)
+    process = await worker(console)
+    while await asyncio.to_thread(cluster.sql, "SELECT workers FROM bulk_issue.jobs", name) != "0":
+        assert process.returncode is None
+    process.send_signal(signal.SIGTERM)
+    done = await ended(process)
+
+    assert done.code == 0, done.err
+    assert "its folder isn't on this host" in done.err
+
+
+async def test_corrected_failures_end_where_the_files_of_their_job_cant_be_looked_for(
+    console: Console, cluster: Cluster
+) -> None:
+    file = console.customers("c.csv", [*mobiles(2), "12"])
+    assert (await console.run(file)).code == 1
+    (failures,) = file.with_name("c.csv-results").glob("*/failures.csv")
+    corrected = failures.read_text(encoding="utf-8-sig").replace(",12,", f",{mobiles(1, 50)[0]},")
+    failures.write_text(corrected, encoding="utf-8")
+    done = await console("defer", failures, "--series", console.box.series_id)
+    name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
+    cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv' WHERE workers = 0", name)
+    process = await worker(console)
+    await until(lambda: written(console, failures) or process.returncode is not None)
+    process.send_signal(signal.SIGTERM)
+    ending = await ended(process)
+
+    assert done.code == 0, done.err
+    assert ending.code == 0, ending.err
+    assert issued(console) == 3
+
+
+def test_a_database_that_cant_be_reached_is_said_at_once_in_the_ledgers_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BULK_ISSUE_PASSWORD", "x")
+    account = ["--base-url", "http://127.0.0.1:1", "--user", "till"]
+    code = frame.exit_code(commands, ["worker", *account, "--ledger", "postgresql://ann@127.0.0.1:1/x"])
+
+    assert code == 7
+    assert "Error: the ledger postgresql://ann@127.0.0.1:1/x can't be" in capsys.readouterr().err
 
 
 async def test_a_deferred_job_is_issued_by_the_workers_that_wait_and_status_shows_them(console: Console) -> None:
@@ -162,7 +291,7 @@ async def test_the_end_of_each_job_is_told_when_it_comes(console: Console) -> No
         first = await worker(console, "--log-file", log, "--metrics", metrics)
         for rows, name in ((3, "a.csv"), (5, "b.csv")):
             file = console.customers(name, mobiles(rows, rows * 10))
-            await console("defer", file, "--series", console.box.series_id, *QUICK)
+            await console("defer", file, "--series", console.box.series_id)
             await until(lambda: written(console, file))  # noqa: B023 - awaited at once
         await until(lambda: len(chat.requests) == 2)
         first.send_signal(signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -115,6 +116,11 @@ class Desk:
             job, checked = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
         self._agreed(checked, talk)
         return [*earlier, job]
+
+    async def defer_again(self, job: Job, talk: Talk) -> Job:
+        """The same with a registered job, without its file."""
+        self._agreed(await self.checked(job.spec, job, await self.same_org(job)), talk)
+        return job
 
     async def _registered(
         self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
@@ -360,7 +366,7 @@ class Desk:
             parent = await self.ledger.jobs.find(name)
             if parent is None or parent.state is JobState.PURGED:
                 continue
-            if (default_out(parent.spec) / SUMMARY).exists():
+            if _there(default_out(parent.spec) / SUMMARY):
                 stands = await standing(self.ledger, parent, self.clock.now())
                 its = replace(self.files, format=format_in(default_out(parent.spec)))
                 await write(self.ledger, stands, default_out(parent.spec), its, self.config)
@@ -368,6 +374,11 @@ class Desk:
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def _there(path: Path) -> bool:
+    """Whether it is there, and this process may look so far."""
+    return os.path.exists(path)  # noqa: PTH110 - Path raises where it may not
 
 
 @asynccontextmanager

@@ -7,8 +7,10 @@ until nothing of it is pending; who leads it and who shares in it is settled by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import os
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,13 +43,16 @@ AGAIN, GIVE_UP = 300.0, 6 * 3600.0
 
 async def set_up(place: Path | LedgerUrl) -> None:
     """Make the tables of ledger and engine, where they are missing."""
-    async with opened(place), engine(place, ""):
+    queue = engine(place, "")
+    async with opened(place), queue:
         pass
 
 
-@asynccontextmanager
-async def engine(place: Path | LedgerUrl, account: str) -> AsyncIterator[Engine]:
-    """The engine that brings an account's jobs to its workers."""
+def engine(place: Path | LedgerUrl, account: str) -> AbstractAsyncContextManager[Engine]:
+    """The engine that brings an account's jobs to its workers; to be entered once the ledger was reached.
+
+    Raises `ConfigError` where there can be none.
+    """
     if not isinstance(place, LedgerUrl):
         raise ConfigError(
             f"workers need a ledger that several hosts can share, and {place} is a file",
@@ -57,18 +62,23 @@ async def engine(place: Path | LedgerUrl, account: str) -> AsyncIterator[Engine]
         from bulk_issue import engine as engines  # noqa: PLC0415 - an extra: nobody else has its library
     except ImportError as error:
         raise ConfigError(f"{error.name} isn't installed", hint="Run: pip install 'bulk-issue[workers]'") from error
-    async with engines.opened(place, account) as found:
-        yield found
+    return engines.opened(place, account)
 
 
 async def defer(
-    config: Config, path: Path, workers: int, talk: Talk, observer: Observer, asked: asyncio.Event
+    config: Config, what: Path | Job, workers: int, talk: Talk, observer: Observer, asked: asyncio.Event
 ) -> list[Job]:
-    """Register a file's job, or find it, and leave it to at most so many workers; those that have something to do."""
-    async with engine(config.ledger, config.account.name) as queue, desk(config, observer, asked, Files()) as at:
-        jobs = [job for job in await at.defer(path, talk) if await at.ledger.work.unfinished(job.spec.id)]
+    """Leave a file's job, or one that is registered, to at most so many workers of this account.
+
+    Says which have something to do: an earlier content's job may be among them.
+    """
+    account = config.account.name
+    coming = engine(config.ledger, account)
+    async with desk(config, observer, asked, Files()) as at, coming as queue:
+        found = await at.defer(what, talk) if isinstance(what, Path) else [await at.defer_again(what, talk)]
+        jobs = [job for job in found if await at.ledger.work.unfinished(job.spec.id)]
         for job in jobs:
-            await at.ledger.jobs.defer(job.spec.id, workers)
+            await at.ledger.jobs.defer(job.spec.id, workers, account)
             await queue.defer(job.spec.id, workers)
         return jobs
 
@@ -78,12 +88,18 @@ class Scheduled:
     """A file that is deferred again and again. File and `again` name may hold the due time, as strftime writes it."""
 
     name: str
+    profile: str
     cron: str
     zone: ZoneInfo
     file: str
     again: str
     workers: int
     config: Config
+
+    @property
+    def key(self) -> str:
+        """What it is among the entries of all profiles of an account."""
+        return shlex.join((self.profile, self.name))
 
     def at(self, due: datetime) -> tuple[Path, Config]:
         """What is deferred at a due time."""
@@ -116,10 +132,12 @@ class Worker:
 
     async def work(self) -> ExitCode:
         """Take part in job after job until asked to stop."""
-        async with engine(self.config.ledger, self.config.account.name) as queue, opened(self.config.ledger) as ledger:
+        coming = engine(self.config.ledger, self.config.account.name)
+        async with opened(self.config.ledger) as ledger, coming as queue:
+            duties = self._duties(ledger)
             self._tell(f"Waiting for jobs of {self.config.account.name}.")
             try:
-                await queue.work(self._duties(ledger), self.asked, self._leave.set)
+                await queue.work(duties, self.asked, self._leave.set)
             finally:
                 if self._bug is not None:
                     raise self._bug
@@ -130,22 +148,26 @@ class Worker:
 
         return Duties(
             take_part=lambda name: self._safely(self._task(ledger, name)),
-            scheduled=lambda name, due: self._safely(self._scheduled(name, due)),
+            scheduled=lambda key, due, late: self._safely(self._scheduled(key, due, late)),
             waiting=lambda: ledger.jobs.waiting(self.config.account.name),
-            crons=[Cron(name=each.name, expression=each.cron, zone=each.zone) for each in self.schedule],
+            crons=[Cron(name=each.key, expression=each.cron, zone=each.zone) for each in self.schedule],
         )
 
-    async def _scheduled(self, name: str, due: datetime) -> float | None:
-        """Defer what is due; what fails is tried again for some hours."""
-        entry = next((each for each in self.schedule if each.name == name), None)
-        if entry is None:
+    async def _scheduled(self, key: str, due: datetime, late: float) -> float | None:
+        """Defer what is due; what fails is tried again for some hours since it was taken up."""
+        entry = next((each for each in self.schedule if each.key == key), None)
+        over = late > GIVE_UP
+        if entry is None and not over:
             return LATER  # another worker's settings have it
-        path, config = entry.at(due)
-        what = f"Schedule {name} of {due:%Y-%m-%d %H:%M}"
+        what = f"Schedule {entry.name if entry else key} of {due:%Y-%m-%d %H:%M}"
         try:
+            if entry is None:
+                raise ConfigError(
+                    "no worker that took it up has such an entry any more", hint="Defer its file by hand."
+                )
+            path, config = entry.at(due)
             jobs = await defer(config, path, entry.workers, Talk(), self.observer, self._leave)
         except BulkIssueError as error:
-            over = SystemClock().now().wall - due.timestamp() > GIVE_UP
             self._tell(f"{what}: {error.message}. {'Given up.' if over else error.hint}")
             if over:
                 await self.on_given_up(what, error)
@@ -164,14 +186,14 @@ class Worker:
             raise
 
     async def _task(self, ledger: SqliteLedger, name: JobId) -> float | None:
-        """Take part in one job; None if there is no more to do, otherwise when somebody should go on."""
-        job = await ledger.jobs.find(name)
-        if job is None or not job.workers:
-            return None
-        config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
-        if _open(job) and (closed := self._closed()) is not None:
-            return closed
+        """Take part in one job of this account; None if there is no more to do, otherwise when one should go on."""
         try:
+            job = await ledger.jobs.find(name)
+            if job is None or not job.workers or job.spec.account != self.config.account.name:
+                return None
+            if _open(job) and (closed := self._closed()) is not None:
+                return closed
+            config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
             async with desk(config, self.observer, self._leave, Files()) as at:
                 if not _open(job):  # whoever ended it may have died over its files
                     return await self._ended(at, await standing(ledger, job, at.clock.now()))
@@ -223,7 +245,7 @@ class Worker:
         """Write the job's files, where there is a place for them."""
         spec = ending.job.spec
         out = self.out / f"{spec.series_id}-{spec.id}" if self.out else default_out(spec)
-        if self.out is None and not Path(spec.path).parent.is_dir():
+        if self.out is None and not _is_folder(Path(spec.path).parent):
             self._tell(f"Job {spec.id}: its folder isn't on this host; bulk-issue export {spec.id} writes its files.")
             return None
         try:
@@ -244,6 +266,11 @@ class Worker:
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is there, and may be looked into as far as that."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path raises where this process may not look
 
 
 def _open(job: Job) -> bool:

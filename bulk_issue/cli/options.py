@@ -185,9 +185,13 @@ reading_options: Callable[[F], F] = stacked(
     ),
 )
 
-limit_options: Callable[[F], F] = stacked(
+rate_options: Callable[[F], F] = stacked(
     option("--rate", type=int, default=Config.rate, help="Requests that the account may make …"),
     option("--per", type=Duration(), default="60", help="… in any window of so long."),
+)
+
+limit_options: Callable[[F], F] = stacked(
+    rate_options,
     option(
         "--pace",
         type=click.Choice([str(pace) for pace in Pace]),
@@ -285,7 +289,7 @@ page_options: Callable[[F], F] = stacked(
 _ONCE = frozenset(
     {
         *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
-        *("first", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
+        *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
         *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
     }
 )
@@ -362,7 +366,7 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
         entity_code=options["entity_code"],
     )
     names = ["rate", "per", "connections", "timeout", "grace", "reconcile_for", "max_attempts", "canary", "first"]
-    limits = {name: options[name] for name in names if options.get(name) is not None}
+    limits = {name: options[name] for name in [*names, "yes_short"] if options.get(name) is not None}
     if "pace" in options:
         limits |= {
             "pace": Pace(options["pace"]),
@@ -370,7 +374,6 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
             "max_failures": Share.parse(options["max_failures"], "--max-failures"),
             "between": hours(options),
             "look_first": options["look_first"],
-            "yes_short": options.get("yes_short", False),
         }
     return Config(
         account=account,

@@ -20,7 +20,7 @@ from bulk_issue.errors import ConfigError
 #: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
 SECRETS = ("password", "client_secret", "notify")
 #: What a command is told each time anew, and no profile for all times.
-_EACH_TIME = frozenset({"config", "profile", "yes", "codes", "decisions", "why", "sample", "set_password"})
+_EACH_TIME = frozenset({"config", "profile", "job", "yes", "codes", "decisions", "why", "sample", "set_password"})
 
 
 def given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

@@ -16,7 +16,7 @@ from bulk_issue.cli import profile
 from bulk_issue.errors import ConfigError
 
 #: What an entry has besides the options of `defer`.
-_OWN = ("name", "cron", "file", "profile")
+_OWN = ("name", "cron", "zone", "file", "profile")
 
 
 def entries(ctx: click.Context, defer: click.Command) -> list[Scheduled]:
@@ -43,15 +43,17 @@ def _entry(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -
         raise ConfigError(
             f"the schedule entry {table['name']}: {error.format_message()}", hint="Its keys are options of `defer`."
         ) from error
-    if not given["zone"]:
+    zone = table.get("zone", ctx.params["zone"])
+    if not zone:
         raise ConfigError(
             f"the schedule entry {table['name']} has no zone", hint='Say where it is due, e.g. zone = "Asia/Kolkata".'
         )
-    opt.hours(given | {"between": "00:00-12:00"})  # that zone exists
+    opt.hours({"between": "00:00-12:00", "zone": zone})  # that zone exists
     return Scheduled(
         name=table["name"],
+        profile=ctx.params["profile"],
         cron=table["cron"],
-        zone=ZoneInfo(given["zone"]),
+        zone=ZoneInfo(zone),
         file=str(given["file"]),
         again=given["again"],
         workers=given["workers"],
@@ -61,7 +63,10 @@ def _entry(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -
 
 def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -> Iterator[str]:
     """The entry as arguments, behind those that this command itself was given."""
-    known = {profile.key(param): param for param in defer.params if isinstance(param, click.Option)}
+    known = {
+        profile.key(param): param for param in defer.params if isinstance(param, click.Option) and param.name != "job"
+    }
+    theirs = {profile.key(param) for param in ctx.command.params} - {*known}
     for param in ctx.command.params:
         flag = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if flag and profile.key(param) in known:
@@ -69,6 +74,11 @@ def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any
     for key, value in table.items():
         if key in _OWN:
             continue
+        if key in theirs:
+            raise ConfigError(
+                f"the schedule entry {table.get('name')} can't set {key}: it is the workers' own",
+                hint="Write it into their profile; it holds for all of their jobs.",
+            )
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *_OWN], n=1)
             meant = f" Did you mean {near[0]}?" if near else ""

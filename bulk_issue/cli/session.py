@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def files(options: dict[str, Any]) -> Files:
     return Files(out=options["out"], columns=Columns(options["columns"]), format=Format(options["format_"]))
 
 
-def talk(options: dict[str, Any], config: Config) -> Talk:
+def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> Talk:
     """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
     from bulk_issue import before
     from bulk_issue.app import Talk
@@ -80,7 +81,7 @@ def talk(options: dict[str, Any], config: Config) -> Talk:
 
     def show(checked: Checked) -> None:
         if not options["quiet"] and not options["as_json"]:
-            frame.say_all(before.check_words(checked, Plan.of(config)), err=True)
+            frame.say_all(before.check_words(checked, replace(Plan.of(config), deferred=deferred)), err=True)
 
     def confirm(checked: Checked) -> bool:
         rows = checked.outlook.rows

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
@@ -24,42 +25,71 @@ if TYPE_CHECKING:
     from bulk_issue.sink import Summary
 
 
+def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """What a file must be given with; a job knows it, whatever the environment says."""
+    if value is None and ctx.params.get("job") is None:
+        raise click.MissingParameter(ctx=ctx, param=param)
+    return value
+
+
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@opt.option("--series", type=int, required=True, help="The coupon series.")
+@click.argument("file", type=click.Path(path_type=Path), required=False, callback=_unless_job)
+@opt.option("--series", type=int, callback=_unless_job, help="The coupon series.")
 @opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
+@opt.option(
+    "--job",
+    is_eager=True,
+    help="In place of FILE and what is said of it: a job that is registered already, e.g. one that was stopped.",
+)
 @opt.option(
     "--workers", type=click.IntRange(min=1), default=2, help="How many workers take part, at most, if so many wait."
 )
 @opt.profile_options
 @opt.account_options
 @opt.reading_options
-@opt.limit_options
+@opt.rate_options
 @opt.ledger_option
 @opt.talk_options
-def defer(file: Path, series: int, again: str, workers: int, **options: Any) -> int:
+def defer(file: Path | None, series: int, again: str, job: str | None, workers: int, **options: Any) -> int:
     """Leave FILE to the workers: check and register it here, issue its coupons there.
 
     The ledger must be in PostgreSQL; the workers are those of the same account (`bulk-issue worker`). Settings of
-    speed and safety are theirs. Deferred again, a job that was stopped goes on.
+    speed and safety are theirs; --rate and --per are for the forecast. Deferred again, as FILE or as --job, a job that
+    was stopped goes on.
     """
     from bulk_issue.app import workers as left
     from bulk_issue.progress import Reporter
 
-    config = opt.config(options, series, again, reading=opt.reading(options))
+    what: Path | Job
+    if file is not None and job is None:
+        what, config = file, opt.config(options, series, again, reading=opt.reading(options))
+    else:
+        _refuse_of_a_file(click.get_current_context())
+        what, config = session.job_and_config(job, options)
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
 
         async def leave(asked: asyncio.Event) -> list[Job]:
-            return await left.defer(config, file, workers, session.talk(options, config), reporter, asked)
+            talk = session.talk(options, config, deferred=True)
+            return await left.defer(config, what, workers, talk, reporter, asked)
 
         jobs = frame.in_loop(leave)
         flags = "".join(f" {shlex.quote(word)}" for word in opt.carried(click.get_current_context(), "status"))
-        for job in jobs:
-            reporter.say(f"Job {job.spec.id}, {count(job.rows, 'row')}: left to at most {count(workers, 'worker')}.")
-            reporter.say(f"Next: bulk-issue status {job.spec.id}{flags}")
+        for each in jobs:
+            reporter.say(f"Job {each.spec.id}, {count(each.rows, 'row')}: left to at most {count(workers, 'worker')}.")
+            reporter.say(f"Next: bulk-issue status {each.spec.id}{flags}")
         if not jobs:
             reporter.say("Nothing of it is left to do: nothing was deferred.")
     return ExitCode.DONE
+
+
+def _refuse_of_a_file(ctx: click.Context) -> None:
+    """A job goes on as it was registered: what says how a file is read would change nothing."""
+    root = ctx.find_root().command
+    assert isinstance(root, click.Group)
+    known = {param.name for param in root.commands["resume"].params} | {"workers"}
+    for param in ctx.command.params:
+        if param.name not in known and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{param.get_error_hint(ctx)} is said of a file, and --job goes on without it.", ctx)
 
 
 @click.command(cls=ToldByJob)
@@ -105,7 +135,7 @@ def worker(*, set_up: bool, **options: Any) -> int:
 
     def reported(report: Report) -> None:
         spec = report.job.spec
-        again = ["bulk-issue", "defer", spec.path, "--series", str(spec.series_id), *carried("defer")]
+        again = ["bulk-issue", "defer", "--job", spec.id, "--workers", str(report.job.workers), *carried("defer")]
         frame.say_all(words.report_words(report, again, carried))
 
     with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:

@@ -203,9 +203,15 @@ class LedgerJobs(Face):
         tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
 
     @transaction
-    def defer(self, tx: Connection, job: JobId, workers: int) -> None:
+    def defer(self, tx: Connection, job: JobId, workers: int, account: str | None = None) -> None:
         its = jobs.c.seq == self._registered(tx, job)
-        tx.execute(update(jobs).where(its).values(workers=workers))
+        its_account = tx.execute(select(jobs.c.account).where(its)).scalar_one()
+        if account not in (None, its_account) and self._locks.held_by_others(job):
+            raise ConfigError(
+                f"job {job} is run by the account {its_account} now, these credentials are those of {account}",
+                hint="Use the same credentials, or wait until that run has ended.",
+            )
+        tx.execute(update(jobs).where(its).values(workers=workers, account=account or its_account))
         stopped = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
         tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY), halted=None))
 

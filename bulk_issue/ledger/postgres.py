@@ -56,7 +56,7 @@ SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '14s';
 """
 #: A process that stands still within a transaction holds up all others; its session is ended.
-_WRITER = f"{_SESSION} SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = 0;"
+WRITER = f"{_SESSION} SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = 0;"
 _READER = f"""
 {_SESSION} SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read';
 SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;
@@ -82,7 +82,7 @@ class Postgres:
     def __init__(self, url: LedgerUrl) -> None:
         self.place = str(url)
         self._parameters = parameters(url)
-        self._write = self._engine(_WRITER)
+        self._write = self._engine(WRITER)
         self._read = self._engine(_READER)
         self._clock = DatabaseClock()
         self._holders: AdvisoryHolders | None = None

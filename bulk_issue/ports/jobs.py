@@ -83,8 +83,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def defer(self, job: JobId, workers: int) -> None:
-        """Leave the job to so many workers at most; one that was stopped is READY again."""
+    async def defer(self, job: JobId, workers: int, account: str | None = None) -> None:
+        """Leave the job to so many workers at most; one that was stopped is READY again.
+
+        Those of `account`, of its own if none is given; `ConfigError` while a run of another account holds it.
+        """
         ...
 
     async def waiting(self, account: str) -> Sequence[JobId]:
