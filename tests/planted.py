@@ -470,8 +470,8 @@ MISTAKES = (
         name="the words of a bug are logged",
         promise=6,
         file="cli/telling.py",
-        old='message=ours.message if ours else ""',
-        new='message=str(error or "")',
+        old="            message=message,\n",
+        new='            message=str(error or ""),\n',
         test="test_exit_codes.py::test_trouble_for_a_bug_that_is_raised_while_rows_are_sent",
     ),
     Mistake(

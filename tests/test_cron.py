@@ -111,7 +111,17 @@ def test_the_environment_of_the_samples_is_that_of_options() -> None:
     named = {each["name"] for each in box["env"]} | set(re.findall(r"(BULK_ISSUE_\w+)=", "\n".join(texts)))
 
     assert named
-    assert named <= known | secrets
+    assert named <= known | secrets | {"XDG_STATE_HOME"}
+
+
+def test_the_details_of_a_bug_have_a_place_where_there_is_no_home() -> None:
+    service_, (box,) = unit("bulk-issue.service")["Service"], pod()["template"]["spec"]["containers"]
+    (state,) = (each["value"] for each in box["env"] if each["name"] == "XDG_STATE_HOME")
+
+    assert service_["ProtectSystem"] == "strict"
+    assert "Environment=XDG_STATE_HOME=/var/lib/bulk-issue\n" in (CRON / "bulk-issue.service").read_text("utf-8")
+    assert service_["StateDirectory"] == "bulk-issue"  # /var/lib/bulk-issue, and it may write there
+    assert any(Path(state).is_relative_to(mount["mountPath"]) for mount in box["volumeMounts"])
 
 
 def test_the_units_are_sound() -> None:
@@ -144,7 +154,9 @@ def test_the_cron_job_never_runs_beside_itself_and_leaves_retrying_to_the_next_n
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
     assert job["spec"]["concurrencyPolicy"] == "Forbid"
     assert pod()["template"]["spec"]["restartPolicy"] == "Never"
-    (rule,) = pod()["podFailurePolicy"]["rules"]
+    drained, rule = pod()["podFailurePolicy"]["rules"]
+    # A node that is drained asks the pod to stop: exit code 4 comes second.
+    assert drained == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     (box,) = pod()["template"]["spec"]["containers"]
     assert rule["onExitCodes"]["containerName"] == box["name"]
     assert rule["onExitCodes"]["values"] == [1, 2, 4, 5]

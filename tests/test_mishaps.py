@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import pty
 import re
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bulk_issue.cli import frame
 from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
@@ -56,6 +59,33 @@ async def test_a_closed_stream_is_no_trouble_and_the_ledger_never_takes_its_plac
     assert (await console.run(file)).code == 0
 
 
+@pytest.mark.parametrize("how", ["gone", "full"])
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["run", "--help"], 0), (["run"], 2), (["no-such"], 2)])
+async def test_a_stream_that_can_not_be_written_changes_no_exit_code(
+    console: Console, words: list[str], code: int, how: str
+) -> None:
+    reads, gone = os.pipe()
+    os.close(reads)
+    with os.fdopen(gone, "wb") as pipe, os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb") as full:
+        process = await console.start(*words, into=pipe if how == "gone" else full)
+
+        assert await process.wait() == code
+
+
+async def test_a_name_that_the_terminal_has_no_letters_for_changes_no_exit_code(console: Console) -> None:
+    file = console.customers("दिवाली.csv", mobiles(2))
+    console.env = {"PYTHONIOENCODING": "latin-1"}
+    said = console.folder / "said.out"
+    with os.fdopen(os.open(said, os.O_CREAT | os.O_WRONLY), "wb") as into:
+        process = await console.start("run", file, "--series", console.box.series_id, *QUICK, into=into)
+        code = await process.wait()
+
+    assert code == 0
+    assert "Done: nothing is left to do." in said.read_text("latin-1")
+    assert r"\u0926\u093f\u0935\u093e\u0932\u0940.csv" in said.read_text("latin-1")
+    console.check_book(file)
+
+
 # --- nobody's home ----------------------------------------------------------------------------------------------
 
 
@@ -94,6 +124,19 @@ async def test_a_decision_of_a_user_without_a_name_is_recorded(nobody: Console) 
         done = await nobody("reconcile", str(nobody.summary(file)["job"]), "--decisions", doubtful)
 
     assert "1 decision recorded" in done.err, done.err
+
+
+def test_where_there_is_no_place_for_a_bugs_details_the_temporary_folder_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _message, hint = frame.explained(KeyError("919800001111"))
+    (details,) = tmp_path.glob("bug-*.log")
+
+    assert str(details) in hint
+    assert "KeyError: …" in details.read_text()
+    assert details.stat().st_mode & 0o777 == 0o600
 
 
 # --- impatient hands --------------------------------------------------------------------------------------------
@@ -152,6 +195,71 @@ async def test_further_ctrl_cs_do_not_disturb_the_leaving(console: Console) -> N
     assert "in doubt" in status.out
     assert (await console.run(file)).code == 0
     console.check_book(file)
+
+
+@contextlib.contextmanager
+def hangups(handler: signal.Handlers) -> Iterator[None]:
+    """What processes that are started meanwhile do about a hangup."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_a_terminal_that_is_closed_lets_requests_end_and_the_end_is_told(console: Console) -> None:
+    log, metrics = console.folder / "log", console.folder / "x.prom"
+    file = console.customers("c.csv", mobiles(5))
+    console.box.faults.script(None, fault("hang-after"))
+    mine, terminal = pty.openpty()
+    run = ("run", file, "--series", console.box.series_id, *QUICK, "--log-file", log, "--metrics", metrics)
+    with os.fdopen(terminal, "wb", buffering=0) as theirs, hangups(signal.SIG_DFL):
+        process = await console.start(*run, into=theirs)
+    while console.box.book.requests() < 2:
+        await asyncio.sleep(0.01)
+    os.close(mine)
+    process.send_signal(signal.SIGHUP)
+    code = await process.wait()
+    last = json.loads(log.read_text().splitlines()[-1])
+
+    assert code == 4
+    assert (last["event"], last["exit_code"]) == ("ended", 4)
+    assert "bulk_issue_last_exit_code" in metrics.read_text()
+    assert (await console.run(file)).code == 0
+    console.check_book(file)
+
+
+async def test_under_nohup_a_hangup_changes_nothing(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(5))
+    console.box.faults.script(fault("hang-before"))
+    with hangups(signal.SIG_IGN):
+        process = await console.start("run", file, "--series", console.box.series_id, *QUICK)
+    while not console.box.book.requests():
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGHUP)
+
+    assert (await ended(process)).code == 0
+    console.check_book(file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_before_the_run_is_an_end_that_was_asked_for(console: Console, number: signal.Signals) -> None:
+    (console.folder / "sitecustomize.py").write_text(
+        "import os, time\n"
+        "from bulk_issue.cli import options\n"
+        "def config(*_given, **_more):\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    time.sleep(100)\n"
+        "options.config = config\n"
+    )
+    console.env = {"PYTHONPATH": os.pathsep.join([str(console.folder), os.environ.get("PYTHONPATH", "")])}
+    log = console.folder / "log"
+    with hangups(signal.SIG_DFL):
+        done = await console.run(console.customers("c.csv", mobiles(1)), "--log-file", log)
+
+    assert done.code == 4
+    assert done.err == "\nStopped at once. Run the same command again to go on; nothing is sent twice.\n"
+    assert json.loads(log.read_text().splitlines()[-1])["exit_code"] == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

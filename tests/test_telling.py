@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +23,17 @@ from bulk_issue.sandbox.faults import fault
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from bulk_issue.states import RowState
-from bulk_issue.telling import End, JobEnd
+from bulk_issue.telling import End, JobEnd, Untold, notify
 from bulk_issue.telling.log import EventLog
 from bulk_issue.telling.metrics import write_metrics
-from bulk_issue.telling.notify import title
-from tests.console import Console, mobiles
+from bulk_issue.telling.notify import Notifier, title
+from tests.console import QUICK, Console, ended, mobiles
 from tests.servers import Server, answer, drop
 
 DOCS = Path(__file__).parent.parent / "docs" / "cron.md"
 JOB = JobEnd(
     job=JobId("j123456789"),
+    file="tonight.csv",
     series_id=7,
     rows=3,
     counts={"issued": 2, "rejected": 1, "in_doubt": 0},
@@ -99,6 +103,37 @@ async def test_the_log_on_the_error_output_stands_in_place_of_words(console: Con
     assert [json.loads(line)["event"] for line in done.err.splitlines()][-1] == "ended"
 
 
+async def test_nothing_is_said_in_words_beside_a_log_on_the_error_output(console: Console) -> None:
+    """Neither errors, nor what couldn't be told, nor what is said to an impatient hand: they are events."""
+    console.box.faults.script(None, fault("hang-after"))
+    run = ("run", console.customers("c.csv", mobiles(3)), "--series", console.box.series_id, *QUICK)
+    process = await console.start(*run, "--log-file", "-", "--metrics", console.folder / "no" / "x.prom")
+    while console.box.book.requests() < 2:
+        await asyncio.sleep(0.01)
+    process.terminate()
+    stopped = await ended(process)
+    wrong = await console.run(console.folder / "none.csv", "--log-file", "-")
+    many = await console.run(console.folder / "none.csv", "--rate", "many", "--log-file", "-")
+    events = [[json.loads(line) for line in done.err.splitlines()] for done in (stopped, wrong, many)]
+
+    assert (stopped.code, wrong.code, many.code) == (4, 2, 2)
+    assert any(line["event"] == "note" and line["text"].startswith("Stopping:") for line in events[0])
+    assert [line["event"] for line in events[0]][-2:] == ["ended", "untold"]
+    assert [line["event"] for line in (events[1][-1], events[2][-1])] == ["ended", "ended"]
+    assert "none.csv" in events[1][-1]["message"]
+    assert re.fullmatch(r"'--rate' .*has a value that can't be meant", events[2][-1]["message"])
+
+
+@pytest.mark.parametrize("how", ["json", "text"])
+async def test_a_log_on_a_full_disk_changes_nothing_but_a_line_of_words(console: Console, how: str) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    done = await console.run(file, "--log-file", "/dev/full", "--log-format", how)
+
+    assert done.code == 0
+    assert "The log could not be delivered (No space left on device); the run is not affected." in done.err
+    console.check_book(file)
+
+
 async def test_the_log_for_people_is_one_line_an_event(console: Console) -> None:
     log = console.folder / "log.txt"
     await console.run(console.customers("c.csv", mobiles(2)), "--log-file", log, "--log-format", "text")
@@ -166,27 +201,44 @@ async def test_prometheus_reads_what_a_run_has_measured(console: Console) -> Non
     file = console.customers("c.csv", [*mobiles(2), "919800000701"])
     await console.run(file, "--metrics", metrics)
     found = samples(metrics)
-    job = {"job_id": str(console.summary(file)["job"]), "series_id": str(console.box.series_id)}
+    entry = {"entry": "bulk_issue"}
+    job = entry | {"job_id": str(console.summary(file)["job"]), "series_id": str(console.box.series_id)}
     rows = {labels.pop("state"): (labels, value) for labels, value in found["bulk_issue_rows"]}
 
     assert rows["issued"] == (job, 2.0)
     assert rows["rejected"] == (job, 1.0)
     assert rows["in_doubt"] == (job, 0.0)
     assert found["bulk_issue_requests_total"] == [(job, 3.0)]
-    assert found["bulk_issue_last_exit_code"] == [({"command": "run"}, 1.0)]
-    assert found["bulk_issue_rate_limit_requests"] == [({}, 60000.0)]
+    assert found["bulk_issue_last_exit_code"] == [(entry | {"command": "run"}, 1.0)]
+    assert found["bulk_issue_rate_limit_requests"] == [(entry, 60000.0)]
     assert metrics.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in console.folder.iterdir() if "prom" in path.name] == ["bulk_issue.prom"]
 
 
 def test_every_metric_is_named_and_valued_as_prometheus_wants_it(tmp_path: Path) -> None:
-    path = tmp_path / "x.prom"
+    path = tmp_path / 'x"\\\n.prom'
     write_metrics(path, replace(END, jobs=[replace(JOB, job=JobId('j"\\\n'))]))
     found = samples(path)
 
     assert all(name.startswith("bulk_issue_") for name in found)
-    assert found["bulk_issue_last_end_timestamp_seconds"] == [({"command": "run"}, 1795000000.25)]
+    every = {"entry": 'x"\\\n', "command": "run"}
+    assert found["bulk_issue_last_end_timestamp_seconds"] == [(every, 1795000000.25)]
     assert found["bulk_issue_throttled_requests_total"][0][0]["job_id"] == 'j"\\\n'
+
+
+def test_two_cron_entries_measure_side_by_side(tmp_path: Path) -> None:
+    """node_exporter reads the files of its folder as one, and refuses a sample that is in two of them."""
+    for name in ("north.prom", "south.prom"):
+        write_metrics(tmp_path / name, END)
+    found = [
+        (name, tuple(sorted(labels.items())))
+        for path in tmp_path.iterdir()
+        for name, values in samples(path).items()
+        for labels, _value in values
+    ]
+
+    assert len(found) == 2 * len(list(samples(tmp_path / "north.prom"))) + 2 * (len(JOB.counts) - 1)
+    assert len(found) == len(set(found))
 
 
 async def test_metrics_that_can_not_be_written_change_nothing(console: Console) -> None:
@@ -208,19 +260,25 @@ async def test_end_stop_and_rows_in_doubt_are_told(tmp_path: Path) -> None:
         box.faults.script(fault("drop-after"))
         doubt = await console.run(file)
         console.env |= {"BULK_ISSUE_PASSWORD": "wrong"}
-        await console.run(console.customers("d.csv", mobiles(2, 50)))
+        refused = console.customers("d\x1b[2J\n.csv", mobiles(2, 50))
+        await console.run(refused)
         missing = await console.run(tmp_path / "none.csv")
+        console.env |= {"BULK_ISSUE_PASSWORD": box.password}
+        await console.run(console.customers("e.csv", mobiles(1, 90)))
         job = str(console.summary(file)["job"])
     told = [json.loads(request.body) for request in chat.requests]
 
     assert (doubt.code, missing.code) == (5, 2)
-    assert [each["title"] for each in told] == [
-        "bulk-issue run: stopped as asked (exit code 4)",
-        "bulk-issue run: rows in doubt (exit code 5)",
-        "bulk-issue run: stopped (exit code 3)",
-        "bulk-issue run: not started (exit code 2)",
+    run = f"bulk-issue run on {socket.gethostname()}"
+    assert [(each["title"], each["type"]) for each in told] == [
+        (f"{run}: stopped as asked (exit code 4)", "warning"),
+        (f"{run}: rows in doubt (exit code 5)", "warning"),
+        (f"{run}: stopped (exit code 3)", "failure"),
+        (f"{run}: not started (exit code 2)", "failure"),
+        (f"{run}: done (exit code 0)", "success"),
     ]
-    assert f"Job {job}, series {box.series_id}: 4 rows: 1 issued, 3 pending" in told[0]["message"]
+    assert f"Job {job} (c.csv), series {box.series_id}: 4 rows: 1 issued, 3 pending" in told[0]["message"]
+    assert "d\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}.csv" in told[2]["message"]
     assert "1 in doubt" in told[1]["message"]
     assert f"bulk-issue status {job}" in told[1]["message"]
     assert "none.csv" in told[3]["message"]
@@ -258,6 +316,103 @@ async def test_addresses_that_can_not_be_used_are_said_before_anything_is_sent(c
     assert "line 1" in unclear.err
     assert "planted-s3cret" not in unclear.err
     assert "--notify-file" in on_argv.err
+    assert console.box.book.requests() == 0
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """Answers a byte at a time, without an end: no time-out between two of them ever comes."""
+    writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # apprise loads all that it has
+async def test_of_a_notification_that_gets_no_end_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker lives on, and has many of them."""
+    monkeypatch.setattr(notify, "PATIENCE", 4.0)
+    async with Server.scripted(drip) as chat:
+        notifier = Notifier(f"json://127.0.0.1:{chat.port}/")
+        with pytest.raises(Untold, match="no answer in time"):
+            await asyncio.to_thread(notifier.tell, END)
+        await chat.until(lambda server: len(server.ended) == server.connections)
+
+
+async def test_a_command_ends_although_its_notification_does_not(console: Console) -> None:
+    (console.folder / "sitecustomize.py").write_text("from bulk_issue.telling import notify\nnotify.PATIENCE = 4.0\n")
+    console.env = {"PYTHONPATH": os.pathsep.join([str(console.folder), os.environ.get("PYTHONPATH", "")])}
+    async with Server.scripted(drip) as chat:
+        console.env["BULK_ISSUE_NOTIFY"] = f"json://127.0.0.1:{chat.port}/"
+        done = await console.run(console.customers("c.csv", mobiles(2)))
+
+    assert done.code == 0
+    assert "The notification could not be delivered (no answer in time)" in done.err
+
+
+# --- what keeps a command from starting -------------------------------------------------------------------------
+
+
+def notify_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "notify"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("what", ["setting", "option", "unknown", "missing", "addresses"])
+async def test_all_are_told_of_what_keeps_a_command_from_being_understood(console: Console, what: str) -> None:
+    log, metrics = console.folder / "log", console.folder / "x.prom"
+    settings = console.folder / "wrong.toml"
+    settings.write_text("[default\n")
+    async with Server.scripted(answer()) as chat:
+        addresses = f"json://127.0.0.1:{chat.port}/\n"
+        console.env = {"BULK_ISSUE_LOG_FILE": str(log)}
+        file, series = console.customers("c.csv", mobiles(2)), ("--series", console.box.series_id)
+        wrong: tuple[object, ...]
+        match what:
+            case "setting":
+                wrong = (file, *series, "--config", settings)
+            case "option":
+                wrong = (file, *series, "--rate", "many")
+            case "unknown":
+                wrong = (file, *series, "--password-is", "planted-s3cret")
+            case "missing":
+                wrong = (file,)
+            case _:
+                wrong, addresses = (file, *series), addresses + "planted-s3cret\n"
+        told = ("--metrics", metrics, "--notify-file", notify_file(console.folder, addresses))
+        done = await console("run", *wrong, *told)
+    (note,) = (json.loads(request.body) for request in chat.requests)
+    began, end = logged(log)
+
+    assert done.code == 2
+    assert "Error: " in done.err
+    assert (began["event"], end["event"], end["exit_code"]) == ("began", "ended", 2)
+    assert end["message"] in note["message"]
+    assert "File: c.csv" in note["message"]
+    assert note["type"] == "failure"
+    assert [value for _labels, value in samples(metrics)["bulk_issue_last_exit_code"]] == [2.0]
+    assert "planted-s3cret" not in log.read_text() + note["message"]
+    assert console.box.book.requests() == 0
+
+
+async def test_who_can_not_be_told_is_told_to_the_others(console: Console) -> None:
+    metrics, log = console.folder / "x.prom", console.folder / "log"
+    file = console.customers("c.csv", mobiles(2))
+    async with Server.scripted(answer()) as chat:
+        addresses = notify_file(console.folder, f"json://127.0.0.1:{chat.port}/\n")
+        no_log = await console.run(
+            file, "--log-file", console.folder / "no" / "log", "--metrics", metrics, "--notify-file", addresses
+        )
+        addresses.chmod(0o644)
+        readable = await console.run(file, "--log-file", log, "--notify-file", addresses)
+    (note,) = (json.loads(request.body) for request in chat.requests)
+
+    assert (no_log.code, readable.code) == (2, 2)
+    assert "--log-file" in note["message"]
+    assert [value for _labels, value in samples(metrics)["bulk_issue_last_exit_code"]] == [2.0]
+    assert "can be read by others" in logged(log)[-1]["message"]
     assert console.box.book.requests() == 0
 
 

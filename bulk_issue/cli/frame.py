@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -10,9 +11,10 @@ import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import platformdirs
@@ -23,16 +25,23 @@ from bulk_issue.errors import BulkIssueError
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Who hears what would be said on the error output, if a log stands there in place of words.
+_listener: Callable[[str], object] | None = None
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line. A reader that has gone (`| head`) must end neither the run nor the exit code."""
-    try:
+    """Print a line; on the error output only if nobody listens in its place."""
+    if err and _listener is not None:
+        _listener(text.strip())
+    else:
         click.echo(text, err=err)
-    except OSError:
-        stream = sys.stderr if err else sys.stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def listen(listener: Callable[[str], object]) -> None:
+    """From now on the listener hears what would be said on the error output; questions are still asked there."""
+    global _listener  # noqa: PLW0603 - there is one error output
+    _listener = listener
 
 
 def say_all(lines: Iterable[str], *, err: bool = False) -> None:
@@ -59,6 +68,9 @@ def code_of(error: BaseException) -> ExitCode:
 def exit_code(commands: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code, whatever happens."""
     _open_what_is_closed()
+    _let_nobody_break_the_streams()
+    for number in _heard():
+        signal.signal(number, signal.default_int_handler)
     try:
         done = commands.main(arguments, prog_name="bulk-issue", standalone_mode=False)
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - the outermost frame
@@ -79,45 +91,96 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
+class _Lossy(io.FileIO):
+    """A standard stream of which what can't be written is lost, and nothing else."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)  # None: the other end can't take it now
+        except OSError:  # a reader that has gone (`| head`), a terminal that was closed, a full disk
+            return len(data)
+
+
+def _let_nobody_break_the_streams() -> None:
+    """Nothing that is written to the standard streams ends the run or changes its exit code, whoever writes it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__"):  # not one that was put there to catch what is written
+            lossy = io.TextIOWrapper(
+                io.BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False)),
+                encoding=stream.encoding,
+                errors="backslashreplace",
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, lossy)
+
+
 def _explain(error: BaseException) -> None:
     """Say what ended the command: a bug too must end in a documented way."""
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, KeyboardInterrupt):
+        error = error.__cause__  # click made one of the other
+    if isinstance(error, click.ClickException) and _listener is None:
+        error.show()
+        return
+    message, hint = explained(error)
+    match error:
+        case click.Abort() | KeyboardInterrupt() | asyncio.CancelledError():
+            say(f"{message} {hint}", err=True)
+        case _ if message:
+            say(f"Error: {message}", err=True)
+            if _listener is None and (cells := getattr(error, "cells", "")):
+                say(f"  {cells}", err=True)
+            if hint:
+                say(f"  {hint}", err=True)
+
+
+@lru_cache(maxsize=1)  # the details of a bug are kept once, however often it is told
+def explained(error: BaseException) -> tuple[str, str]:
+    """What ended the command and what to do, in our own words; both empty where there is nothing to say."""
     match error:
         case click.exceptions.Exit():
-            pass
+            return "", ""
         case click.Abort():
-            say("Nothing was started.", err=True)
-        case click.ClickException():
-            error.show()
-        case BulkIssueError():
-            say(f"Error: {error.message}", err=True)
-            if error.cells:
-                say(f"  {error.cells}", err=True)
-            if error.hint:
-                say(f"  {error.hint}", err=True)
+            return "Nothing was started.", ""
         case KeyboardInterrupt() | asyncio.CancelledError():
-            say("Stopped at once. Run the same command again to go on; nothing is sent twice.", err=True)
+            return "Stopped at once.", "Run the same command again to go on; nothing is sent twice."
+        case click.ClickException():
+            return _misread(error), "Run it by hand: the error output says more, and --help what there is."
+        case BulkIssueError():
+            return error.message, error.hint
         case _:
-            where = _keep_details(error)
-            say("Error: a bug in bulk-issue. What was sent is on record; nothing is lost.", err=True)
-            say(f"  Details are in {where}. Run the same command again, or report it with that file.", err=True)
+            return (
+                "a bug in bulk-issue. What was sent is on record; nothing is lost.",
+                f"Details are in {_keep_details(error)}. Run the same command again, or report it with that file.",
+            )
+
+
+def _misread(error: click.ClickException) -> str:
+    """Names what is wrong, and nothing that was typed: that may be anything."""
+    match error:
+        case click.BadParameter(param=click.Parameter() as param, ctx=ctx):
+            kind = "is missing" if isinstance(error, click.MissingParameter) else "has a value that can't be meant"
+            return f"{param.get_error_hint(ctx)} {kind}"
+        case _:
+            return "the command line can't be understood"
 
 
 def _keep_details(error: BaseException) -> Path:
     """Write where it came from to a file that only its owner can read, and that can be passed on."""
     details = f"bulk-issue {__version__}\n{''.join(_trace(error, set()))}"
-    try:
-        folder = platformdirs.user_log_path("bulk-issue", appauthor=False)
-    except RuntimeError:  # a user without a home
-        folder = Path(tempfile.gettempdir())
-    path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            file.write(details)
-    except OSError:
-        say(details, err=True)
-        return Path("this terminal, above")
-    return path
+    name = f"bug-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+    for place in (lambda: platformdirs.user_log_path("bulk-issue", appauthor=False), tempfile.gettempdir):
+        try:
+            folder = Path(place())
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(details)
+        except (OSError, RuntimeError):  # a full or closed disk; a user without a home
+            continue
+        return folder / name
+    say(details, err=True)
+    return Path("this terminal, above")
 
 
 def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
@@ -133,6 +196,11 @@ def _trace(error: BaseException, seen: set[int]) -> Iterator[str]:
     for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
         if id(each) not in seen:
             yield from _trace(each, seen)
+
+
+def _heard() -> list[signal.Signals]:
+    """The signals that ask for an end. A hangup isn't one for whom `nohup` started."""
+    return [each for each in _SIGNALS if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
 
 
 _FAREWELL = "Stopping: what is under way ends first. Once more to leave at once."
@@ -171,7 +239,7 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 
     # Not add_signal_handler: as it closes, a loop closes its wake-up pipe while signals are still written to it, and
     # gives SIGTERM its deadly default back before anybody can ignore it.
-    previous = {number: signal.signal(number, heard) for number in _SIGNALS}
+    previous = {number: signal.signal(number, heard) for number in _heard()}
     try:
         return asyncio.run(supervised())
     finally:
@@ -180,8 +248,8 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 
 
 def ask(question: str, *, default: bool = False) -> bool:
-    """Ask on the terminal; Ctrl-C and SIGTERM there mean no, although the event loop waits for signals."""
-    previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+    """Ask on the terminal; Ctrl-C and other signals there mean no, although the event loop waits for signals."""
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in _heard()}
     try:
         return click.confirm(question, default=default, err=True)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bulk_issue.ending import ExitCode
 from bulk_issue.model import JobId
@@ -18,6 +19,8 @@ class JobEnd:
     """How one job stands at the end of a command."""
 
     job: JobId
+    #: Its input's name without the folder, made harmless; empty if it has none.
+    file: str
     series_id: int
     rows: int
     #: Rows by `_status`, every status named.
@@ -41,9 +44,11 @@ class End:
     #: Epoch seconds.
     at: float
     duration_s: float
-    #: The account's limit: `rate` requests in any window of `per` seconds.
-    rate: int
-    per: float
+    #: The account's limit: `rate` requests in any window of `per` seconds; None where that couldn't be read.
+    rate: int | None
+    per: float | None
+    #: The name of the file that the command was given, made harmless; empty if it takes none.
+    file: str = ""
     jobs: Sequence[JobEnd] = ()
     #: The kind of error that ended it, and in our words what was wrong and what to do; empty if there was none.
     error: str = ""
@@ -53,3 +58,21 @@ class End:
 
 class Untold(Exception):
     """Somebody couldn't be told. The message says why, and names no address."""
+
+
+def level(code: ExitCode) -> Literal["info", "warning", "error"]:
+    """How much an end deserves attention."""
+    match code:
+        case ExitCode.DONE:
+            return "info"
+        case ExitCode.FAILURES | ExitCode.ASKED | ExitCode.DOUBT | ExitCode.HELD:
+            return "warning"
+        case _:
+            return "error"
+
+
+def harmless(text: str) -> str:
+    """A text of which nothing begins a new line, steers a terminal or reverses what follows."""
+    return "".join(
+        each if each.isprintable() or each == "\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}" for each in text
+    )

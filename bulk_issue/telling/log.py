@@ -18,10 +18,9 @@ from typing import Any, TextIO
 import structlog
 
 from bulk_issue import __version__
-from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 from bulk_issue.ports import Progress
-from bulk_issue.telling import End, JobEnd
+from bulk_issue.telling import End, JobEnd, Untold, level
 
 #: Seconds between two lines of progress.
 EVERY = 60.0
@@ -42,9 +41,14 @@ class EventLog:
             ],
         ).bind(run=secrets.token_hex(4), command=command)
         self._last = -math.inf
+        self._lost = ""
 
     def began(self) -> None:
         self._write("info", "began", version=__version__, host=socket.gethostname(), pid=os.getpid())
+
+    def note(self, text: str) -> None:
+        """What would have been said in words on the error output."""
+        self._write("info", "note", text=text)
 
     def progress(self, progress: Progress) -> None:
         """How a job goes, at most once a minute; or a sentence worth telling once."""
@@ -65,7 +69,7 @@ class EventLog:
             )
 
     def job_ended(self, job: JobEnd) -> None:
-        self._write(_level(job.exit_code), "job_ended", **asdict(job) | {"exit_code": int(job.exit_code)})
+        self._write(level(job.exit_code), "job_ended", **asdict(job) | {"exit_code": int(job.exit_code)})
 
     def ended(self, end: End) -> None:
         """The last line of every command: its exit code; and what was wrong, if an error ended it."""
@@ -73,21 +77,24 @@ class EventLog:
         facts["duration_s"] = round(end.duration_s, 3)
         if end.error:
             facts |= {"error": end.error, "message": end.message, "hint": end.hint}
-        self._write(_level(end.exit_code), "ended", **facts)
+        self._write(level(end.exit_code), "ended", **facts)
 
     def untold(self, what: str, why: str) -> None:
         """The notification or the metrics didn't get out."""
         self._write("warning", "untold", what=what, why=why)
 
     def close(self) -> None:
+        """Raises `Untold` or `OSError` if anything of the log was lost."""
         if self._file is not sys.stderr:
             self._file.close()
+        if self._lost:
+            raise Untold(self._lost)
 
     def _write(self, level: str, event: str, **facts: Any) -> None:
         try:
             getattr(self._log, level)(event, **facts)
-        except (OSError, ValueError):  # a full disk, a closed pipe: no reason to stop issuing
-            return
+        except (OSError, ValueError) as error:  # a full disk, a closed pipe: no reason to stop issuing
+            self._lost = getattr(error, "strerror", None) or type(error).__name__
 
 
 def _in_order(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -104,13 +111,3 @@ def _opened(path: Path) -> TextIO:
         raise ConfigError(
             f"--log-file {path} can't be written: {error.strerror}", hint="Name another place; its folder must exist."
         ) from error
-
-
-def _level(code: ExitCode) -> str:
-    match code:
-        case ExitCode.DONE:
-            return "info"
-        case ExitCode.FAILURES | ExitCode.ASKED | ExitCode.DOUBT | ExitCode.HELD:
-            return "warning"
-        case _:
-            return "error"

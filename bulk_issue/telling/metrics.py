@@ -1,6 +1,7 @@
 """Metrics as a text file for node_exporter's textfile collector, by Prometheus' conventions.
 
-Labels are `job_id` and `series_id`: `job` is a label that Prometheus itself gives to what it scrapes.
+Labels are `job_id` and `series_id`: `job` is a label that Prometheus itself gives to what it scrapes. Each sample has
+`entry`, the file's own name: node_exporter refuses all files if two of them have a sample of the same name and labels.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def write_metrics(path: Path, end: End) -> None:
     # node_exporter reads *.prom: what is being written is not called so
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write("".join(_lines(end)))
+        with aside.open("w", encoding="utf-8", errors="replace") as file:
+            file.write("".join(_lines(path.stem, end)))
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(0o644)
@@ -34,12 +35,13 @@ def write_metrics(path: Path, end: End) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _lines(end: End) -> Iterator[str]:
+def _lines(entry: str, end: End) -> Iterator[str]:
     for name, kind, says, samples in _families(end):
         yield f"# HELP {name} {says}\n# TYPE {name} {kind}\n"
         for labels, value in samples:
-            shown = ",".join(f'{label}="{_escaped(str(text))}"' for label, text in labels.items())
-            yield f"{name}{{{shown}}} {value:.15g}\n" if shown else f"{name} {value:.15g}\n"
+            every = {"entry": entry} | labels
+            shown = ",".join(f'{label}="{_escaped(str(text))}"' for label, text in every.items())
+            yield f"{name}{{{shown}}} {value:.15g}\n"
 
 
 def _families(end: End) -> Iterator[tuple[str, str, str, Sequence[Sample]]]:
@@ -55,8 +57,10 @@ def _families(end: End) -> Iterator[tuple[str, str, str, Sequence[Sample]]]:
     )
     yield "bulk_issue_last_end_timestamp_seconds", "gauge", "When the last command ended.", [(command, end.at)]
     yield "bulk_issue_last_duration_seconds", "gauge", "How long the last command took.", [(command, end.duration_s)]
-    yield "bulk_issue_rate_limit_requests", "gauge", "Requests that the account may make in a window.", [({}, end.rate)]
-    yield "bulk_issue_rate_limit_window_seconds", "gauge", "The length of that window.", [({}, end.per)]
+    rate: list[Sample] = [] if end.rate is None else [({}, end.rate)]
+    yield "bulk_issue_rate_limit_requests", "gauge", "Requests that the account may make in a window.", rate
+    per: list[Sample] = [] if end.per is None else [({}, end.per)]
+    yield "bulk_issue_rate_limit_window_seconds", "gauge", "The length of that window.", per
     yield (
         "bulk_issue_rows",
         "gauge",
