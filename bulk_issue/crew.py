@@ -52,8 +52,7 @@ class Hand:
             terms=Terms(
                 budget=config.budget,
                 connections=config.connections,
-                # a look-up takes its time between intent and request
-                send_within=config.send_within + (config.timeout if config.look_first else 0.0),
+                send_within=config.leaves_within,
                 max_attempts=config.max_attempts,
                 generic=self.generic,
                 first=config.first,

@@ -75,7 +75,7 @@ class Run(Hand):
     async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]]) -> Ending:
         began = self.clock.now()
         job = self.job.spec.id
-        hold = await self.ledger.jobs.hold(job, self.config.budget, began)
+        hold = await self.ledger.jobs.hold(job, self.config.budget, began, anew=not self.hands_over)
         left = JobState.RUNNING if self.hands_over else JobState.STOPPED
         state, because, code = left, "the run was cut short", None
         try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
+from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHalted, JobHeld, LedgerUnavailable
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.model import JobState, Moment
-from bulk_issue.ports import Hold, Landed, Member, Part
+from bulk_issue.ports import Budget, Hold, Landed, Member, Part
 from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
@@ -193,3 +197,84 @@ async def test_a_file_has_no_members(tmp_path: Path) -> None:
     ledger = await open_ledger(tmp_path / "ledger.db")
     assert not ledger.members.several
     await ledger.close()
+
+
+# --- whoever goes on doesn't know how long the lost one's requests take -------------------------------------------
+
+
+PATIENT = replace(BUDGET, lingers=65.0)
+
+
+async def given_up_in(desk: Desk, by: SqliteLedger) -> float:
+    """Seconds until the one row in doubt counts as given up."""
+    due = await by.doubts.next_due(JOB)
+    assert due is not None
+    assert due.boot_id == desk.clock.boot_id
+    return due.boot - desk.clock.boot
+
+
+async def test_a_lost_shares_requests_are_given_up_by_its_own_time_out(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    lead = await desk.hold(budget=LONGEST)
+    share = await other.members.share(JOB, PATIENT, desk.clock.now())
+    await other.work.begin(share, 1, PATIENT, desk.clock.now(), 5.0)
+    assert await desk.ledger.members.lose(lead, await seen(desk, desk.ledger, lead), LONGEST, desk.clock.now())
+    assert await given_up_in(desk, desk.ledger) == 65.0
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+
+    elsewhere = Desk(await desk.another(), ManualClock(boot=9.0, boot_id="boot-2"), desk.place)
+    await elsewhere.hold(budget=LONGEST)
+    assert await given_up_in(elsewhere, elsewhere.ledger) == 65.0
+    await elsewhere.ledger.close()
+
+
+@pytest.mark.parametrize(("its", "mine"), [(PATIENT, LONGEST), (LONGEST, PATIENT)])
+async def test_a_dead_leads_requests_are_given_up_by_the_longer_time_out(
+    desk: Desk, other: SqliteLedger, its: Budget, mine: Budget
+) -> None:
+    await desk.register([row(1)])
+    await desk.begin(await desk.hold(budget=its), 1, its)
+    await let_go(desk)
+    await other.jobs.hold(JOB, mine, desk.clock.now())
+
+    assert await given_up_in(desk, other) == 65.0
+
+
+async def let_go(desk: Desk) -> None:
+    """As the process' death lets its job go."""
+    await desk.ledger._db.call(lambda: desk.ledger._db.holders.free(JOB))
+
+
+@pytest.mark.parametrize("deed", ["hold", "lose", "beat", "reopen"])
+async def test_waiting_for_the_ledger_cuts_no_grace_short(
+    cluster: Cluster, desk: Desk, other: SqliteLedger, deed: str
+) -> None:
+    """Meanwhile the others went on: their requests were given up after the moment when the wait began."""
+    await desk.register([row(1)])
+    lead = await desk.hold(budget=LONGEST)
+    share = await other.members.share(JOB, LONGEST, desk.clock.now())
+    (intent,) = (await other.work.begin(share, 1, LONGEST, desk.clock.now(), 5.0)).intents
+    member, now = await seen(desk, desk.ledger, lead), desk.clock.now()
+    waits: Coroutine[Any, Any, object]
+    match deed:
+        case "lose":
+            waits = desk.ledger.members.lose(lead, member, LONGEST, now)
+        case "beat":
+            unclear = desk.settlement(intent, Event.UNCLEAR, answered=False)
+            await desk.finish(replace(unclear, at=Moment(now.wall, 3.0, "another host's boot")))
+            waits = desk.ledger.members.beat(lead, now)
+        case _:
+            await other.members.leave(share, "", now)
+            await let_go(desk)
+            waits = other.jobs.hold(JOB, LONGEST, now) if deed == "hold" else other.care.reopen(now)
+    assert isinstance(desk.place, LedgerUrl)
+    with psycopg.connect(desk.place.url) as someone:
+        someone.execute("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/bulk-issue', 0))")
+        waiting = asyncio.create_task(waits)
+        look = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while await asyncio.to_thread(cluster.sql, look) == "0":
+            pass  # each look takes its time
+        desk.clock.forward(8.0)
+    await waiting
+
+    assert await given_up_in(desk, desk.ledger) == (0.0 if deed == "beat" else 35.0)

@@ -233,6 +233,7 @@ def upgrade() -> None:
         sa.Column("part", sa.Text(), nullable=False),
         sa.Column("beat", sa.Float(), nullable=True),
         sa.Column("lost", sa.Integer(), nullable=False),
+        sa.Column("lingers", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_runs_job"), "runs", ["job"], unique=False)
