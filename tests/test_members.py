@@ -20,7 +20,7 @@ from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
 from tests.cluster import Cluster
-from tests.test_ledger import BUDGET, JOB, Desk, row
+from tests.test_ledger import BUDGET, JOB, Desk, row, spec
 
 LONGEST = replace(BUDGET, lingers=35.0)
 
@@ -278,3 +278,42 @@ async def test_waiting_for_the_ledger_cuts_no_grace_short(
     await waiting
 
     assert await given_up_in(desk, desk.ledger) == (0.0 if deed == "beat" else 35.0)
+
+
+# --- one limit ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_share_keeps_to_the_limit_that_another_lead_gave_the_account(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register(row(n) for n in range(1, 50))
+    await desk.register([row(n) for n in range(50, 60)], spec("job-b"))
+    lead = await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+    lead = await desk.hold("job-b", replace(BUDGET, rate=10))
+
+    assert len((await other.work.begin(share, 40, BUDGET, desk.clock.now(), 5.0)).intents) == 10
+    await desk.release(lead)
+    await desk.hold(budget=replace(BUDGET, per=30.0))
+    with pytest.raises(ConfigError, match=r"100 requests per 30.0 s now"):
+        await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)
+
+
+async def test_a_rate_that_was_raised_is_no_shares_that_agreed_to_the_lower_one(
+    desk: Desk, other: SqliteLedger
+) -> None:
+    few = replace(BUDGET, rate=10)
+    await desk.register(row(n) for n in range(1, 50))
+    lead = await desk.hold(budget=few)
+    share = await other.members.share(JOB, few, desk.clock.now())
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+    await desk.hold()
+
+    assert len((await other.work.begin(share, 40, few, desk.clock.now(), 5.0)).intents) == 10
+
+
+async def test_an_account_that_nobody_has_run_with_shares_in_nothing(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1)])
+    await desk.hold()
+    await other.jobs.account("host#other", "100001")
+    with pytest.raises(ConfigError, match="another account"):
+        await other.members.share(JOB, replace(BUDGET, account="host#other"), desk.clock.now())

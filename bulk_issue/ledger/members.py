@@ -99,7 +99,8 @@ class LedgerMembers(Face):
         seq = self._db.number(tx, job)
         known = tx.execute(select(accounts.c.rate, accounts.c.per).where(accounts.c.account == budget.account)).first()
         if known is None or (known.rate, known.per) != (budget.rate, budget.per):
-            said = f"{known.rate} requests per {known.per:g} s" if known else "another account"
+            # an account that nobody has run with is known by its org alone
+            said = f"{known.rate} requests per {known.per:g} s" if known and known.per else "another account"
             raise ConfigError(
                 f"job {job} is run with {said}, this worker has {budget.rate} per {budget.per:g} s of {budget.account}",
                 hint="Give all who take part in a job the same credentials, --rate and --per.",
