@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from bulk_issue.config import LedgerUrl
-from bulk_issue.errors import ConfigError, JobHalted, JobHeld, LedgerUnavailable
+from bulk_issue.errors import ConfigError, JobHalted, JobHeld, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.model import JobState, Moment
 from bulk_issue.ports import Budget, Hold, Landed, Member, Part
@@ -20,7 +21,7 @@ from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
 from tests.cluster import Cluster
-from tests.test_ledger import BUDGET, JOB, Desk, row, spec
+from tests.test_ledger import BUDGET, JOB, Desk, row, said, spec
 
 LONGEST = replace(BUDGET, lingers=35.0)
 
@@ -317,3 +318,87 @@ async def test_an_account_that_nobody_has_run_with_shares_in_nothing(desk: Desk,
     await other.jobs.account("host#other", "100001")
     with pytest.raises(ConfigError, match="another account"):
         await other.members.share(JOB, replace(BUDGET, account="host#other"), desk.clock.now())
+
+
+# --- what people do meanwhile -------------------------------------------------------------------------------------
+
+
+async def test_nobody_decides_on_a_row_whose_request_may_be_on_the_wire(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1), row(2)])
+    lead = await desk.hold()
+    share = await other.members.share(JOB, LONGEST, desk.clock.now())
+    await other.work.begin(share, 1, LONGEST, desk.clock.now(), 5.0)
+    assert await desk.ledger.members.lose(lead, await seen(desk, desk.ledger, lead), LONGEST, desk.clock.now())
+    await desk.release(lead)
+    decide = other.doubts.decide
+    for host in (desk.clock.now(), Moment(desk.clock.wall, 3.0, "another host's boot")):
+        with pytest.raises(LedgerError, match="on the wire"):
+            await decide([said(1, None)], "ann", "", host)
+    assert await desk.states() == [S.IN_DOUBT, S.PENDING]
+
+    assert await decide([said(1, None)], "ann", "", desk.clock.forward(35.0)) == 1
+
+
+async def test_nobody_decides_while_the_job_runs(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1), row(2)])
+    lead = await desk.hold()
+    await desk.doubt((await desk.begin(lead, 1)).intents[0])
+    person = await desk.another()
+    decide = partial(person.doubts.decide, [said(1, None)], "ann", "", desk.clock.now())
+    with pytest.raises(JobHeld):
+        await decide()
+    await other.members.share(JOB, BUDGET, desk.clock.now())
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+    with pytest.raises(JobHeld):  # nobody leads it, and it goes on
+        await decide()
+    desk.look("UPDATE runs SET beat = beat - 16 RETURNING 1")  # that share died
+
+    assert await decide() == 1
+    await person.close()
+
+
+async def test_a_halt_that_no_lead_took_in_is_over_when_a_person_defers_or_runs_again(
+    desk: Desk, other: SqliteLedger
+) -> None:
+    await desk.register([row(1), row(2)])
+    await desk.ledger.jobs.defer(JOB, 2)
+
+    async def halted() -> None:
+        lead = await desk.ledger.jobs.hold(JOB, BUDGET, desk.clock.now(), anew=False)
+        share = await other.members.share(JOB, BUDGET, desk.clock.now())
+        await other.members.halt(share, "the series has expired", "")
+        await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())  # SIGTERM, before it saw that
+        await other.members.leave(share, "", desk.clock.now())
+
+    await halted()
+    worker = await desk.ledger.jobs.hold(JOB, BUDGET, desk.clock.now(), anew=False)
+    with pytest.raises(JobHalted):  # nobody said that it is over
+        await desk.begin(worker, 1)
+    await other.jobs.defer(JOB, 3)  # nor that what the lead is about to take in is
+    with pytest.raises(JobHalted):
+        await desk.begin(worker, 1)
+    await desk.ledger.jobs.release(worker, JobState.RUNNING, "", desk.clock.now())
+    await desk.ledger.jobs.defer(JOB, 2)
+    worker = await desk.ledger.jobs.hold(JOB, BUDGET, desk.clock.now(), anew=False)
+    assert (await desk.begin(worker, 1)).intents
+    await desk.release(worker)
+
+    await halted()
+    assert (await desk.begin(await desk.hold(), 1)).intents
+
+
+async def test_reopening_is_refused_while_shares_go_on_and_gives_up_when_nothing_can_be_on_its_way(
+    desk: Desk, other: SqliteLedger
+) -> None:
+    await desk.register([row(1)])
+    lead = await desk.hold(budget=LONGEST)
+    share = await other.members.share(JOB, PATIENT, desk.clock.now())
+    await other.work.begin(share, 1, PATIENT, desk.clock.now(), 5.0)
+    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
+    with pytest.raises(JobHeld):
+        await desk.ledger.care.reopen(desk.clock.now())
+    assert await desk.states() == [S.IN_FLIGHT]
+    desk.look("UPDATE runs SET beat = beat - 16 RETURNING 1")
+    await desk.ledger.care.reopen(desk.clock.now())
+
+    assert await given_up_in(desk, desk.ledger) == 65.0
