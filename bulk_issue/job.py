@@ -133,23 +133,26 @@ class Run(Hand):
         pending = await self.ledger.work.pending(hold.job)
         pool = self.pool(hold, health, readers, pending)
         pool.after_canary = readers.read_canary
-        async with self._alongside(hold, reconciler, pool):
-            stop = await self._to_the_end(pool, reconciler)
+        presence = self._presence(hold, pool)
+        async with self._alongside(reconciler, presence, pool):
+            stop = await self._to_the_end(pool, reconciler, presence)
         self._sent = pool.begun
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
         reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
-        async with self._alongside(hold, reconciler, None):
+        async with self._alongside(reconciler, self._presence(hold, None), None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
 
-    async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
+    async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
         deadline: float | None = None
         while True:
             await pool.drain()
             spent = pool.stop is not None
             if pool.health.stop is not None or self.asked.is_set():
+                if presence is not None:
+                    await presence.tell()  # or others begin more while what they have begun is waited for
                 await self._landed()
                 return pool.stop
             if deadline is None:
@@ -220,20 +223,25 @@ class Run(Hand):
         )
 
     @contextlib.asynccontextmanager
-    async def _alongside(self, hold: Hold, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+    async def _alongside(
+        self, reconciler: Reconciler, presence: Presence | None, pool: Pool | None
+    ) -> AsyncIterator[None]:
         """Reconcile and report while the body runs, and be seen by those who share in the job."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
-                if self.ledger.members.several:
-                    others.append(tasks.create_task(self._presence(hold, pool).keep()))
+                if presence is not None:
+                    others.append(tasks.create_task(self.be_seen(presence, pool)))
                 yield
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from group
 
-    def _presence(self, hold: Hold, pool: Pool | None) -> Presence:
+    def _presence(self, hold: Hold, pool: Pool | None) -> Presence | None:
+        """This run's, where others may share in its job."""
+        if not self.ledger.members.several:
+            return None
         return Presence(
             hold=hold,
             part=Part.LEAD,

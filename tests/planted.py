@@ -536,8 +536,8 @@ MISTAKES = (
         name="answers go down with a job that was taken over",
         promise=3,
         file="pool.py",
-        old="                await self.work.finish(answers)  # whoever",
-        new="                pass  # whoever",
+        old="                self._over = over  # whoever",
+        new="                raise over  # whoever",
         test="test_pool.py::test_answers_are_recorded_though_the_job_was_taken_over_meanwhile",
     ),
     Mistake(

@@ -16,7 +16,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHalted, JobHeld, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.model import JobState, Moment
-from bulk_issue.ports import Budget, Hold, Landed, Member, Part
+from bulk_issue.ports import Budget, Hold, Landed, Member, Part, Wait
 from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
@@ -402,3 +402,14 @@ async def test_reopening_is_refused_while_shares_go_on_and_gives_up_when_nothing
     await desk.ledger.care.reopen(desk.clock.now())
 
     assert await given_up_in(desk, desk.ledger) == 65.0
+
+
+async def test_a_share_of_a_job_that_is_cancelled_finds_nothing_to_begin(desk: Desk, other: SqliteLedger) -> None:
+    await desk.register([row(1), row(2)])
+    await desk.hold()
+    share = await other.members.share(JOB, BUDGET, desk.clock.now())
+    (flying,) = (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).intents
+    await desk.ledger.jobs.cancel(JOB)
+
+    assert (await other.work.begin(share, 1, BUDGET, desk.clock.now(), 5.0)).wait is Wait.DRAINED
+    assert await desk.issue(flying, "CODE1") is Landed.LANDED

@@ -29,11 +29,10 @@ UNSEEN = 15.0
 #: A run that goes on, as far as anybody has found.
 LIVING = and_(runs.c.ended.is_(None), runs.c.lost == 0)
 _SHARES = and_(LIVING, runs.c.part == str(Part.SHARE), runs.c.job == jobs.c.seq, runs.c.token == bindparam("token"))
+#: Of a cancelled job nothing is pending: its shares find that, and leave.
+_SHARED = jobs.c.state.in_((str(JobState.RUNNING), str(JobState.CANCELLED)))
 _STANDS = select(
-    or_(
-        jobs.c.holder == bindparam("token"),
-        and_(jobs.c.state == str(JobState.RUNNING), exists().where(_SHARES)),
-    ).label("may"),
+    or_(jobs.c.holder == bindparam("token"), and_(_SHARED, exists().where(_SHARES))).label("may"),
     jobs.c.halted,
 ).where(jobs.c.seq == bindparam("queue"))
 
