@@ -122,6 +122,10 @@ class Work(Protocol):
         """How many of the rows that this job works may still change without a person's doing."""
         ...
 
+    async def still_open(self, job: JobId) -> Tally:
+        """These rows by state (PENDING, IN_FLIGHT, IN_DOUBT), all of them at one moment."""
+        ...
+
     async def waiting_in(self, job: JobId) -> Sequence[JobId]:
         """The reruns of this job's failures that work rows of it which may still change."""
         ...
