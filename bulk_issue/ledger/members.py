@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func,
 
 from bulk_issue import __version__
 from bulk_issue.errors import ConfigError, JobHalted, JobHeld
+from bulk_issue.ledger import home
 from bulk_issue.ledger.database import Database, Face, beside, transaction
 from bulk_issue.ledger.schema import IN_DOUBT, accounts, jobs, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later
@@ -38,7 +39,11 @@ _STANDS = select(
 
 
 def may_begin(tx: Connection, queue: int, hold: Hold) -> None:
-    """Raise `JobHeld` where this run may begin no rows of the job any more, and `JobHalted` where nobody may."""
+    """Raise `JobHeld` where this run may begin no rows of the job any more, and `JobHalted` where nobody may.
+
+    `LedgerError` where the ledger was put back.
+    """
+    home.stay(tx)
     job = tx.execute(_STANDS, {"queue": queue, "token": hold.token}).one()
     if not job.may:
         raise JobHeld(f"job {hold.job} was taken over by another run", hint="Let that run go on.")
@@ -48,7 +53,8 @@ def may_begin(tx: Connection, queue: int, hold: Hold) -> None:
 
 
 def enter(tx: Connection, database: Database, seq: int, part: Part, budget: Budget, now: Moment) -> str:
-    """Put a run of this process on record; its token."""
+    """Put a run of this process on record; its token. Raises `LedgerError` where the ledger was put back."""
+    home.stay(tx)
     token = secrets.token_hex(8)
     tx.execute(
         insert(runs).values(

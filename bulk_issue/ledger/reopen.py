@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, func, insert, select, true, update
 
 from bulk_issue.errors import JobHeld
-from bulk_issue.ledger import permits
+from bulk_issue.ledger import home, permits
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import Database
 from bulk_issue.ledger.members import goes_on
@@ -52,6 +52,7 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
     for job in known:
         if goes_on(tx, database, job.seq, JobId(job.id)):
             raise JobHeld(f"job {job.id} runs on this ledger now", hint="Stop it first; nothing was changed.")
+    home.move_in(tx)
     since = _since(tx)
     # a run that was cut off from the ledger that was lost may have requests on their way
     now = later(now, tx.scalar(select(func.max(runs.c.lingers))) or 0.0)

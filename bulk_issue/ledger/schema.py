@@ -314,6 +314,14 @@ secrets = Table(
     Column("value", Text, nullable=False),
 )
 
+# in PostgreSQL: the one database that this ledger lives in; a copy of it lives elsewhere
+home = Table(
+    "home",
+    metadata,
+    Column("database", Text, primary_key=True),
+    Column("server", Text),
+)
+
 
 def scope(org: str, series_id: int) -> str:
     """Where a customer counts once: the series of an org."""

@@ -90,6 +90,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("job", "row", "code"),
     )
     op.create_table(
+        "home",
+        sa.Column("database", sa.Text(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("database"),
+    )
+    op.create_table(
         "jobs",
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
