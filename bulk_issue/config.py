@@ -295,5 +295,10 @@ class Config:
             rate=self.rate,
             per=self.per,
             unanswered=self.timeout + self.grace,
-            lingers=self.send_within + self.timeout,
+            lingers=self.leaves_within + self.timeout,
         )
+
+    @property
+    def leaves_within(self) -> float:
+        """Seconds after its intent within which a request leaves, or never: a look-up before it takes its time."""
+        return self.send_within + (self.timeout if self.look_first else 0.0)

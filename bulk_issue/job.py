@@ -65,18 +65,21 @@ class Run(Hand):
 
     async def reconcile(self) -> Ending:
         """Settle what is in doubt; issue nothing."""
-        return await self._held(self._reconcile)
+        return await self._held(self._reconcile, keeps=True)
 
     async def audit(self, chosen: Callable[[int], bool]) -> Audited:
         """Read those rows with a coupon once more whose place (0 = the first) is chosen. Takes no hold of the job."""
         audit = self._audit(await self.readers(), self.asked.is_set)
         return await audit.issued(chosen)
 
-    async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]]) -> Ending:
+    async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]], *, keeps: bool = False) -> Ending:
+        """Do this work as the job's holder; one that waits to be issued goes on waiting if `keeps` says so."""
         began = self.clock.now()
         job = self.job.spec.id
-        hold = await self.ledger.jobs.hold(job, self.config.budget, began)
+        hold = await self.ledger.jobs.hold(job, self.config.budget, began, anew=not (keeps or self.hands_over))
         left = JobState.RUNNING if self.hands_over else JobState.STOPPED
+        if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
+            left = hold.before
         state, because, code = left, "the run was cut short", None
         try:
             if hold.recovered:
@@ -86,10 +89,11 @@ class Run(Hand):
             code = conclude(tally, firsts, excess, stop)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
-            if unfinished and stop is not None and stop.kind is StopKind.ASKED:
-                state = left
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
+            asked = stop is not None and stop.kind is StopKind.ASKED
+            if unfinished and (asked or keeps) and left is not JobState.STOPPED:
+                state = left  # others go on; if it was cancelled, with its rows in doubt
             because = stop.because if stop is not None and unfinished else ""
         finally:
             await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
@@ -133,23 +137,26 @@ class Run(Hand):
         pending = await self.ledger.work.pending(hold.job)
         pool = self.pool(hold, health, readers, pending)
         pool.after_canary = readers.read_canary
-        async with self._alongside(hold, reconciler, pool):
-            stop = await self._to_the_end(pool, reconciler)
+        presence = self._presence(hold, pool)
+        async with self._alongside(reconciler, presence, pool):
+            stop = await self._to_the_end(pool, reconciler, presence)
         self._sent = pool.begun
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
         reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
-        async with self._alongside(hold, reconciler, None):
+        async with self._alongside(reconciler, self._presence(hold, None), None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
 
-    async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
+    async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
         deadline: float | None = None
         while True:
             await pool.drain()
             spent = pool.stop is not None
             if pool.health.stop is not None or self.asked.is_set():
+                if presence is not None:
+                    await presence.tell()  # or others begin more while what they have begun is waited for
                 await self._landed()
                 return pool.stop
             if deadline is None:
@@ -170,11 +177,12 @@ class Run(Hand):
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
         while True:
-            doubtful = await insist(lambda: self.ledger.doubts.next_due(job)) is not None
-            flying = await insist(lambda: self.ledger.work.in_flight(job)) > 0  # of those who share in the job
-            if sending and await insist(lambda: self.ledger.work.pending(job)) > 0:
+            # one look: rows of those who share in the job go from any of these states to any other meanwhile
+            rows = await insist(lambda: self.ledger.work.still_open(job))
+            flying = rows[RowState.IN_FLIGHT] > 0
+            if sending and rows[RowState.PENDING]:
                 return True
-            if not doubtful and not flying:
+            if not flying and not rows[RowState.IN_DOUBT]:
                 break
             if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
                 return False
@@ -220,20 +228,25 @@ class Run(Hand):
         )
 
     @contextlib.asynccontextmanager
-    async def _alongside(self, hold: Hold, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+    async def _alongside(
+        self, reconciler: Reconciler, presence: Presence | None, pool: Pool | None
+    ) -> AsyncIterator[None]:
         """Reconcile and report while the body runs, and be seen by those who share in the job."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
-                if self.ledger.members.several:
-                    others.append(tasks.create_task(self._presence(hold, pool).keep()))
+                if presence is not None:
+                    others.append(tasks.create_task(self.be_seen(presence, pool)))
                 yield
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from group
 
-    def _presence(self, hold: Hold, pool: Pool | None) -> Presence:
+    def _presence(self, hold: Hold, pool: Pool | None) -> Presence | None:
+        """This run's, where others may share in its job."""
+        if not self.ledger.members.several:
+            return None
         return Presence(
             hold=hold,
             part=Part.LEAD,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bulk_issue.classify import Asked, classify
-from bulk_issue.errors import JobHalted, JobHeld, LedgerUnavailable
+from bulk_issue.errors import BulkIssueError, ConfigError, JobHalted, JobHeld, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.hours import Hours
 from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Moment, Outcome, Reply
@@ -131,6 +131,9 @@ class Pool:
     _granted: int = 0
     #: Boot second since which all that is pending waits for other jobs' rows; None while it doesn't.
     _waiting_since: float | None = None
+    #: Why this run has no part in the job any more, if so.
+    _over: BulkIssueError | None = None
+    _draining: bool = False
 
     @property
     def stop(self) -> Stop | None:
@@ -144,12 +147,26 @@ class Pool:
         return outside(self.terms.between, self.clock.now().wall)
 
     async def drain(self) -> None:
-        """Return when nothing is pending or the run has to stop, and every answer is on record."""
+        """Return when nothing is pending or the run has to stop, and every answer is on record.
+
+        So it is when this raises `JobHeld`, because others go on without this run, or `ConfigError`, because the
+        account is used with another limit.
+        """
+        self._draining = True
         async with asyncio.TaskGroup() as tasks:
             pacer = tasks.create_task(self._pace())
             while not await self._drained(tasks):
                 pass
             pacer.cancel()
+        self._draining = False
+        if self._over is not None:
+            raise self._over
+
+    def give_way(self, held: JobHeld) -> bool:
+        """Begin nothing more: others go on with the job. Says whether `drain` is going on, which will raise this."""
+        self._over = held
+        self._stir.set()
+        return self._draining
 
     @property
     def _busy(self) -> int:
@@ -160,7 +177,7 @@ class Pool:
         """Commit what was answered and what may begin, or wait for either; True when there is nothing left to do."""
         self._stir.clear()
         await self._gather()
-        if self._canary_answered and not self._busy:
+        if self._canary_answered and not self._busy and self._over is None:
             assert self.after_canary is not None
             read_canary, self.after_canary = self.after_canary, None
             await self.patience.insist(read_canary)
@@ -172,7 +189,8 @@ class Pool:
         n = min(room, self._granted)
         if self._answered or n:
             return await self._turn(tasks, n)
-        if room == 0 and not self._busy and (self.stop is not None or not await self._pending()):
+        over = self.stop is not None or self._over is not None
+        if room == 0 and not self._busy and (over or not await self._pending()):
             return True  # whatever holds new intents back, there is none to write
         await self._stirred(self.health.ask_again_in(self.clock.now().boot))
         return False
@@ -210,9 +228,8 @@ class Pool:
                 return await self.work.turn(answers, *new)
             except JobHalted as halt:  # by another one who takes part in the job
                 self.health.halt(halt.message, halt.hint)
-            except JobHeld:
-                await self.work.finish(answers)  # whoever runs the job now, these are answers to its rows
-                raise
+            except (JobHeld, ConfigError) as over:
+                self._over = over  # whoever runs the job now, what is on the wire are requests for its rows
             return await self.work.finish(answers), Begun(intents=())
 
         return await self.patience.insist(commit)
@@ -263,7 +280,9 @@ class Pool:
 
     def _room(self) -> int:
         """How many intents may be written now, as far as it isn't for the limiter to say."""
-        if self.stop is not None or self._canary_answered or self.patience.down_since is not None:
+        if self.stop is not None or self._over is not None or self._canary_answered:
+            return 0
+        if self.patience.down_since is not None:
             return 0
         idle = self.terms.connections - self._in_flight
         if self.terms.first is not None:

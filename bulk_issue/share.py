@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from bulk_issue.crew import Hand
+from bulk_issue.errors import ConfigError, JobHeld
 from bulk_issue.health import Health, Stop
 from bulk_issue.job import first_of
 from bulk_issue.ports import Hold, Part
@@ -36,32 +37,40 @@ class Share(Hand):
     _away: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self) -> tuple[Left, Stop | None]:
-        """Take part until one of the reasons to leave; raises `JobHeld` if others go on without this run."""
+        """Take part until one of the reasons to leave; raises `JobHeld` if others go on without this run.
+
+        Either way its requests have ended and their answers are on record.
+        """
         job = self.job.spec.id
+        readers, pending = await self.readers(), await self.ledger.work.pending(job)
         hold = await self.ledger.members.share(job, self.config.budget, self.clock.now())
         health = Health(limits=self.limits, began=self.clock.now().boot)
-        pool = self.pool(hold, health, await self.readers(), await self.ledger.work.pending(job))
+        pool = self.pool(hold, health, readers, pending)
         pool.asked = self._away
         presence = self._presence(hold, health)
         try:
             async with asyncio.TaskGroup() as tasks:
-                others = [tasks.create_task(presence.keep()), tasks.create_task(self._obey())]
+                others = [tasks.create_task(self.be_seen(presence, pool)), tasks.create_task(self._obey())]
                 await self._canary_first()
                 await pool.drain()
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
-            raise first_of(group) from group
+            error = first_of(group)
+            # after any other one rows may be in flight: this run is lost, and others give them up
+            if isinstance(error, (JobHeld, ConfigError)):
+                await self._leave(hold, error.message)
+            raise error from group
         await presence.tell()
-        stop = health.stop
-        await self._patience.insist(
-            lambda: self.ledger.members.leave(hold, stop.because if stop else "", self.clock.now())
-        )
+        await self._leave(hold, health.stop.because if health.stop else "")
         if self.asked.is_set():
             return Left.ASKED, pool.stop
         if self._away.is_set():
             return Left.LEADERLESS, None
         return Left.DONE, pool.stop
+
+    async def _leave(self, hold: Hold, because: str) -> None:
+        await self._patience.insist(lambda: self.ledger.members.leave(hold, because, self.clock.now()))
 
     async def _canary_first(self) -> None:
         """Wait until the job has its first coupon: one row at a time goes before that, and it is the lead's."""

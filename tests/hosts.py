@@ -192,6 +192,7 @@ class Host:
     async def opened(self) -> SqliteLedger:
         """The ledger as one more process opens it."""
         ledger = await open_ledger(self.path, inline=True)
+        ledger._db.seconds = asyncio.get_running_loop().time
         if isinstance(self.path, Path):
             _keep_statements(ledger)
         else:

@@ -21,6 +21,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerUnavailable
 from bulk_issue.findings import Grade
 from bulk_issue.ledger import backups, open_ledger, purging
+from bulk_issue.ledger.database import Database
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import metadata
 from bulk_issue.ledger.soundness import examine
@@ -87,7 +88,9 @@ async def put_back(
         place = tmp_path / f"{place.stem}-new.db"
         copy = await backups.back_up(file(desk), place.with_suffix(".backup"), desk.clock.now())
         now = desk.clock.forward(after)
-        await backups.restore(place, copy, now, replace=False, who=who, nothing_since=nothing_since)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Database, "seconds", staticmethod(lambda: desk.clock.boot))
+            await backups.restore(place, copy, now, replace=False, who=who, nothing_since=nothing_since)
         async with opened(place, desk.clock) as old:
             yield old
         return

@@ -161,6 +161,11 @@ def test_an_unanswered_permit_stays_taken_for_time_out_and_grace() -> None:
     assert (budget.account, budget.rate, budget.per, budget.unanswered) == (account().name, 100, 30.0, 60.0)
 
 
+def test_a_request_lingers_for_its_look_up_its_moment_to_leave_and_its_time_out() -> None:
+    assert config(timeout=10.0, send_within=5.0).budget.lingers == 15.0
+    assert config(timeout=10.0, send_within=5.0, look_first=True).budget.lingers == 25.0
+
+
 def test_only_the_reading_options_that_were_given_are_recorded() -> None:
     assert Reading().as_text() == {}
 

@@ -55,7 +55,7 @@ async def moved(desk: Desk, url: LedgerUrl) -> dict[str, int]:
 
 def contents(place: Path) -> dict[str, int]:
     with closing(sqlite3.connect(place)) as file:
-        return {name: file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in metadata.tables}
+        return {name: file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in map(str, copying.TABLES)}
 
 
 async def half_done(desk: Desk) -> None:

@@ -163,7 +163,8 @@ class Desk:
 
 
 def go_by(clock: ManualClock, ledger: SqliteLedger) -> None:
-    """Let permits in PostgreSQL go by this clock too; the database's own has tests in test_postgres.py."""
+    """Let waiting, and permits in PostgreSQL, go by this clock; the database's own has tests in test_postgres.py."""
+    ledger._db.seconds = lambda: clock.boot
     if isinstance(ledger._db.dialect, Sqlite):
         return
     from tests.postgres_clock import ManualDatabaseClock

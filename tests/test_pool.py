@@ -159,6 +159,23 @@ async def test_answers_are_recorded_though_the_job_was_taken_over_meanwhile(tmp_
 
 
 @on_virtual_time
+async def test_requests_under_way_end_when_the_job_was_taken_over_and_nothing_new_begins(tmp_path: Path) -> None:
+    fates = ByCustomer({key(1): [processed_after(8.0)], key(2): [processed_after(9.0)]})
+    host = Host.with_server(tmp_path, fates=fates)
+
+    def taken_over(intent: Any) -> None:
+        if intent.row == 3:
+            with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
+                other.execute("UPDATE jobs SET holder = 'another run'")
+
+    host.server.on_departure = taken_over
+    ended = await host.process(A, people(5), connections=3, canary=0, pace=Pace.BURST).run()
+
+    assert isinstance(ended, JobHeld)
+    assert host.states() == ["issued"] * 3 + ["pending"] * 2
+
+
+@on_virtual_time
 async def test_a_request_that_waited_past_its_moment_is_not_sent(tmp_path: Path) -> None:
     host = Host.with_server(tmp_path, fates=Script([f.GOOD, Fate(held_up=5.1)]))
     ending = await ended(host, 2)

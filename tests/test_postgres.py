@@ -19,8 +19,9 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, JobHeld, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.ledger.clocks import STEP, DatabaseClock
+from bulk_issue.ledger.home import Home
 from bulk_issue.ledger.postgres import Postgres, parameters
-from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId
+from bulk_issue.model import Coupon, Identifier, IdentifierKind, JobId, JobState
 from bulk_issue.ports import Budget, Landed, Wait
 from bulk_issue.states import Event
 from bulk_issue.states import RowState as S
@@ -45,11 +46,15 @@ def postgres(ledger: SqliteLedger) -> Postgres:
     return dialect
 
 
+def name_of(desk: Desk) -> str:
+    """The database's."""
+    assert isinstance(desk.place, LedgerUrl)
+    return str(psycopg.conninfo.conninfo_to_dict(desk.place.url)["dbname"])
+
+
 def end_sessions(cluster: Cluster, desk: Desk) -> None:
     """As a network, or an administrator, ends them; on return they are gone, and their locks with them."""
-    assert isinstance(desk.place, LedgerUrl)
-    name = psycopg.conninfo.conninfo_to_dict(desk.place.url)["dbname"]
-    cluster.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
+    cluster.sql(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name_of(desk)}'")
 
 
 def cut(connection: PoolProxiedConnection) -> None:
@@ -319,6 +324,66 @@ async def test_a_permit_is_free_by_the_databases_clock_whatever_the_hosts_say(de
 
     begun = await desk.begin(hold, 1, one)
     assert 59.0 < begun.seconds <= 60.0 + STEP
+
+
+# --- a database that was put back -------------------------------------------------------------------------------
+
+
+def put_back(cluster: Cluster, desk: Desk) -> None:
+    """A copy takes the ledger's place, as of now; every session is ended for that."""
+    name = name_of(desk)
+    end_sessions(cluster, desk)
+    cluster.sql(f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    cluster.sql(f"ALTER DATABASE {name} RENAME TO {name}_old")
+    cluster.sql(f"ALTER DATABASE {name}_copy RENAME TO {name}")
+
+
+async def test_nobody_goes_on_in_a_database_that_was_put_back_before_it_was_reopened(
+    cluster: Cluster, desk: Desk
+) -> None:
+    """Not even a run that was going on when the copy was made: to the copy it still is."""
+    await desk.register([row(1), row(2)])
+    hold = await desk.hold()
+    put_back(cluster, desk)
+    with pytest.raises(LedgerUnavailable):
+        await desk.begin(hold, 1)
+    with pytest.raises(LedgerError, match="put back or copied") as caught:
+        await desk.begin(hold, 1)
+    assert "ledger reopen" in caught.value.hint
+    await desk.ledger._db.call(lambda: desk.ledger._db.holders.free(JOB))
+    with pytest.raises(LedgerError, match="put back or copied"):
+        await desk.hold()
+    with pytest.raises(LedgerError, match="put back or copied"):
+        await desk.ledger.members.share(JOB, BUDGET, desk.clock.now())
+    assert await desk.states() == [S.PENDING, S.PENDING]
+
+    await desk.ledger.care.reopen(desk.clock.now(), "ann", "nothing was issued since")
+    desk.clock.forward(BUDGET.per)
+    assert (await desk.begin(await desk.hold(), 1)).intents
+
+
+async def test_a_role_that_may_not_ask_for_the_server_knows_its_database_all_the_same(
+    cluster: Cluster, desk: Desk
+) -> None:
+    await desk.register([row(1), row(2)])
+    cluster.sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", name_of(desk))
+    poor = await desk.another()
+    await poor.jobs.release(await poor.jobs.hold(JOB, BUDGET, desk.clock.now()), JobState.STOPPED, "", desk.clock.now())
+    await poor.close()
+    put_back(cluster, desk)
+    poor = await desk.another()
+
+    with pytest.raises(LedgerError, match="put back or copied"):
+        await poor.jobs.hold(JOB, BUDGET, desk.clock.now())
+    await poor.close()
+
+
+def test_two_servers_that_gave_their_databases_the_same_number_are_two() -> None:
+    written = Home(database="16384", server="7000000000000000001")
+
+    assert Home("16384", "7000000000000000002").is_other_than(written)
+    assert not Home("16384", None).is_other_than(written)
+    assert not Home("16384", "7000000000000000001").is_other_than(Home("16384", None))
 
 
 # --- what the database may hold, know and say -------------------------------------------------------------------

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
+from bulk_issue.ledger import home
 from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
@@ -68,7 +69,7 @@ async def open_database(place: Path | LedgerUrl, *, inline: bool = False) -> Dat
     """The ledger without its faces; as `open_ledger` otherwise."""
     database = Database(_dialect(place), inline=inline)
     try:
-        await database.write(_migrate)
+        await database.write(_make)
     except BaseException:
         await database.close()
         raise
@@ -86,6 +87,11 @@ def _dialect(place: Path | LedgerUrl) -> Dialect:
             hint="Run: pip install 'bulk-issue[postgres]'",
         ) from error
     return Postgres(place)
+
+
+def _make(connection: Connection) -> None:
+    _migrate(connection)
+    home.settle_in(connection)
 
 
 def _migrate(connection: Connection) -> None:

@@ -37,14 +37,14 @@ class LedgerCare(Face):
         found: float | None = tx.scalar(select(func.max(backups.c.at_wall)))
         return found
 
-    @transaction
-    def reopen(self, tx: Connection, now: Moment, who: str = "", nothing_since: str = "") -> Restored:
+    async def reopen(self, now: Moment, who: str = "", nothing_since: str = "") -> Restored:
         """Make a ledger that was put back usable; nothing of it is sent before the server's record was asked.
 
         `nothing_since`: how `who` knows that nothing was sent since the backup, so that no look is needed. Raises
         `JobHeld` while a job runs.
         """
-        return reopen.reopen(tx, self._db, now, who, nothing_since)
+        clock = self._db.going_on(now)
+        return await self._db.write(lambda tx: reopen.reopen(tx, self._db, clock(), who, nothing_since))
 
     @transaction
     def gap(self, tx: Connection) -> Gap | None:

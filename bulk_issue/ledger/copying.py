@@ -25,10 +25,12 @@ from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.ledger import moved, open_database, trusted
 from bulk_issue.ledger.database import AnyRow, Database, without_nul
 from bulk_issue.ledger.locks import Locks
-from bulk_issue.ledger.schema import jobs, metadata
+from bulk_issue.ledger.schema import home, jobs, metadata
 
 #: What of a column of a key the rows are ordered by.
 Key: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[Any]]
+#: What is copied; where the ledger lives is the target's own.
+TABLES = [table for table in metadata.sorted_tables if table is not home]
 #: Rows in memory at once.
 CHUNK = 2000
 
@@ -85,7 +87,7 @@ class _Move:
                     return None
                 moved.lift(here)
             self._refuse_what_cannot_be(here, there)
-            counts = {table.name: self._copy(here, there, table) for table in metadata.sorted_tables}
+            counts = {table.name: self._copy(here, there, table) for table in TABLES}
             moved.mark(here, self.place, identity)
             return counts
 
@@ -103,7 +105,7 @@ class _Move:
                 hint=f"There is nothing to copy: use --ledger {self.place} from now on.",
             )
         with self.target.translated():
-            for table in metadata.sorted_tables:
+            for table in TABLES:
                 if there.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
                     raise ConfigError(
                         f"the ledger {self.place} is in use already: its table {table.name} isn't empty",

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -99,6 +100,9 @@ class Dialect(Protocol):
 class Database:
     """The connections to one ledger."""
 
+    #: Seconds on a clock that counts suspend.
+    seconds: Callable[[], float] = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
     def __init__(self, dialect: Dialect, *, inline: bool) -> None:
         self.dialect = dialect
         self._inline = inline
@@ -159,6 +163,16 @@ class Database:
         except exc.DBAPIError as error:
             ours = self.dialect.translated(error)
             raise ours from (error if ours.__cause__ is None else ours.__cause__)
+
+    def going_on(self, now: Moment) -> Callable[[], Moment]:
+        """What time it is, where it is `now` at this call: a transaction may have waited long for the others."""
+        began = self.seconds()
+
+        def moment() -> Moment:
+            passed = self.seconds() - began
+            return Moment(now.wall + passed, now.boot + passed, now.boot_id)
+
+        return moment
 
     def number(self, connection: Connection, job: JobId) -> int:
         """The job's number in this ledger; raises `LedgerError` for one that it doesn't know."""

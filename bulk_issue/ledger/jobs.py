@@ -12,9 +12,9 @@ from bulk_issue import model
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
-from bulk_issue.ledger.members import enter, succeed
+from bulk_issue.ledger.members import enter, lingers, succeed
 from bulk_issue.ledger.schema import accounts, jobs, rows, runs
-from bulk_issue.ledger.takeover import adopt, give_up, later
+from bulk_issue.ledger.takeover import adopt, give_up, later, lingering
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, Part
 from bulk_issue.states import Event, RowState, after, sources
@@ -120,23 +120,25 @@ class LedgerJobs(Face):
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
+    async def hold(self, job: JobId, budget: Budget, now: Moment, *, anew: bool = True) -> Hold:
+        clock = self._db.going_on(now)
         await self._db.call(lambda: self._locks.take(job))
         try:
-            return await self._hold(job, budget, now)
+            return await self._hold(job, budget, clock, anew=anew)
         except BaseException:
             await self._db.call(lambda: self._locks.free(job))
             raise
 
     @transaction
-    def _hold(self, tx: Connection, job: JobId, budget: Budget, now: Moment) -> Hold:
-        seq = self._registered(tx, job)
+    def _hold(self, tx: Connection, job: JobId, budget: Budget, clock: Callable[[], Moment], *, anew: bool) -> Hold:
+        seq, now = self._registered(tx, job), clock()
         self._agree(tx, job, budget, now)
         gone = succeed(tx, seq)
-        token = enter(tx, self._db, seq, Part.LEAD, now)
-        given_up = later(now, budget.lingers) if self._db.dialect.outlived else now
+        token = enter(tx, self._db, seq, Part.LEAD, budget, now)
+        given_up = later(now, max(lingers(self._db, budget), lingering(tx, seq)))
         adopt(tx, seq, given_up)
         recovered = give_up(tx, seq, gone, given_up)
+        before = _stood(tx, seq)
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq)
@@ -147,9 +149,10 @@ class LedgerJobs(Face):
                 started=func.coalesce(jobs.c.started, now.wall),
                 ended=None,
                 because="",
+                **({"halted": None} if anew else {}),
             )
         )
-        return Hold(job=job, token=token, recovered=recovered)
+        return Hold(job=job, token=token, recovered=recovered, before=before)
 
     def _registered(self, tx: Connection, job: JobId) -> int:
         """The number of a job that all rows of its file are in: a part of it must be neither run nor changed."""
@@ -213,7 +216,9 @@ class LedgerJobs(Face):
             )
         tx.execute(update(jobs).where(its).values(workers=workers, account=account or its_account))
         stopped = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
-        tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY), halted=None))
+        tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY)))
+        if not self._locks.held_by_others(job):  # a halt that no lead has taken in is from before
+            tx.execute(update(jobs).where(its).values(halted=None))
 
     @beside
     def waiting(self, tx: Connection, account: str) -> Sequence[JobId]:
@@ -249,6 +254,13 @@ class LedgerJobs(Face):
         done = tx.execute(update(rows).where(chosen).values(state=moved))
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED), cancelled=1))
         return done.rowcount
+
+
+def _stood(tx: Connection, seq: int) -> JobState:
+    """How a job stands that is about to be run; one that is left to nobody was cut short if it seems to run."""
+    job = tx.execute(select(jobs.c.state, jobs.c.workers).where(jobs.c.seq == seq)).one()
+    state = JobState(job.state)
+    return JobState.STOPPED if state is JobState.RUNNING and not job.workers else state
 
 
 def as_job(row: AnyRow) -> Job:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select, true, update
 
+from bulk_issue.errors import ConfigError
 from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.database import upsert
 from bulk_issue.ledger.schema import accounts, permits
@@ -24,7 +25,9 @@ _FREED = delete(permits).where(
     permits.c.boot_id == bindparam("boot_id"),
     permits.c.free_boot <= bindparam("now"),
 )
-_PAUSED = select(accounts.c.paused_boot, accounts.c.paused_boot_id).where(accounts.c.account == bindparam("account"))
+_ACCOUNT = select(accounts.c.rate, accounts.c.per, accounts.c.paused_boot, accounts.c.paused_boot_id).where(
+    accounts.c.account == bindparam("account")
+)
 _TAKEN = select(func.count(), func.min(permits.c.free_boot)).where(permits.c.account == bindparam("account"))
 _TAKE = insert_many(permits, "account", "job", "row", "attempt", "answered", "free_boot", "boot_id")
 _ANSWERED = update_many(
@@ -46,14 +49,23 @@ def lock(connection: Connection, account: str) -> None:
 
 
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
-    """How many permits are free, and seconds until another one is (0 if one is)."""
+    """How many permits are free, and seconds until another one is (0 if one is).
+
+    The account's limit may have been changed by a lead since this run began: then the smaller rate counts. Raises
+    `ConfigError` where the account is used with another `per` now.
+    """
     its = {"account": budget.account}
     connection.execute(_FREED, {**its, "boot_id": now.boot_id, "now": now.boot})
-    paused = connection.execute(_PAUSED, its).first()
-    if paused and paused.paused_boot and paused.paused_boot_id == now.boot_id and paused.paused_boot > now.boot:
-        return 0, paused.paused_boot - now.boot
+    account = connection.execute(_ACCOUNT, its).one()
+    if account.per != budget.per:
+        raise ConfigError(
+            f"{budget.account} is used with {account.rate} requests per {account.per} s now, not per {budget.per} s",
+            hint="Give all who use the account the same --rate and --per.",
+        )
+    if account.paused_boot and account.paused_boot_id == now.boot_id and account.paused_boot > now.boot:
+        return 0, account.paused_boot - now.boot
     taken, next_free = connection.execute(_TAKEN, its).one()
-    free = budget.rate - taken
+    free = min(budget.rate, account.rate) - taken
     return (free, 0.0) if free > 0 else (0, max(next_free - now.boot, 0.0))
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, func, insert, select, true, update
 
 from bulk_issue.errors import JobHeld
-from bulk_issue.ledger import permits
+from bulk_issue.ledger import home, permits
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import Database
+from bulk_issue.ledger.members import goes_on
 from bulk_issue.ledger.restored import put_in_doubt
 from bulk_issue.ledger.schema import IN_DOUBT, PENDING, accounts, attempts, backups, claims, jobs, restores, rows, runs
-from bulk_issue.ledger.takeover import adopt, give_up
+from bulk_issue.ledger.takeover import adopt, give_up, later
 from bulk_issue.model import JobId, JobState, Moment
 from bulk_issue.states import Event, RowState, sources
 
@@ -49,9 +50,12 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
     # one that was being registered at the backup is removed whole by the next run of its file
     known = tx.execute(select(jobs.c.seq, jobs.c.id).where(jobs.c.state != str(JobState.REGISTERING))).all()
     for job in known:
-        if database.holders.held_by_others(JobId(job.id)):
+        if goes_on(tx, database, job.seq, JobId(job.id)):
             raise JobHeld(f"job {job.id} runs on this ledger now", hint="Stop it first; nothing was changed.")
+    home.move_in(tx)
     since = _since(tx)
+    # a run that was cut off from the ledger that was lost may have requests on their way
+    now = later(now, tx.scalar(select(func.max(runs.c.lingers))) or 0.0)
     token = tx.execute(
         insert(restores)
         .values(

@@ -83,6 +83,8 @@ runs = Table(
     Column("beat", Float),
     # 1 once others go on without it: it may begin nothing more
     Column("lost", Integer, nullable=False),
+    # seconds for which a request of it may be on its way when it is gone; 0 where processes can't outlive their hold
+    Column("lingers", Float, nullable=False),
 )
 
 rows = Table(
@@ -310,6 +312,14 @@ secrets = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+# in PostgreSQL: the one database that this ledger lives in; a copy of it lives elsewhere
+home = Table(
+    "home",
+    metadata,
+    Column("database", Text, primary_key=True),
+    Column("server", Text),
 )
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from bulk_issue.ledger.answers import in_doubt
-from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, attempts, rows
+from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, attempts, rows, runs
 from bulk_issue.model import Moment
 from bulk_issue.states import Event, RowState, after
 
@@ -42,6 +42,13 @@ def adopt(tx: Connection, queue: int, now: Moment) -> None:
     given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}
     nothing_seen = {"empty_wall": None, "empty_boot": None, "empty_boot_id": None}
     tx.execute(update(rows).where(rows.c.queue == queue, IN_DOUBT, elsewhere).values(given_up | nothing_seen))
+
+
+def lingering(tx: Connection, queue: int) -> float:
+    """For how many seconds requests of rows in flight or in doubt may be on their way, as their own runs had it."""
+    begun = (select(rows.c.holder).where(rows.c.queue == queue, state) for state in (IN_FLIGHT, IN_DOUBT))
+    its = or_(*(runs.c.token.in_(each) for each in begun))
+    return float(tx.scalar(select(func.max(runs.c.lingers)).where(its)) or 0.0)
 
 
 def later(now: Moment, seconds: float) -> Moment:

@@ -261,10 +261,18 @@ class LedgerWork(Face):
 
     @beside
     def unfinished(self, tx: Connection, job: JobId) -> int:
+        return sum(self._still_open(tx, job).values())
+
+    @beside
+    def still_open(self, tx: Connection, job: JobId) -> Tally:
+        return self._still_open(tx, job)
+
+    def _still_open(self, tx: Connection, job: JobId) -> Tally:
         queue = self._db.number(tx, job)
-        # one query for each partial index
-        counted = (select(func.count()).select_from(rows).where(rows.c.queue == queue, state) for state in STILL_OPEN)
-        return sum(tx.scalar(count) or 0 for count in counted)
+        # a query for each partial index, and one statement: what moves from state to state is seen in one of them
+        each = [select(func.count()).select_from(rows).where(rows.c.queue == queue, state) for state in STILL_OPEN]
+        counts = tx.execute(select(*(count.scalar_subquery() for count in each))).one()
+        return dict(zip((RowState.PENDING, RowState.IN_FLIGHT, RowState.IN_DOUBT), counts, strict=True))
 
     @beside
     def waiting_in(self, tx: Connection, job: JobId) -> Sequence[JobId]:

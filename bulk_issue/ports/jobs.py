@@ -18,7 +18,8 @@ class Budget:
     per: float
     #: How long a permit whose request got no answer stays taken, besides `per`: time-out + grace.
     unanswered: float
-    #: How long after its intent a request may still be under way: until it may leave no more, and the time-out.
+    #: How long after its intent a request may still be under way: until it may leave no more, and the time-out. Each
+    #: run's own is kept, for those who have to go on without it.
     lingers: float = 0.0
 
 
@@ -31,6 +32,8 @@ class Hold:
     token: str
     #: Rows that a dead holder had left in flight and that are in doubt now.
     recovered: int = 0
+    #: How the job stood before; STOPPED where a run was cut short and the job isn't left to workers.
+    before: JobState = JobState.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +67,14 @@ class Jobs(Protocol):
         """Forget a job that never sent a row; False, and nothing changed, if it ever did."""
         ...
 
-    async def hold(self, job: JobId, budget: Budget, now: Moment) -> Hold:
+    async def hold(self, job: JobId, budget: Budget, now: Moment, *, anew: bool = True) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 
         Raises `LedgerError` if the job was registered anew since it was found here.
-        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up at `now` (where it may have outlived its
-        hold: `Budget.lingers` later); those of living shares aren't touched. The budget becomes the
-        account's for all processes; `ConfigError` if another living run uses the account with other values.
+        Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up when that was found (where it may have
+        outlived its hold: later by its `Budget.lingers` or by this one, whichever is longer); those of living shares
+        aren't touched. The budget becomes the account's for all processes; `ConfigError` if another living run holds a
+        job of the account with other values. `anew` if a person runs the job: a halt that no lead took in is over.
         """
         ...
 
@@ -86,7 +90,8 @@ class Jobs(Protocol):
     async def defer(self, job: JobId, workers: int, account: str | None = None) -> None:
         """Leave the job to so many workers at most; one that was stopped is READY again.
 
-        Those of `account`, of its own if none is given; `ConfigError` while a run of another account holds it.
+        A halt is over, unless a lead is there to take it in. Workers of `account`, of its own if none is given;
+        `ConfigError` while a run of another account holds it.
         """
         ...
 

@@ -79,7 +79,9 @@ class Work(Protocol):
         No intent without a permit: at most `rate` permits of the account are taken at any moment, by all processes.
         No intent without a claim: a row whose customer is claimed by another becomes DUPLICATE of that row.
         A row whose customer has a row of the same series IN_FLIGHT or IN_DOUBT under another `again` name waits.
-        Raises `JobHeld` if others go on without this run, and `JobHalted` if one of them has halted the job.
+        Where a later `hold` gave the account another rate, the smaller one counts. Raises `JobHeld` if others go on
+        without this run, `JobHalted` if one of them has halted the job, and `ConfigError` if the account is used with
+        another `per` now.
         """
         ...
 
@@ -118,6 +120,10 @@ class Work(Protocol):
 
     async def unfinished(self, job: JobId) -> int:
         """How many of the rows that this job works may still change without a person's doing."""
+        ...
+
+    async def still_open(self, job: JobId) -> Tally:
+        """These rows by state (PENDING, IN_FLIGHT, IN_DOUBT), all of them at one moment."""
         ...
 
     async def waiting_in(self, job: JobId) -> Sequence[JobId]:

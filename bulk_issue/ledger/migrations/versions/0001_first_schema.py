@@ -90,6 +90,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("job", "row", "code"),
     )
     op.create_table(
+        "home",
+        sa.Column("database", sa.Text(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("database"),
+    )
+    op.create_table(
         "jobs",
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -233,6 +239,7 @@ def upgrade() -> None:
         sa.Column("part", sa.Text(), nullable=False),
         sa.Column("beat", sa.Float(), nullable=True),
         sa.Column("lost", sa.Integer(), nullable=False),
+        sa.Column("lingers", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_runs_job"), "runs", ["job"], unique=False)
