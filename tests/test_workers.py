@@ -86,6 +86,28 @@ async def test_a_worker_that_is_asked_to_stop_leaves_the_job_to_another(console:
     await the_rest(console, file, await worker(console, *SLOW))
 
 
+async def test_the_doubts_of_a_cancelled_job_outlast_its_worker(console: Console) -> None:
+    file = await deferred(console, 400)
+    first = await worker(console, *SLOW)
+    await until(lambda: issued(console) >= 40)
+    console.box.faults.script(*[fault("hang-after")] * 4)
+    asked = console.box.book.requests()
+    await until(lambda: console.box.book.requests() >= asked + 4)
+    (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
+    cancelled = await console("cancel", job)
+    first.kill()
+    await ended(first)
+    second = await worker(console, *SLOW)
+    await until(lambda: written(console, file))
+    second.send_signal(signal.SIGTERM)
+    done = await ended(second)
+
+    assert "pending rows put aside" in cancelled.out
+    assert done.code == 0, done.err
+    assert {row["_status"] for row in console.results(file)} == {"issued", "cancelled"}
+    console.check_book(file)
+
+
 async def test_the_others_go_on_without_a_worker_that_stands_still(console: Console) -> None:
     file = await deferred(console, 600)
     first = await worker(console, *SLOW)

@@ -31,6 +31,7 @@ from bulk_issue.model import Job, JobId, JobState, Series
 from bulk_issue.ports import Observer, Progress
 from bulk_issue.share import Left
 from bulk_issue.sink import Summary, claim_folder
+from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.engine import Duties, Engine
@@ -191,11 +192,12 @@ class Worker:
             job = await ledger.jobs.find(name)
             if job is None or not job.workers or job.spec.account != self.config.account.name:
                 return None
-            if _open(job) and (closed := self._closed()) is not None:
+            goes_on = await _open(ledger, job)
+            if goes_on and (closed := self._closed()) is not None:
                 return closed
             config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
             async with desk(config, self.observer, self._leave, Files()) as at:
-                if not _open(job):  # whoever ended it may have died over its files
+                if not goes_on:  # whoever ended it may have died over its files
                     return await self._ended(at, await standing(ledger, job, at.clock.now()))
                 again = await self._take_part(at, job, await at.same_org(job))
         except BulkIssueError as error:  # nothing was begun, or what was begun is on record
@@ -207,7 +209,7 @@ class Worker:
     async def _take_part(self, at: Desk, job: Job, series: Series | None) -> float | None:
         """Lead the job, or share in it while another one leads, until one of the two is done."""
         name = job.spec.id
-        while (found := await at.ledger.jobs.find(name)) is not None and _open(found):
+        while (found := await at.ledger.jobs.find(name)) is not None and await _open(at.ledger, found):
             try:
                 lead = at.lead(found, series)
                 lead.hands_over = True
@@ -273,6 +275,9 @@ def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path raises where this process may not look
 
 
-def _open(job: Job) -> bool:
-    """Whether a job waits for workers, or is worked on by them."""
+async def _open(ledger: SqliteLedger, job: Job) -> bool:
+    """Whether a job waits for workers, or is worked on by them; a cancelled one as long as rows of it are in doubt."""
+    if job.workers and job.state is JobState.CANCELLED:
+        rows = await ledger.work.still_open(job.spec.id)
+        return bool(rows[RowState.IN_FLIGHT] or rows[RowState.IN_DOUBT])
     return job.workers > 0 and job.state in (JobState.READY, JobState.RUNNING)
