@@ -14,7 +14,7 @@ from bulk_issue.states import RowState
 class ExitCode(IntEnum):
     """What a script may rely on. When several apply the one that comes first in `_WEIGHT` wins."""
 
-    #: Every row issued, held, or a duplicate of such a row.
+    #: Every row issued, held, a duplicate of such a row, or left out by --exclude.
     DONE = 0
     #: Ended, and some rows are rejected or invalid.
     FAILURES = 1
@@ -41,8 +41,11 @@ def heaviest(codes: Iterable[ExitCode]) -> ExitCode:
     return min(codes, key=_WEIGHT.index)
 
 
-def conclude(tally: Tally, firsts: Tally, excess: int, stop: Stop | None) -> ExitCode:
-    """The exit code of a run: `firsts` are the DUPLICATE rows by the state of the row that has their claim."""
+def conclude(tally: Tally, firsts: Tally, excess: int, stop: Stop | None, excluded: int = 0) -> ExitCode:
+    """The exit code of a run: `firsts` are the DUPLICATE rows by the state of the row that has their claim.
+
+    So many of the INVALID rows were `excluded` by somebody's list: they are left out as they should be.
+    """
 
     def any_in(*states: RowState) -> bool:
         return any(counts.get(state, 0) for counts in (tally, firsts) for state in states)
@@ -55,6 +58,6 @@ def conclude(tally: Tally, firsts: Tally, excess: int, stop: Stop | None) -> Exi
         reasons.add(ExitCode.ASKED)
     if any_in(_S.IN_DOUBT, _S.IN_FLIGHT) or excess:
         reasons.add(ExitCode.DOUBT)
-    if any_in(_S.REJECTED, _S.INVALID):
+    if any_in(_S.REJECTED) or tally.get(_S.INVALID, 0) > excluded or firsts.get(_S.INVALID, 0):
         reasons.add(ExitCode.FAILURES)
     return next(code for code in _WEIGHT if code in reasons)

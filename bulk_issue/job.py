@@ -85,8 +85,8 @@ class Run(Hand):
             if hold.recovered:
                 self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
             stop = await work(hold, began)
-            tally, firsts, excess = await self._patience.insist(self._counts)
-            code = conclude(tally, firsts, excess, stop)
+            tally, firsts, excess, excluded = await self._patience.insist(self._counts)
+            code = conclude(tally, firsts, excess, stop, excluded)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
             if tally.get(RowState.CANCELLED, 0):
@@ -112,11 +112,11 @@ class Run(Hand):
             waiting_in=await self.ledger.work.waiting_in(job),
         )
 
-    async def _counts(self) -> tuple[Tally, Tally, int]:
-        """Rows by state, DUPLICATE rows by the state of their first row, and excess coupons."""
+    async def _counts(self) -> tuple[Tally, Tally, int, int]:
+        """Rows by state, DUPLICATE rows by the state of their first row, excess coupons, and excluded rows."""
         job, work = self.job.spec.id, self.ledger.work
         firsts = await self._firsts()
-        return await work.tally(job), firsts, await work.excess(job)
+        return await work.tally(job), firsts, await work.excess(job), await work.excluded(job)
 
     async def _firsts(self) -> Tally:
         """DUPLICATE rows by the state of their first row, which another run may have on the wire just now."""

@@ -63,6 +63,8 @@ def test_a_duplicate_counts_as_its_first_row_does(first: RowState, code: int) ->
 
 
 def test_a_coupon_too_many_is_never_a_success() -> None:
+    assert conclude({S.ISSUED: 5, S.INVALID: 2}, {}, 0, None, excluded=2) == 0
+    assert conclude({S.ISSUED: 5, S.INVALID: 3}, {}, 0, None, excluded=2) == 1
     assert conclude({S.ISSUED: 5}, {}, 1, None) == 5
     assert conclude({S.ISSUED: 5, S.REJECTED: 1}, {}, 1, None) == 5
     assert conclude({S.PENDING: 1}, {}, 1, None) == 4

@@ -50,7 +50,7 @@ async def standing(ledger: SqliteLedger, job: Job, now: Moment, stop: Stop | Non
     return Ending(
         job=job,
         tally=tally,
-        exit_code=conclude(tally, firsts, excess, stop),
+        exit_code=conclude(tally, firsts, excess, stop, await ledger.work.excluded(name)),
         stop=stop,
         excess=excess,
         began=now,

@@ -21,6 +21,7 @@ from bulk_issue.ledger.restored import put_in_doubt
 from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
+from bulk_issue.shown import EXCLUDED
 from bulk_issue.states import OPEN, Event, RowState, after
 
 #: A `due` further ahead than any backoff is the work of a stepped clock: such rows become due.
@@ -307,6 +308,11 @@ class LedgerWork(Face):
         for state, count in through:
             counts[RowState(state)] += count
         return dict(counts)
+
+    @beside
+    def excluded(self, tx: Connection, job: JobId) -> int:
+        its = and_(rows.c.job == self._db.number(tx, job), rows.c.state == str(RowState.INVALID))
+        return tx.scalar(select(func.count()).select_from(rows).where(its, rows.c.error_code == EXCLUDED)) or 0
 
     @beside
     def excess(self, tx: Connection, job: JobId) -> int:

@@ -138,6 +138,10 @@ class Work(Protocol):
         """The job's DUPLICATE rows by the state of the row that has their claim."""
         ...
 
+    async def excluded(self, job: JobId) -> int:
+        """How many of the job's INVALID rows were left out by `--exclude`."""
+        ...
+
     async def excess(self, job: JobId) -> int:
         """How many excess coupons are recorded for the job's rows."""
         ...
