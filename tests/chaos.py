@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from bulk_issue.app.workers import set_up
 from bulk_issue.sandbox.server import Sandbox
@@ -56,9 +58,10 @@ class Way:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[int]:
-        """The port at which it begins."""
-        server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+    async def opened(self, at: socket.socket | None = None) -> AsyncIterator[int]:
+        """The port at which it begins; that of a socket on another host, if there is one."""
+        where: Any = {"sock": at} if at is not None else {"host": "127.0.0.1", "port": 0}
+        server = await asyncio.start_server(self._pass, **where)
         try:
             yield int(server.sockets[0].getsockname()[1])
         finally:

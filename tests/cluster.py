@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,12 @@ def programs() -> Path | None:
 
 
 class Cluster:
-    """A running server."""
+    """A running server; at an address too, in a network of its own, where `within` says so."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "", within: Sequence[str] = ()) -> None:
         bin_ = programs()
         assert bin_ is not None, "PostgreSQL's server isn't installed"
+        self._within = within
         self.folder, self._bin, self._numbers = folder, bin_, itertools.count(1)
         self._as_user: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:
@@ -49,7 +50,9 @@ class Cluster:
             os.chown(folder, account.pw_uid, account.pw_gid)
         self._do("initdb", "-D", "data", "-U", "admin", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         with (folder / "data" / "postgresql.conf").open("a", encoding="utf-8") as conf:
-            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nshared_buffers = 32MB\n")
+            conf.write(f"listen_addresses = '{address}'\nunix_socket_directories = '{folder}'\nshared_buffers = 32MB\n")
+        with (folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as hba:
+            hba.write("host all all samenet trust\n")
         self.start()
         self._template()
 
@@ -68,8 +71,8 @@ class Cluster:
         """Return when the server takes connections, recovered if it has to be."""
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.folder / "data"],
-                **self._as_user,
+                [*self._within, self._bin / "postgres", "-D", self.folder / "data"],
+                **(self._as_user if not self._within else {"cwd": self.folder}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,11 +133,11 @@ class Cluster:
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
+def running(address: str = "", within: Sequence[str] = ()) -> Iterator[Cluster]:
     """A server for as long as the body runs; its data in memory where there is such a place."""
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="bi-pg-", dir=shm if shm.is_dir() else None) as folder:
-        cluster = Cluster(Path(folder))
+        cluster = Cluster(Path(folder), address, within)
         try:
             yield cluster
         finally:

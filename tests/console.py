@@ -41,6 +41,8 @@ class Console:
     module: str = "bulk_issue"
     #: Names that the processes' environment doesn't have.
     without: frozenset[str] = frozenset()
+    #: What starts the processes: on another host, say.
+    within: Sequence[str] = ()
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BULK_ISSUE_")}
@@ -56,6 +58,7 @@ class Console:
 
     async def start(self, *arguments: object, into: IO[bytes] | None = None) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
+            *self.within,
             sys.executable,
             "-m",
             self.module,
