@@ -23,7 +23,7 @@ from bulk_issue.ports import Hold, Part, Progress
 from bulk_issue.presence import Presence
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
-from bulk_issue.saying import count
+from bulk_issue.saying import count, duration
 from bulk_issue.states import RowState
 
 #: Seconds between two looks at whether a row in doubt was settled.
@@ -58,6 +58,8 @@ class Run(Hand):
     #: Whether others go on with the job when this run is asked to stop, or breaks off.
     hands_over: bool = False
     _sent: int = 0
+    #: Whether it was said that this run waits for the record.
+    _patient: bool = False
 
     async def issue(self) -> Ending:
         """Issue what is pending, then settle what is in doubt."""
@@ -186,8 +188,13 @@ class Run(Hand):
                 break
             if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
                 return False
-            if self.clock.now().boot >= deadline:
+            left = deadline - self.clock.now().boot
+            if left <= 0:
                 break
+            if not self._patient:
+                self._patient = True
+                doubtful = count(rows[RowState.IN_FLIGHT] + rows[RowState.IN_DOUBT], "row")
+                self.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
             await self.clock.sleep(POLL)
         # rows that nothing can settle use up all the time: the others are read once more all the same
         last = max(deadline, self.clock.now().boot + LAST_READ)
@@ -270,7 +277,9 @@ class Run(Hand):
         rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
         limit = self.config.rate / self.config.per * 60.0
         pending = tally.get(RowState.PENDING, 0)
-        phase = "issuing" if pending else "reconciling" if tally.get(RowState.IN_DOUBT, 0) else "finishing"
+        phase = "reconciling" if tally.get(RowState.IN_DOUBT, 0) else "finishing"
+        if pool is not None and pending:
+            phase = "issuing"
         if pool is not None and pool.health.breaker_open:
             phase = "waiting: too many answers are unclear"
         self.observer(

@@ -92,6 +92,8 @@ async def test_a_row_that_was_in_flight_at_the_holders_death_is_in_doubt_and_tol
     assert states == ["issued", "in_flight", "issued"]
     assert isinstance(ending, Ending) and ending.exit_code is ExitCode.DONE
     assert [message for message in again.messages if "in flight" in message]
+    (waits,) = [message for message in again.messages if "Ctrl-C" in message]
+    assert waits.startswith("1 row in doubt: looked up for ")
     assert len(host.server.book.arrivals) == 3
 
 
