@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from random import Random
 from typing import TYPE_CHECKING
 
-from bulk_issue.errors import BulkIssueError, JobHeld
+from bulk_issue.errors import BulkIssueError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Decision, Identifier, IdentifierKind, JobId, JobSpec, Lineage, Problem, Row
 from bulk_issue.states import RowState
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Numbers of customers who stand in no file at first: a corrected record names one of them.
 NEW = 100
-#: How often a person looks for rows to decide on while no run of the job is going on.
-TRIES = 100
 
 
 @unique
@@ -105,7 +102,7 @@ class People:
                         self._put_back()
                         await ledger.jobs.retry(job.id, ())
                     case Deed.DECIDE:
-                        await self._decide(ledger, job.id)
+                        await ledger.doubts.decide(self._decisions(job.id), "a person", "looked", host.clock.now())
                     case Deed.RERUN | Deed.CORRECTED:
                         job, rows = self._failures(ledger, job, corrected=act.deed is Deed.CORRECTED)
         except BulkIssueError as error:
@@ -113,16 +110,6 @@ class People:
             return
         if rows:
             await self._history.operate(job, rows)
-
-    async def _decide(self, ledger: SqliteLedger, job: JobId) -> None:
-        """Decide between two runs of the job, or after the last one."""
-        host = self._history.host
-        for _ in range(TRIES):
-            if decisions := self._decisions(job):
-                with suppress(JobHeld):
-                    await ledger.doubts.decide(decisions, "a person", "looked", host.clock.now())
-                    return
-            await asyncio.sleep(self._random.uniform(1.0, 10.0))
 
     def _decisions(self, job: JobId) -> list[Decision]:
         """What the server's book says of rows whose requests can have no effect any more."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -346,24 +345,6 @@ async def test_nobody_decides_on_a_row_whose_request_may_be_on_the_wire(desk: De
     assert await desk.states() == [S.IN_DOUBT, S.PENDING]
 
     assert await decide([said(1, None)], "ann", "", desk.clock.forward(35.0)) == 1
-
-
-async def test_nobody_decides_while_the_job_runs(desk: Desk, other: SqliteLedger) -> None:
-    await desk.register([row(1), row(2)])
-    lead = await desk.hold()
-    await desk.doubt((await desk.begin(lead, 1)).intents[0])
-    person = await desk.another()
-    decide = partial(person.doubts.decide, [said(1, None)], "ann", "", desk.clock.now())
-    with pytest.raises(JobHeld):
-        await decide()
-    await other.members.share(JOB, BUDGET, desk.clock.now())
-    await desk.ledger.jobs.release(lead, JobState.RUNNING, "", desk.clock.now())
-    with pytest.raises(JobHeld):  # nobody leads it, and it goes on
-        await decide()
-    desk.look("UPDATE runs SET beat = beat - 16 RETURNING 1")  # that share died
-
-    assert await decide() == 1
-    await person.close()
 
 
 async def test_a_halt_that_no_lead_took_in_is_over_when_a_person_defers_or_runs_again(

@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 
-from bulk_issue.errors import JobHeld, LedgerError
+from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import columns_of, dump_warnings
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
 from bulk_issue.ledger.lineage import real_row
-from bulk_issue.ledger.members import goes_on
 from bulk_issue.ledger.schema import (
     DOUBTED,
     IN_DOUBT,
@@ -121,13 +120,9 @@ class LedgerDoubts(Face):
 
     @transaction
     def decide(self, tx: Connection, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
-        free = set[JobId]()
-        return sum(self._decide(tx, decision.lineage, decision.code, who, why, now, free) for decision in decisions)
+        return sum(self._decide(tx, decision.lineage, decision.code, who, why, now) for decision in decisions)
 
-    def _decide(
-        self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment, free: set[JobId]
-    ) -> bool:
-        """Record one decision; `free` are jobs that are known not to run now."""
+    def _decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
         meant = real_row(tx, self._db.number(tx, lineage.job), lineage.row)
         if meant is None:
             raise LedgerError(
@@ -141,10 +136,6 @@ class LedgerDoubts(Face):
             )
         if row.state != "in_doubt":
             return False
-        worked_by = JobId(row.worked_by)
-        if worked_by not in free and goes_on(tx, self._db, row.queue, worked_by):
-            raise JobHeld(f"job {worked_by} runs now", hint="Decide on rows when no run of the job is going on.")
-        free.add(worked_by)
         if (wait := _given_up_in(row, now)) > 0:
             raise LedgerError(
                 f"row {lineage.row} of job {lineage.job} may be on the wire still: whoever sent it is lost",
@@ -161,10 +152,7 @@ class LedgerDoubts(Face):
 
     def _row(self, tx: Connection, seq: int, number: int) -> AnyRow:
         found = tx.execute(
-            select(
-                *(rows, jobs.c.scope, jobs.c.again, jobs.c.series_id),
-                *(WORKED_BY.c.cancelled, WORKED_BY.c.id.label("worked_by")),
-            )
+            select(rows, jobs.c.scope, jobs.c.again, jobs.c.series_id, WORKED_BY.c.cancelled)
             .join(jobs, jobs.c.seq == rows.c.job)
             .join(WORKED_BY, WORKED_BY.c.seq == rows.c.queue)
             .where(rows.c.job == seq, rows.c.number == number)

@@ -99,8 +99,8 @@ class Doubts(Protocol):
     async def decide(self, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
         """A person's decisions on rows in doubt: all of them, or none.
 
-        Says how many rows that settled: the others had been settled already. Raises `JobHeld` while the job that works
-        a row runs elsewhere, and `LedgerError` for a row that is or may be on the wire, or is unknown.
+        Says how many rows that settled: the others had been settled already. Raises `LedgerError` for a row that is on
+        the wire, or may be by a process that is lost, or is unknown.
         """
         ...
 
