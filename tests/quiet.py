@@ -27,7 +27,8 @@ FILES = ("*.log", "*.jsonl", "*.prom", "*.out", "*.err", "log", "log.txt")
 INPUTS = ("*.csv", "*.tsv", "*.txt")
 #: Shorter ones (`E1`) stand anywhere.
 SHORT = 8
-_IDENTIFIER = re.compile(r"[\w.+-]+@[\w.-]+|\d{8,}")
+_WORD = re.compile(r"[\w.+@-]+")
+_DIGITS = re.compile(r"\d+")
 #: The desk has asked for it.
 _ANSWER = re.compile(r"^issued with code .*$", re.MULTILINE)
 
@@ -89,7 +90,9 @@ class Ear:
 def _named(folder: Path | None) -> Iterator[str]:
     """The identifiers in the files that the test has made."""
     for path in _under(folder, INPUTS):
-        yield from _IDENTIFIER.findall(path.read_text(encoding="utf-8", errors="replace"))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        yield from _DIGITS.findall(text)
+        yield from (word for word in _WORD.findall(text) if "@" in word)
 
 
 def _under(folder: Path | None, names: tuple[str, ...]) -> Iterator[Path]:

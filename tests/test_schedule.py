@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -153,7 +154,7 @@ async def test_a_schedule_that_is_given_up_is_told(console: Console) -> None:
         told = json.loads(chat.requests[0].body)
 
     assert done.code == 0, done.err
-    assert told["title"] == "bulk-issue worker: not started (exit code 2)"
+    assert told["title"] == f"bulk-issue worker on {socket.gethostname()}: not started (exit code 2)"
     assert re.search(r"Schedule often of .*\.csv", told["message"])
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from asyncio.subprocess import Process
@@ -322,7 +323,7 @@ async def test_the_end_of_each_job_is_told_when_it_comes(console: Console) -> No
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
     assert done.code == 0, done.err
-    assert [each["title"] for each in told] == ["bulk-issue worker: done (exit code 0)"] * 2
+    assert [each["title"] for each in told] == [f"bulk-issue worker on {socket.gethostname()}: done (exit code 0)"] * 2
     assert "3 rows: 3 issued" in told[0]["message"] and "5 rows: 5 issued" in told[1]["message"]
     assert [line["event"] for line in lines if line["event"] not in ("note", "progress")] == [
         *("began", "job_ended", "job_ended", "ended"),
