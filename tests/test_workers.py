@@ -329,7 +329,7 @@ async def test_the_end_of_each_job_is_told_when_it_comes(console: Console) -> No
         *("began", "job_ended", "job_ended", "ended"),
     ]
     assert 'state="issued"} 5' in metrics.read_text(encoding="utf-8")
-    assert 'bulk_issue_last_exit_code{command="worker"} 0' in metrics.read_text(encoding="utf-8")
+    assert 'bulk_issue_last_exit_code{entry="worker",command="worker"} 0' in metrics.read_text(encoding="utf-8")
 
 
 async def test_the_second_signal_leaves_at_once(cluster: Cluster, console: Console) -> None:
