@@ -6,6 +6,8 @@ ARGS ?=
 SEEDS ?= 1000
 KILLS ?= 200
 STORIES ?= 10
+# one more than cores: many tests wait for processes
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -22,7 +24,7 @@ install: $(STAMP) ## set up .venv with the package and its tools
 	@echo "Ready: $(VENV)/bin/bulk-issue --help"
 
 test: $(STAMP) ## set up and run the tests (ARGS go to pytest)
-	@$(PY) -m pytest -n auto $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 check: lint types test ## everything CI runs: lint, types, tests
 
