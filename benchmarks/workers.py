@@ -76,8 +76,8 @@ def _job(cluster: Cluster, url: str, series: int, count: int, rows: int, limit: 
     command("worker", "--set-up", "--ledger", cluster.url(name, "bulk_issue_owner").url)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = customers(Path(folder) / "customers.csv", rows)
-        who = (*account(url), "--ledger", cluster.url(name).url, "--quiet", *limit)
-        workers = [starting(("worker", "--out", folder, *who)) for _ in range(count)]
+        who = (*account(url), "--ledger", cluster.url(name).url, "--quiet")
+        workers = [starting(("worker", "--out", folder, *who, *limit)) for _ in range(count)]
         try:
             command("defer", file, "--series", series, "--workers", count, *who, "--yes")
             yield

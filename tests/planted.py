@@ -66,8 +66,8 @@ MISTAKES = (
         name="a request leaves before its intent is committed",
         promise=1,
         file="ledger/sqlite.py",
-        old="        with connection.begin():\n            return work(connection)\n",
-        new="        connection.commit()\n        connection.begin()\n        return work(connection)\n",
+        old="        with connection.begin():\n            if _identity",
+        new="        connection.commit()\n        connection.begin()\n        if True:\n            if _identity",
         test="test_ledger.py::test_an_intent_is_on_disk_before_begin_returns",
     ),
     Mistake(
