@@ -511,7 +511,7 @@ MISTAKES = (
         promise=6,
         file="cli/settings.py",
         old="        yield name, MASKED if there else None, origin\n",
-        new="        yield name, opt.secret(name, file) if there else None, origin\n",
+        new="        yield name, values.secret(name, file) if there else None, origin\n",
         test="test_settings.py::test_secrets_are_masked_and_their_origin_is_told",
     ),
     Mistake(

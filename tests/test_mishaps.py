@@ -246,11 +246,11 @@ async def test_under_nohup_a_hangup_changes_nothing(console: Console) -> None:
 async def test_a_signal_before_the_run_is_an_end_that_was_asked_for(console: Console, number: signal.Signals) -> None:
     (console.folder / "sitecustomize.py").write_text(
         "import os, time\n"
-        "from bulk_issue.cli import options\n"
+        "from bulk_issue.cli import values\n"
         "def config(*_given, **_more):\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
         "    time.sleep(100)\n"
-        "options.config = config\n"
+        "values.config = config\n"
     )
     console.env = {"PYTHONPATH": os.pathsep.join([str(console.folder), os.environ.get("PYTHONPATH", "")])}
     log = console.folder / "log"

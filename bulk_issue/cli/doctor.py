@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, values
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 
@@ -30,7 +30,7 @@ def doctor(series: int, **options: Any) -> int:
     """
     from bulk_issue.app.doctor import ONLY_THE_CANARY, Grade, examine
 
-    config = opt.config(options, series)
+    config = values.config(options, series)
 
     async def look() -> list[Finding]:
         return [finding async for finding in examine(config)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame, session
+from bulk_issue.cli import frame, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @opt.talk_options
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
-    config = opt.config(options, series, again, reading=opt.reading(options))
+    config = values.config(options, series, again, reading=values.reading(options))
     return session.shown(
         options,
         config,
@@ -60,9 +60,9 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
-    reading = opt.reading(options)
-    config = opt.config(options, series, again, reading=reading) if series is not None else None
-    plan = Plan.of(config) if config else opt.plan(options)
+    reading = values.reading(options)
+    config = values.config(options, series, again, reading=reading) if series is not None else None
+    plan = Plan.of(config) if config else values.plan(options)
     checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan))
     if options["as_json"]:
         frame.say(json.dumps(before.check_facts(checked), indent=2))
@@ -108,7 +108,7 @@ def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
             found = session.find(ledger, job)
             return await ledger.jobs.retry(found.spec.id, codes)
 
-    opt.config(options, 1)  # what is wrong with the settings is said before anything is changed
+    values.config(options, 1)  # what is wrong with the settings is said before anything is changed
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
         which = f" of {' or '.join(codes)}" if codes else ""

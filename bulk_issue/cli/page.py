@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, values
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
@@ -35,7 +35,7 @@ def serve(*, set_password: bool, **options: Any) -> int:
         access.set_password(path, click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
         frame.say(f"The password's hash is in {path}.")
         return ExitCode.DONE
-    settings = opt.page(options)
+    settings = values.page(options)
     told = lambda address: frame.say(f"Sign in once at {address}")  # noqa: E731
     frame.say(f"Ledger: {options['ledger']}", err=True)
     frame.in_loop(lambda asked: server.serve(settings, asked, told))

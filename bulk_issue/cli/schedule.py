@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from bulk_issue.app.workers import Scheduled
 from bulk_issue.cli import options as opt
-from bulk_issue.cli import profile
+from bulk_issue.cli import profile, values
 from bulk_issue.errors import ConfigError
 
 #: What an entry has besides the options of `defer`.
@@ -48,7 +48,7 @@ def _entry(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -
         raise ConfigError(
             f"the schedule entry {table['name']} has no zone", hint='Say where it is due, e.g. zone = "Asia/Kolkata".'
         )
-    opt.hours({"between": "00:00-12:00", "zone": zone})  # that zone exists
+    values.hours({"between": "00:00-12:00", "zone": zone})  # that zone exists
     return Scheduled(
         name=table["name"],
         profile=ctx.params["profile"],
@@ -57,7 +57,7 @@ def _entry(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -
         file=str(given["file"]),
         again=given["again"],
         workers=given["workers"],
-        config=opt.config(given, given["series"], reading=opt.reading(given)),
+        config=values.config(given, given["series"], reading=values.reading(given)),
     )
 
 

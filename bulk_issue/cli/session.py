@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Telling
 from bulk_issue.ending import heaviest
@@ -135,4 +135,4 @@ def job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Confi
             return find(ledger, job)
 
     found = frame.in_loop(lambda _asked: look())
-    return found, opt.config(options, found.spec.series_id, found.spec.again)
+    return found, values.config(options, found.spec.series_id, found.spec.again)

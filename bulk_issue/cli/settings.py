@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, profile
+from bulk_issue.cli import frame, profile, values
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
@@ -102,8 +102,8 @@ def _origin(ctx: click.Context, option: click.Option) -> str:
 def _secrets(ctx: click.Context) -> Iterator[tuple[str, Any, str]]:
     """Whether each secret is there; raises `ConfigError` where its file can't be used."""
     for name in profile.SECRETS:
-        there = bool(opt.secret(name, ctx.params[f"{name}_file"]))
-        file = opt.secret_file(name, ctx.params[f"{name}_file"])
+        there = bool(values.secret(name, ctx.params[f"{name}_file"]))
+        file = values.secret_file(name, ctx.params[f"{name}_file"])
         origin = str(file) if file else f"BULK_ISSUE_{name.upper()}" if there else "default"
         yield name, MASKED if there else None, origin
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame
-from bulk_issue.cli import options as opt
+from bulk_issue.cli import frame, values
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
 from bulk_issue.telling import End, JobEnd, Untold, harmless
@@ -97,7 +96,7 @@ class Telling:
         self._log.began()
 
     def _prepare_notifications(self) -> None:
-        addresses = opt.secret("notify", self._options["notify_file"])
+        addresses = values.secret("notify", self._options["notify_file"])
         if not addresses:
             return
         from bulk_issue.telling.notify import Notifier

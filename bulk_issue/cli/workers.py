@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, session
+from bulk_issue.cli import frame, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Telling, ToldByJob
 from bulk_issue.ending import ExitCode
@@ -62,7 +62,7 @@ def defer(file: Path | None, series: int, again: str, job: str | None, workers: 
 
     what: Path | Job
     if file is not None and job is None:
-        what, config = file, opt.config(options, series, again, reading=opt.reading(options))
+        what, config = file, values.config(options, series, again, reading=values.reading(options))
     else:
         _refuse_of_a_file(click.get_current_context())
         what, config = session.job_and_config(job, options)
@@ -122,7 +122,7 @@ def worker(*, set_up: bool, **options: Any) -> int:
         frame.say("The workers' tables are there.")
         return ExitCode.DONE
     context = click.get_current_context()
-    config = opt.config(options, 1)  # the series is each job's own
+    config = values.config(options, 1)  # the series is each job's own
     scheduled, carried = schedule.entries(context, defer), partial(opt.carried, context)
     told = context.find_object(Telling)
     assert told is not None
