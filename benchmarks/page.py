@@ -121,8 +121,9 @@ async def _uploaded(visitor: _Visitor, files: Sequence[tuple[int, Path]]) -> Tab
 
 async def _watched(visitor: _Visitor, file: Path, rows: int) -> Table:
     path, text = await visitor.upload(file)
-    form = {"csrf": await visitor.csrf(), "agreed": str(rows)}
-    await visitor.checked(path, text)
+    text = await visitor.checked(path, text)
+    (agreed,) = re.findall(r'name="agreed" value="(\w+)"', text)
+    form = {"csrf": await visitor.csrf(), "agreed": agreed}
     job, text = await visitor.post(f"{path}/start", form)
     until = time.monotonic() + 30.0
     while RUNS not in text and time.monotonic() < until:

@@ -46,7 +46,9 @@ def check_facts(checked: Checked) -> dict[str, object]:
     found = checked.survey
     facts = asdict(checked)
     facts["survey"] = asdict(found) | {"to_send": found.to_send} if found is not None else None
-    facts["outlook"]["liability"] = None if checked.outlook.liability is None else str(checked.outlook.liability)
+    for part, name in (("outlook", "liability"), ("agreement", "worth")):
+        if facts[part] is not None and facts[part][name] is not None:
+            facts[part][name] = str(facts[part][name])
     return facts
 
 

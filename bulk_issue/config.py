@@ -173,6 +173,12 @@ class LedgerUrl:
 _MAPPED = re.compile(rf"(?:^| )({'|'.join(IdentifierKind)})=")
 
 
+def mapped(text: str) -> list[str]:
+    """The pairs, as --map takes them, of the text that `Reading.as_text` made of a mapping."""
+    parts = _MAPPED.split(text)[1:]
+    return [f"{kind}={column.strip()}" for kind, column in zip(parts[::2], parts[1::2], strict=True)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How the input is read: options that decide which customer a record names."""
@@ -206,8 +212,8 @@ class Reading:
 
     def like(self, recorded: Mapping[str, str]) -> Reading:
         """With what decides whom a record names as it was in a job's record, as far as it isn't given here."""
-        columns = _MAPPED.split(recorded.get("map", ""))[1:]
-        named = {IdentifierKind(kind): column.strip() for kind, column in zip(columns[::2], columns[1::2], strict=True)}
+        pairs = (pair.partition("=") for pair in mapped(recorded.get("map", "")))
+        named = {IdentifierKind(kind): column for kind, _, column in pairs}
         by = recorded.get("identify_by")
         return replace(
             self,

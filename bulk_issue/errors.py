@@ -38,6 +38,14 @@ class JobPurged(ConfigError):
         )
 
 
+class AgreementChanged(ConfigError):
+    """What would be sent is no longer what was agreed to. Nothing was sent; the message says what has changed."""
+
+
+class ReadOtherwise(ConfigError):
+    """The file was read in another way when its job began to issue: the hint is the command of then."""
+
+
 class SourceError(BulkIssueError):
     """The input can't be read as a table of customers. The message names file, line and column."""
 

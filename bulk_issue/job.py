@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bulk_issue.audit import Audit, Audited
 from bulk_issue.crew import Hand
@@ -51,6 +51,10 @@ class Ending:
     waiting_in: Sequence[JobId] = ()
 
 
+async def nothing() -> None:
+    """Nothing is left to be done before the first intent."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Run(Hand):
     """The run that holds its job: its lead, where others share in it."""
@@ -61,9 +65,13 @@ class Run(Hand):
     #: Whether it was said that this run waits for the record.
     _patient: bool = False
 
-    async def issue(self) -> Ending:
-        """Issue what is pending, then settle what is in doubt."""
-        return await self._held(self._issue)
+    async def issue(self, held: Callable[[], Awaitable[None]] = nothing, *, retried: bool = False) -> Ending:
+        """Issue what is pending, then settle what is in doubt.
+
+        `held` is awaited once the job is held, before the first intent; what it raises ends the run with nothing sent.
+        `retried`: only the rows are sent that a person has put back; others stay pending.
+        """
+        return await self._held(self._issue, before_first=held, retried=retried)
 
     async def reconcile(self) -> Ending:
         """Settle what is in doubt; issue nothing."""
@@ -74,11 +82,19 @@ class Run(Hand):
         audit = self._audit(await self.readers(), self.asked.is_set)
         return await audit.issued(chosen)
 
-    async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]], *, keeps: bool = False) -> Ending:
+    async def _held(
+        self,
+        work: Callable[[Hold, Moment], Awaitable[Stop | None]],
+        *,
+        before_first: Callable[[], Awaitable[None]] = nothing,
+        retried: bool = False,
+        keeps: bool = False,
+    ) -> Ending:
         """Do this work as the job's holder; one that waits to be issued goes on waiting if `keeps` says so."""
         began = self.clock.now()
         job = self.job.spec.id
         hold = await self.ledger.jobs.hold(job, self.config.budget, began, anew=not (keeps or self.hands_over))
+        hold = replace(hold, retried=retried)
         left = JobState.RUNNING if self.hands_over else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
@@ -86,6 +102,7 @@ class Run(Hand):
         try:
             if hold.recovered:
                 self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
+            await before_first()
             stop = await work(hold, began)
             tally, firsts, excess, excluded = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop, excluded)
@@ -136,13 +153,15 @@ class Run(Hand):
         health = Health(limits=self.limits, began=began.boot)
         readers = await self.readers()
         reconciler = self._reconciler(readers, health)
-        pending = await self.ledger.work.pending(hold.job)
+        pending = await self.ledger.work.pending(hold.job, retried=hold.retried)
         pool = self.pool(hold, health, readers, pending)
         pool.after_canary = readers.read_canary
         presence = self._presence(hold, pool)
         async with self._alongside(reconciler, presence, pool):
             stop = await self._to_the_end(pool, reconciler, presence)
         self._sent = pool.begun
+        if stop is None and hold.retried:
+            return Stop(kind=StopKind.ASKED, because="only the rows that were put back were to be sent")
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
@@ -163,7 +182,7 @@ class Run(Hand):
                 return pool.stop
             if deadline is None:
                 deadline = self.clock.now().boot + self.config.reconcile_for
-            if not await self._settle(reconciler, deadline, sending=not spent):
+            if not await self._settle(reconciler, deadline, sending=not spent, retried=pool.hold.retried):
                 return pool.stop
 
     async def _landed(self) -> None:
@@ -175,14 +194,18 @@ class Run(Hand):
                 return
             await self.clock.sleep(POLL)
 
-    async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
+    async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool, retried: bool = False) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
+
+        def to_send() -> Awaitable[int]:
+            return self.ledger.work.pending(job, retried=retried)
+
         while True:
             # one look: rows of those who share in the job go from any of these states to any other meanwhile
             rows = await insist(lambda: self.ledger.work.still_open(job))
             flying = rows[RowState.IN_FLIGHT] > 0
-            if sending and rows[RowState.PENDING]:
+            if sending and rows[RowState.PENDING] and (not retried or await insist(to_send)):
                 return True
             if not flying and not rows[RowState.IN_DOUBT]:
                 break
@@ -201,7 +224,7 @@ class Run(Hand):
         audit = self._audit(reconciler.readers, lambda: self.asked.is_set() or self.clock.now().boot >= last)
         await insist(audit.doubted)
         # what the record has put back meanwhile is sent, however late it is
-        return sending and not self.asked.is_set() and await insist(lambda: self.ledger.work.pending(job)) > 0
+        return sending and not self.asked.is_set() and await insist(to_send) > 0
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""

@@ -256,7 +256,7 @@ class Pool:
             self._stir.set()
 
     async def _pending(self) -> int:
-        return await self.patience.insist(lambda: self.work.pending(self.hold.job))
+        return await self.patience.insist(lambda: self.work.pending(self.hold.job, retried=self.hold.retried))
 
     def _watch_waiting(self, begun: Begun) -> None:
         """Stop if for too long nothing was due: no pause lasts as long, so the rows wait for those of other jobs."""

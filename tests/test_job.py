@@ -157,9 +157,9 @@ async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(
             setattr(face, name, slow(getattr(face, name)))
         return run
 
-    def slow(read: Callable[[JobId], Awaitable[Any]]) -> Callable[[JobId], Awaitable[Any]]:
-        async def read_slowly(job: JobId) -> Any:
-            seen = await read(job)
+    def slow(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def read_slowly(job: JobId, **which: bool) -> Any:
+            seen = await read(job, **which)
             while asyncio.current_task() is process._task and "in_doubt" in host.states():
                 await asyncio.sleep(1.0)
             return seen

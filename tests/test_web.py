@@ -19,6 +19,7 @@ from bulk_issue.errors import ConfigError
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings as BoxSettings
 from bulk_issue.web import access, server
+from bulk_issue.web.campaigns import whole
 from bulk_issue.web.drafts import Drafts, harmless
 from bulk_issue.web.settings import Settings
 from tests.console import Console, ended, mobiles
@@ -54,12 +55,22 @@ class Visitor:
         status, text = await self.get(self.told[-1].removeprefix(self.url))
         assert status == 200 and "Sign out" in text
 
+    async def start(self, text: str, **fields: str) -> tuple[int, str]:
+        """Press the button of the campaign's page that issues."""
+        (path,) = re.findall(r'formaction="(/campaigns/\w+/start)"', text)
+        return await self.post(path, {"csrf": await self.csrf(), "agreed": agreed(text), **fields})
+
     async def upload(self, content: bytes, name: str = "c.csv", series: str = "544770") -> tuple[int, str]:
         form = aiohttp.FormData(quote_fields=False)
         form.add_field("csrf", await self.csrf())
         form.add_field("series", series)
         form.add_field("file", io.BytesIO(content), filename=name, content_type="text/csv")
         return await self.post("/campaigns", form)
+
+
+def agreed(text: str) -> str:
+    """The agreement that a page's form carries."""
+    return str(re.findall(r'name="agreed" value="(\w+)"', text)[0])
 
 
 @asynccontextmanager
@@ -340,10 +351,8 @@ async def test_everything_but_live_updates_works_without_script(visitor: Visitor
     async with visitor.http.get(visitor.url + "/campaigns/new"):
         pass
     _, text = await visitor.upload(CSV + b"9.19E+11\n")
-    token = await visitor.csrf()
-    (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
-    assert "9.19E+11" in text and 'name="agreed" value="3"' in text
-    status, text = await visitor.post(start, {"csrf": token, "agreed": "3"})
+    assert "9.19E+11" in text and "Issue 3 coupons" in text
+    status, text = await visitor.start(text)
     (job,) = set(re.findall(r"/jobs/(j\w+)/events", text))
     for _ in range(200):
         _, text = await visitor.get(f"/jobs/{job}")
@@ -359,34 +368,110 @@ async def test_everything_but_live_updates_works_without_script(visitor: Visitor
     assert len(visitor.box.book.coupons_of(visitor.box.series_id)) == 3
 
 
-async def test_no_more_is_sent_than_a_person_agreed_to(visitor: Visitor) -> None:
+@pytest.mark.parametrize("pretended", ["", "another"])
+async def test_a_form_without_the_agreement_that_was_shown_starts_nothing(visitor: Visitor, pretended: str) -> None:
     await visitor.sign_in()
     _, text = await visitor.upload(CSV)
-    (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
-    status, text = await visitor.post(start, {"csrf": await visitor.csrf(), "agreed": "2"})
-    for _ in range(200):
-        if "nothing was started" in text:
-            break
-        await asyncio.sleep(0.05)
-        _, text = await visitor.get(re.findall(r"/jobs/j\w+", text)[0])
+    _, text = await visitor.start(text, agreed=pretended)
+    while "nothing was" not in text:
+        _, text = await visitor.get(re.findall(r"/(?:jobs|campaigns)/[ju]\w+", text)[0])
 
-    assert status == 200
-    assert "nothing was started" in text
     assert visitor.box.book.requests() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"series": "544771"}, {"again": "diwali"}, {"column-email": "1", "column-mobile": ""}, {"encoding": "cp1252"}],
+)
+async def test_what_was_changed_in_the_form_is_shown_before_it_can_start(
+    visitor: Visitor, change: dict[str, str]
+) -> None:
+    content = b"mobile,second\n" + b"".join(f"{each},a{each}@example.com\n".encode() for each in mobiles(3))
+    await visitor.sign_in()
+    _, text = await visitor.upload(content)
+    fields = {"series": "544770", "again": "", "column-mobile": "0", "encoding": "", "delimiter": "", "sheet": ""}
+    status, text = await visitor.start(text, **fields | change)
+
+    assert status == 422
+    assert "you had changed how the file is read" in text
+    assert visitor.box.book.requests() == 0
+    status, text = await visitor.start(text, **fields | change) if change != {"series": "544771"} else (200, "")
+    assert "you had changed" not in text  # it is read so now
+
+
+async def test_a_series_that_is_no_number_is_not_made_one(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    _, text = await visitor.upload(CSV)
+    (reading,) = re.findall(r'action="(/campaigns/\w+/reading)"', text)
+    status, text = await visitor.post(reading, {"csrf": await visitor.csrf(), "series": "544770.0"})
+
+    assert status == 422
+    assert "isn&#39;t a number" in text and "5447700" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        *[("30", 30), (" 3 000 ", 3000), ("3,000", 3000), ("3.000", 3000), ("1'234'567", 1234567), ("0", 0)],
+        *[("3.0", None), ("3,00", None), ("30 00", None), ("1,234.567", None), ("three", None)],
+        *[("", None), ("-3", None)],
+    ],
+)
+def test_a_number_is_read_as_it_is_grouped(typed: str, meant: int | None) -> None:
+    assert whole(typed) == meant
+
+
+async def test_customers_who_were_served_since_the_look_are_shown_before_a_start(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    _, first = await visitor.upload(CSV)
+    _, other = await visitor.upload(CSV[: CSV.rindex(b"\n", 0, -1)], "other.csv")
+    _, text = await visitor.start(other)
+    await shows(visitor, re.findall(r"/jobs/j\w+", text)[0], ">ended<")
+    _, text = await visitor.start(first)
+    while "has changed since you looked" not in text:
+        _, text = await visitor.get(re.findall(r"/(?:jobs|campaigns)/[ju]\w+", text)[0])
+
+    assert visitor.box.book.requests() == 2
 
 
 async def test_a_large_campaign_is_confirmed_by_its_number(tmp_path: Path) -> None:
     async with visiting(tmp_path, confirm_above=2) as visitor:
         await visitor.sign_in()
         _, text = await visitor.upload(CSV)
-        (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
-        token = await visitor.csrf()
-        for typed in ({}, {"typed": ""}, {"typed": "30"}, {"typed": "three"}):
-            status, text = await visitor.post(start, {"csrf": token, "agreed": "3", **typed})
-            assert status == 422 and "typed" in text
+        for typed in ({}, {"typed": ""}, {"typed": "30"}, {"typed": "three"}, {"typed": "3.0"}):
+            status, refused = await visitor.start(text, **typed)
+            assert status == 422 and "typed" in refused
         assert visitor.box.book.requests() == 0
-        status, text = await visitor.post(start, {"csrf": token, "agreed": "3", "typed": "3"})
+        status, text = await visitor.start(text, typed="3")
         assert "/jobs/j" in text
+
+
+async def test_sending_again_on_a_paused_campaign_sends_those_rows_and_no_others(tmp_path: Path) -> None:
+    refused = [f"refused{each}0701@example.com" for each in range(3)]
+    others = [f"a{each}@example.com" for each in range(60)]
+    content = "\n".join(["email", *others[:2], *refused, *others[2:]]).encode()
+    async with Sandbox(BoxSettings(rate=0, latency=0.1)) as box:
+        config = Config(
+            account=Account(base_url=box.url, user=box.user, password=box.password),
+            series_id=1,
+            ledger=tmp_path / "ledger.db",
+            connections=1,
+        )
+        async with visiting(tmp_path, at=box, config=config) as visitor:
+            await visitor.sign_in()
+            _, text = await visitor.upload(content)
+            _, text = await visitor.start(text)
+            job = re.findall(r"/jobs/j\w+", text)[0]
+            await requests(box, 8)
+            await visitor.post(f"{job}/pause", {"csrf": await visitor.csrf()})
+            text = await shows(visitor, job, ">paused<")
+            sent = box.book.requests()
+            form = text[text.index(f'action="{job}/retry"') :]
+            await visitor.post(f"{job}/retry", {"csrf": await visitor.csrf(), "agreed": agreed(form), "code": "701"})
+            text = await shows(visitor, job, "only the rows that were put back")
+
+        assert box.book.requests() == sent + 3
+        assert "Go on: issue up to" in text
 
 
 # --- restarts ---------------------------------------------------------------------------------------------------
@@ -418,18 +503,17 @@ async def test_a_paused_run_stays_paused_over_a_restart_and_a_running_one_goes_o
         async with visiting(tmp_path, at=box, config=config) as visitor:
             await visitor.sign_in()
             _, text = await visitor.upload(content)
-            (start,) = re.findall(r'action="(/campaigns/\w+/start)"', text)
             token = await visitor.csrf()
-            _, text = await visitor.post(start, {"csrf": token, "agreed": "58"})
+            _, text = await visitor.start(text)
             job = re.findall(r"/jobs/j\w+", text)[0]
             await requests(box, 4)
             await visitor.post(f"{job}/pause", {"csrf": token})
             paused = box.book.requests()
         async with visiting(tmp_path, at=box, config=config) as visitor:
             await visitor.sign_in()
-            await shows(visitor, job, ">paused<")
+            text = await shows(visitor, job, ">paused<")
             assert box.book.requests() == paused
-            await visitor.post(f"{job}/go-on", {"csrf": await visitor.csrf()})
+            await visitor.post(f"{job}/go-on", {"csrf": await visitor.csrf(), "agreed": agreed(text)})
             stopped = await requests(box, paused + 4)
         assert stopped < 50
         async with visiting(tmp_path, at=box, config=config) as visitor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bulk_issue.app.agreement import Selection, agreement
 from bulk_issue.app.checked import Checked, Earlier
 from bulk_issue.app.intake import Intake
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import Job, JobSpec, JobState, Series
+from bulk_issue.model import JobSpec, JobState, Series
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import JobSummary
 from bulk_issue.states import RowState
@@ -39,32 +43,44 @@ async def unfinished(ledger: SqliteLedger, spec: JobSpec) -> list[JobSummary]:
 async def look_ahead(
     ledger: SqliteLedger,
     spec: JobSpec,
-    job: Job | None,
     series: Series | None,
     plan: Plan,
     now: float,
     *,
     counted: Survey | None = None,
     file: Intake | None = None,
+    which: Selection = Selection.PENDING,
+    codes: Sequence[str] = (),
 ) -> Checked:
-    """What a run begun now would do; `counted` is what the file's rows are, where somebody counted them."""
+    """What a run begun now would do; `counted` is what the file's rows are, where somebody counted them.
+
+    Of the rejected rows those with one of `codes` are meant; without any, all.
+    """
+    job = await ledger.jobs.find(spec.id)
     known = job is not None and job.state is not JobState.REGISTERING
-    # a registered job's pending rows hold duplicates that only sending shows, a count of the file rows that are done
-    pending = [await ledger.work.pending(spec.id)] if known else []
-    pending += [counted.to_send] if counted is not None else []
+    tally = await ledger.work.tally(spec.id) if known else None
+    pending = 0
+    if known and which is Selection.REJECTED:
+        rejected = ledger.views.rejected(spec.id)
+        pending = sum(rows for code, rows in rejected.items() if not codes or code in codes)
+    elif known:
+        pending = await ledger.work.pending(spec.id, retried=which is Selection.RETRIED)
+    agreed = agreement(spec, tally, pending=pending, counted=counted, which=which)
+    ahead = outlook(agreed.rows, series, plan, now)
     earlier = []
     if not known and file is not None:
         for each in await unfinished(ledger, spec):
             difference = compare(ledger.views.customers(each.job.spec.id), file.chunks())
             earlier.append(Earlier(job=each.job.spec.id, tally=each.tally, difference=difference))
     return Checked(
-        outlook=outlook(min(pending), series, plan, now),
+        outlook=ahead,
+        agreement=replace(agreed, rows=ahead.rows, worth=ahead.liability),
         columns=file.columns if file else {},
         blank=file.source.blank if file else 0,
         survey=counted,
         series=series,
         job=spec.id if known else None,
-        tally=await ledger.work.tally(spec.id) if known else None,
+        tally=tally,
         earlier=earlier,
         notes=list(file.source.notes) if file else [],
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bulk_issue.app.agreement import Agreement
+from bulk_issue.errors import AgreementChanged
 from bulk_issue.model import JobId, Series, Tally
 from bulk_issue.outlook import Outlook
 from bulk_issue.ports import JobSummary
@@ -36,6 +38,8 @@ class Checked:
     job: JobId | None = None
     tally: Tally | None = None
     earlier: Sequence[Earlier] = ()
+    #: What a start agrees to; None without a series.
+    agreement: Agreement | None = None
     #: What couldn't be checked, and why.
     notes: list[str] = field(default_factory=list)
 
@@ -46,7 +50,7 @@ class Talk:
 
     #: Told what is known, before anything is sent.
     show: Callable[[Checked], None] = lambda _checked: None
-    #: Asked before a job starts; False: not now.
-    confirm: Callable[[Checked], bool] = lambda _checked: True
+    #: Asked before a job starts, once more if what was agreed to has changed since; False: not now.
+    confirm: Callable[[Checked, AgreementChanged | None], bool] = lambda _checked, _changed: True
     #: Asked what to do about an earlier content's unfinished job; True: finish it first.
     finish_first: Callable[[JobSummary, Difference], bool] = lambda _earlier, _difference: True

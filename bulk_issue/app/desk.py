@@ -6,12 +6,15 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bulk_issue.app.agreement import Agreement, Selection
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.deciding import decisions
@@ -20,9 +23,9 @@ from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, st
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config, LedgerUrl
+from bulk_issue.config import Config, LedgerUrl, mapped
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import ConfigError, JobHalted
+from bulk_issue.errors import AgreementChanged, ConfigError, JobHalted, ReadOtherwise
 from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
@@ -30,6 +33,7 @@ from bulk_issue.limiter import Pacer
 from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
+from bulk_issue.saying import count
 from bulk_issue.share import Share
 from bulk_issue.sink import SUMMARY, claim_folder, format_in, sha256
 from bulk_issue.states import RowState
@@ -41,6 +45,8 @@ LOOKUPS, LOOKUPS_PER = 300, 60.0
 SERIES_PAUSES = (0.5, 2.0)
 
 
+#: A look at what a start would send now.
+Look = Callable[[], Awaitable[Checked]]
 #: Exit codes of a job that has more to send.
 _UNFINISHED = (ExitCode.STOPPED, ExitCode.ASKED)
 
@@ -103,8 +109,8 @@ class Desk:
                     if reports[-1].ending.exit_code in _UNFINISHED:
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
                         return reports
-            job, checked = await self._registered(job, spec, series, file)
-        reports.append(await self._issue(job, series, checked, talk, out))
+            job, look = await self._registered(job, spec, series, file)
+        reports.append(await self._issue(job, series, look, talk, out))
         return reports
 
     async def defer(self, path: Path, talk: Talk) -> list[Job]:
@@ -113,19 +119,19 @@ class Desk:
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             earlier = [each.job for each in await unfinished(self.ledger, spec)]
-            job, checked = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
-        self._agreed(checked, talk)
+            job, look = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
+        self._agree(await look(), talk)
         return [*earlier, job]
 
     async def defer_again(self, job: Job, talk: Talk) -> Job:
         """The same with a registered job, without its file."""
-        self._agreed(await self.checked(job.spec, job, await self.same_org(job)), talk)
+        self._agree(await self.checked(job.spec, await self.same_org(job)), talk)
         return job
 
     async def _registered(
         self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
-    ) -> tuple[Job, Checked]:
-        """The file's job with all its rows, and what a run of it would do."""
+    ) -> tuple[Job, Look]:
+        """The file's job with all its rows, and a look at what a run of it would do."""
         if job is not None:
             refuse_purged(job)
         if job is not None and job.state is not JobState.REGISTERING and dict(job.spec.reading) != dict(spec.reading):
@@ -138,15 +144,29 @@ class Desk:
         if counted is not None:
             for _ in chunks:  # registered before, by a run that sent nothing
                 pass
-        return job, await self.checked(spec, job, series, counted, file)
+        return job, partial(self.checked, spec, series, counted, file)
 
-    async def resume(self, job: Job, talk: Talk) -> list[Report]:
+    async def resume(self, job: Job, talk: Talk, which: Selection = Selection.PENDING) -> list[Report]:
         """Go on with a registered job, without its file."""
         series = await self.same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
-        checked = await self.checked(job.spec, job, series)
-        return [await self._issue(job, series, checked, talk, out)]
+        return [await self._issue(job, series, partial(self.checked, job.spec, series, which=which), talk, out)]
+
+    async def retry(self, job: Job, codes: Sequence[str], talk: Talk) -> list[Report]:
+        """Send the rejected rows of a job once more (all, or those with one of `codes`), and no other row."""
+        series = await self.same_org(job)
+        out = self._out(job.spec)
+        claim_folder(out, job.spec.id)
+
+        async def put_back() -> None:
+            rows = await self.ledger.jobs.retry(job.spec.id, codes)
+            of = f" of {' or '.join(codes)}" if codes else ""
+            are = f"{count(rows, 'rejected row')}{of} {'is' if rows == 1 else 'are'} pending again."
+            self._tell(are if rows else f"No rejected row{of} is left to put back.")
+
+        look = partial(self.checked, job.spec, series, which=Selection.REJECTED, codes=codes)
+        return [await self._issue(job, series, look, talk, out, put_back)]
 
     async def reconcile(self, job: Job) -> list[Report]:
         """Settle rows in doubt now; issue nothing."""
@@ -186,45 +206,80 @@ class Desk:
     async def checked(
         self,
         spec: JobSpec,
-        job: Job | None,
         series: Series | None,
         counted: Survey | None = None,
         file: Intake | None = None,
+        *,
+        which: Selection = Selection.PENDING,
+        codes: Sequence[str] = (),
     ) -> Checked:
-        """What a run of this job would do."""
+        """What a run of this job would do: see `look_ahead`."""
         plan, now = Plan.of(self.config), self.clock.now().wall
-        return await look_ahead(self.ledger, spec, job, series, plan, now, counted=counted, file=file)
+        return await look_ahead(
+            self.ledger, spec, series, plan, now, counted=counted, file=file, which=which, codes=codes
+        )
 
-    async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
-        self._agreed(checked, talk)
-        return await self.report(await self._sent(job, series), out)
+    async def _issue(
+        self,
+        job: Job,
+        series: Series | None,
+        look: Look,
+        talk: Talk,
+        out: Path,
+        put_back: Callable[[], Awaitable[None]] | None = None,
+    ) -> Report:
+        """Show what would be sent, ask, and send it; what has changed before the first intent is asked about again.
 
-    def _agreed(self, checked: Checked, talk: Talk) -> None:
+        `put_back` is awaited once the job is held and nothing has changed: rejected rows that are to be sent again.
+        """
+        changed: AgreementChanged | None = None
+        while True:
+            checked = await look()
+            self._agree(checked, talk, changed)
+
+            async def held(agreed: Agreement | None = checked.agreement) -> None:
+                now = (await look()).agreement
+                if agreed != now and agreed is not None and now is not None:
+                    raise AgreementChanged(f"what would be sent has changed: {'; '.join(agreed.changes(now))}")
+                if put_back is not None:
+                    await put_back()
+
+            try:
+                retried = checked.agreement is not None and checked.agreement.which is not Selection.PENDING
+                ending = await self._sent(job, series, held, retried=retried)
+            except AgreementChanged as error:
+                changed = error
+            else:
+                return await self.report(ending, out)
+
+    def _agree(self, checked: Checked, talk: Talk, changed: AgreementChanged | None = None) -> None:
         """Show what would be sent and ask; raises `ConfigError` where it can't last, or isn't wanted."""
         ahead = checked.outlook
-        if ahead.pending:
+        if ahead.pending or changed is not None:
             talk.show(checked)
             if ahead.short and not self.config.yes_short:
                 raise ConfigError(
                     f"this can't last: {'; '.join(ahead.short)}",
-                    hint="Nothing was sent. Mend the series, send a part (--first N), or start all the same with "
+                    hint="Nothing was sent. Change the series, send a part (--first N), or start all the same with "
                     "--yes-short.",
                 )
-            if not talk.confirm(checked):
+            if not talk.confirm(checked, changed):
                 raise ConfigError(
                     "nothing was started",
                     hint="Run the same command again when you are sure. What was read is kept as a job; "
                     "`bulk-issue status` shows it.",
                 )
 
-    async def _sent(self, job: Job, series: Series | None) -> Ending:
+    async def _sent(
+        self, job: Job, series: Series | None, held: Callable[[], Awaitable[None]], *, retried: bool
+    ) -> Ending:
         """Issue what `--first` leaves of this run; it counts over all jobs of the run."""
         first = self.config.first
         if first is not None and self.sent >= first:
             stop = Stop(kind=StopKind.ASKED, because=f"--first {first}: so many rows were sent")
             return await standing(self.ledger, job, self.clock.now(), stop)
         left = replace(self.config, first=None if first is None else first - self.sent)
-        ending = await self.lead(job, series, left).issue()
+        ending = await self.lead(job, series, left).issue(held, retried=retried)
         self.sent += ending.sent or 0
         return ending
 
@@ -264,23 +319,27 @@ class Desk:
             )
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)
-        checked = await self.checked(job.spec, job, series)
-        return await self._issue(job, series, checked, replace(talk, confirm=lambda _checked: True), out)
+        agreed = replace(talk, confirm=lambda _checked, changed: changed is None or talk.confirm(_checked, changed))
+        return await self._issue(job, series, partial(self.checked, job.spec, series), agreed, out)
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""
         apart = {name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)}
         if apart == {"exclude"} and not await self.ledger.work.pending(old.id):
             return  # another suppression list has nobody left to keep out
+        said = ", ".join(
+            f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
+            for name in sorted(apart)
+        )
+        rejected = sum(self.ledger.views.rejected(old.id).values())
         if not await self.ledger.jobs.unregister(old.id):
-            said = ", ".join(
-                f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
-                for name in sorted(apart)
-            )
-            raise ConfigError(
+            raise ReadOtherwise(
                 f"job {old.id} has sent rows of this file as it was read then: {said}",
-                hint="Run it with the options of then, or with --again NAME to issue anew.",
+                hint=f"Go on as it was read then: {as_it_was_read(old, self.config.ledger)}",
             )
+        self._tell(f"The file is read in another way now: {said}.")
+        if rejected:
+            self._tell(f"{count(rejected, 'row')} rejected as it was read before: no longer counted.")
 
     def recorded(self, job: JobId) -> Mapping[str, str]:
         """How a job's file was read; nothing of a job that this ledger doesn't know."""
@@ -374,6 +433,19 @@ class Desk:
 
     def _tell(self, message: str) -> None:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
+
+
+def as_it_was_read(spec: JobSpec, ledger: Path | LedgerUrl) -> str:
+    """The command that goes on with a job as its file was read when it was registered."""
+    words = ["bulk-issue", "run", spec.path, "--series", str(spec.series_id)]
+    words += ["--again", spec.again] if spec.again else []
+    words += [word for pair in mapped(spec.reading.get("map", "")) for word in ("--map", pair)]
+    for name, value in spec.reading.items():
+        if name == "no_header":
+            words.append("--no-header")
+        elif name not in ("map", "exclude"):
+            words += [f"--{name.replace('_', '-')}", value]
+    return shlex.join([*words, "--ledger", str(ledger)])
 
 
 def _there(path: Path) -> bool:

@@ -100,21 +100,13 @@ def resume(job: str | None, **options: Any) -> int:
 
 @opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
 def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
-    """Put JOB's rejected rows back, all or by --code, and issue them."""
-    from bulk_issue import app
+    """Issue JOB's rejected rows once more, all or by --code. Its other rows stay as they are."""
 
-    async def put_back() -> int:
-        async with app.existing(options["ledger"]) as ledger:
-            found = session.find(ledger, job)
-            return await ledger.jobs.retry(found.spec.id, codes)
+    async def put_back(desk: Desk, found: Job) -> list[Report]:
+        return await desk.retry(found, codes, session.talk(options, desk.config))
 
-    values.config(options, 1)  # what is wrong with the settings is said before anything is changed
-    rows = frame.in_loop(lambda _asked: put_back())
-    if not options["quiet"]:
-        which = f" of {' or '.join(codes)}" if codes else ""
-        said = f"{count(rows, 'rejected row')}{which} {'is' if rows == 1 else 'are'} pending again."
-        frame.say(said if rows else f"No rejected row{which} is left to put back.", err=True)
-    return _resume(job, options)
+    again = ["bulk-issue", "resume", job, *opt.carried(click.get_current_context(), "resume")]
+    return _on_job(job, options, put_back, again)
 
 
 retry = _job_command("retry", required=True)(_retry)

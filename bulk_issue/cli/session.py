@@ -21,6 +21,7 @@ from bulk_issue.errors import ConfigError
 if TYPE_CHECKING:
     from bulk_issue.app import Checked, Desk, Files, Report, Talk
     from bulk_issue.config import Config
+    from bulk_issue.errors import AgreementChanged
     from bulk_issue.ledger import SqliteLedger
     from bulk_issue.model import Job, JobId
     from bulk_issue.ports import JobSummary
@@ -83,9 +84,11 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
         if not options["quiet"] and not options["as_json"]:
             frame.say_all(before.check_words(checked, replace(Plan.of(config), deferred=deferred)), err=True)
 
-    def confirm(checked: Checked) -> bool:
+    def confirm(checked: Checked, changed: AgreementChanged | None) -> bool:
         rows = checked.outlook.rows
-        if rows <= options["confirm_above"] or not asks:
+        if changed is not None:
+            frame.say(f"Since you were asked, {changed.message}.", err=True)
+        if not asks or (rows <= options["confirm_above"] and changed is None):
             return True
         return frame.ask(f"Issue {count(rows, 'coupon')} now?")
 

@@ -6,14 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from sqlalchemy import Connection, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, update
 
 from bulk_issue import model
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
 from bulk_issue.ledger.members import enter, lingers, succeed
-from bulk_issue.ledger.schema import accounts, jobs, rows, runs
+from bulk_issue.ledger.schema import PENDING, RETRIED, accounts, jobs, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later, lingering
 from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
 from bulk_issue.ports import Budget, Hold, Part
@@ -113,7 +113,7 @@ class LedgerJobs(Face):
 
     @transaction
     def unregister(self, tx: Connection, job: JobId) -> bool:
-        if self._locks.held_by_others(job) or not registering.untouched(tx, job):
+        if self._locks.held_by_others(job) or not registering.nothing_came_of(tx, job):
             return False
         registering.forget(tx, self._db, job)
         return True
@@ -235,16 +235,11 @@ class LedgerJobs(Face):
     @transaction
     def retry(self, tx: Connection, job: JobId, codes: Sequence[str]) -> int:
         seq = self._registered(tx, job)
-        which = rows.c.error_code.in_(codes) if codes else true()
-        rejected = and_(rows.c.state.in_(sources(Event.RETRY)), which)
-        back = {"state": str(after(RowState.REJECTED, Event.RETRY)), "queue": seq, "spent": 0, "due": 0.0}
-        own = tx.execute(update(rows).where(rows.c.job == seq, rejected).values(back)).rowcount
+        tx.execute(update(rows).where(rows.c.queue == seq, PENDING, RETRIED).values(retried=0))
+        back = {"state": str(after(RowState.REJECTED, Event.RETRY)), "queue": seq, "spent": 0, "due": 0.0, "retried": 1}
+        done = [tx.execute(update(rows).where(which).values(back)).rowcount for which in to_retry(seq, codes)]
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(cancelled=0))
-        linked = tx.execute(select(rows.c.of_job, rows.c.of_row).where(rows.c.job == seq, rows.c.state == "linked"))
-        return own + sum(
-            tx.execute(update(rows).where(rows.c.job == job, rows.c.number == number, rejected).values(back)).rowcount
-            for job, number in linked.all()
-        )
+        return sum(done)
 
     @transaction
     def cancel(self, tx: Connection, job: JobId) -> int:
@@ -254,6 +249,15 @@ class LedgerJobs(Face):
         done = tx.execute(update(rows).where(chosen).values(state=moved))
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED), cancelled=1))
         return done.rowcount
+
+
+def to_retry(seq: int, codes: Sequence[str]) -> Sequence[ColumnElement[bool]]:
+    """The rows that `retry` puts back: a job's own, and those that records of it are linked to."""
+    rejected = and_(rows.c.state.in_(sources(Event.RETRY)), rows.c.error_code.in_(codes) if codes else true())
+    record = rows.alias()
+    its = and_(record.c.of_job == rows.c.job, record.c.of_row == rows.c.number)
+    linked = exists().where(record.c.job == seq, record.c.state == "linked", its)
+    return and_(rows.c.job == seq, rejected), and_(rows.c.job != seq, rejected, linked)
 
 
 def _stood(tx: Connection, seq: int) -> JobState:

@@ -9,16 +9,16 @@ import json
 from collections.abc import Sequence
 from json.encoder import encode_basestring
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from bulk_issue import model
 from bulk_issue.errors import JobPurged, LedgerError
 from bulk_issue.ledger.database import AnyRow, Database
 from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.restored import mark
-from bulk_issue.ledger.schema import attempts, jobs, rows, scope
+from bulk_issue.ledger.schema import DOUBTED, attempts, excess, jobs, lookups, permits, rows, runs, scope
 from bulk_issue.model import JobId, JobSpec, JobState, Moment
-from bulk_issue.states import Event, RowState, after, sources
+from bulk_issue.states import CLAIMING, Event, RowState, after, sources
 
 #: The columns of a row that is registered.
 NEW_ROW = (
@@ -30,9 +30,14 @@ UNTOUCHED = (0.0, 0, 0, 0)
 
 
 def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int:
-    """Write the job down as being registered; its number."""
-    take_back(tx, database, spec.id)
-    return int(
+    """Write the job down as being registered; its number, which no other registration ever had.
+
+    What an earlier reading of the same file has sent stays on record: its attempts go over to the new number.
+    """
+    old = take_back(tx, database, spec.id)
+    if old is not None:
+        tx.execute(update(jobs).where(jobs.c.seq == old).values(id=f"{spec.id}, read before"))
+    seq = int(
         tx.execute(
             insert(jobs)
             .values(
@@ -57,6 +62,11 @@ def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int
             .returning(jobs.c.seq)
         ).scalar_one()
     )
+    if old is not None:
+        for table in (attempts, permits, lookups, runs):
+            tx.execute(update(table).where(table.c.job == old).values(job=seq))
+        tx.execute(delete(jobs).where(jobs.c.seq == old))
+    return seq
 
 
 def add(tx: Connection, database: Database, seq: int, chunk: Sequence[model.Row]) -> None:
@@ -141,6 +151,9 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
         if row.state != "invalid":
             _join(tx, seq, row, theirs)
     mark(tx, seq)
+    tried = select(func.max(attempts.c.attempt)).where(attempts.c.job == seq, attempts.c.row == rows.c.number)
+    before = exists().where(attempts.c.job == seq, attempts.c.row == rows.c.number)
+    tx.execute(update(rows).where(rows.c.job == seq, before).values(attempt=tried.scalar_subquery()))
     tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
 
 
@@ -169,25 +182,33 @@ def _supersede(tx: Connection, row: AnyRow | None) -> None:
         row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
 
 
-def untouched(tx: Connection, job: JobId) -> bool:
-    """Whether nothing was ever sent for a job, and no row of it is another job's too."""
+def nothing_came_of(tx: Connection, job: JobId) -> bool:
+    """Whether a job has issued, held and doubted nothing, and no row of it has to do with another job's."""
     seq = select(jobs.c.seq).where(jobs.c.id == job).scalar_subquery()
-    ever_sent = tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None
-    kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
-    related = tx.scalar(select(rows.c.number).where(rows.c.job == seq, kin).limit(1))
-    return not ever_sent and related is None
+    came = or_(rows.c.state.in_([str(state) for state in CLAIMING]), DOUBTED)
+    own_kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
+    found = (
+        select(rows.c.number).where(rows.c.job == seq, or_(came, own_kin)).limit(1),
+        select(rows.c.number).where(rows.c.of_job == seq, rows.c.job != seq).limit(1),
+        select(excess.c.id).where(excess.c.job == seq).limit(1),
+    )
+    return all(tx.scalar(each) is None for each in found)
 
 
 def forget(tx: Connection, database: Database, job: JobId) -> None:
-    """Remove a job with its rows."""
+    """Remove a job's rows, so that its file can be read anew."""
     tx.execute(update(jobs).where(jobs.c.id == job).values(state=str(JobState.REGISTERING)))
     take_back(tx, database, job)
 
 
-def take_back(tx: Connection, database: Database, job: JobId) -> None:
-    """Remove what an unfinished registration left."""
+def take_back(tx: Connection, database: Database, job: JobId) -> int | None:
+    """Remove what an unfinished registration left; the number that a job has which has sent requests already."""
     seq = tx.scalar(select(jobs.c.seq).where(jobs.c.id == job, jobs.c.state == str(JobState.REGISTERING)))
-    if seq is not None:
-        tx.execute(delete(rows).where(rows.c.job == seq))
-        tx.execute(delete(jobs).where(jobs.c.seq == seq))
-        database.forget(job)
+    if seq is None:
+        return None
+    tx.execute(delete(rows).where(rows.c.job == seq))
+    database.forget(job)
+    if tx.scalar(select(attempts.c.row).where(attempts.c.job == seq).limit(1)) is not None:
+        return int(seq)
+    tx.execute(delete(jobs).where(jobs.c.seq == seq))
+    return None

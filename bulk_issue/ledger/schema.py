@@ -128,6 +128,8 @@ rows = Table(
     # DUPLICATE: the row that has the claim; LINKED: the row that this record is; otherwise where it came from
     Column("of_job", Integer),
     Column("of_row", Integer),
+    # 1 if the last retry of the job has put it back
+    Column("retried", Integer, nullable=False, server_default="0"),
     # the restore since which nobody knows what became of the row: it goes in doubt before it may be sent
     Column("restored", Integer),
     PrimaryKeyConstraint("job", "number"),
@@ -139,12 +141,18 @@ WORKED_BY = jobs.alias("worked_by")
 # written out, not bound: SQLite uses a partial index only where it can read the condition
 PENDING = rows.c.state == literal_column("'pending'")
 NOT_DUPLICATE = rows.c.state != literal_column("'duplicate'")
+RETRIED = rows.c.retried == literal_column("1")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
 IN_DOUBT = rows.c.state == literal_column("'in_doubt'")
 STILL_OPEN = (PENDING, IN_FLIGHT, IN_DOUBT)
 ISSUED = rows.c.state == literal_column("'issued'")
 DOUBTED = rows.c.doubted == literal_column("1")
 Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, sqlite_where=text("state = 'pending'"))
+Index(
+    "rows_retried",
+    *(rows.c.queue, rows.c.due, rows.c.number),
+    sqlite_where=text("state = 'pending' AND retried = 1"),
+)
 Index("rows_in_flight", rows.c.queue, sqlite_where=text("state = 'in_flight'"))
 Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite_where=text("state = 'in_doubt'"))
 Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
@@ -12,13 +12,14 @@ from bulk_issue.ledger.batch import Batch
 from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
-from bulk_issue.ledger.jobs import as_job
+from bulk_issue.ledger.jobs import as_job, to_retry
 from bulk_issue.ledger.lineage import homes
 from bulk_issue.ledger.members import beat
 from bulk_issue.ledger.schema import (
     IN_DOUBT,
     IN_FLIGHT,
     NOT_DUPLICATE,
+    PENDING,
     attempts,
     excess,
     jobs,
@@ -223,6 +224,20 @@ class LedgerViews(Face):
                 .order_by(func.count().desc(), code)
             )
             return [(code or "", reason or "", n) for code, reason, n in counted]
+
+    def pending(self, job: JobId) -> int:
+        with self._db.read() as connection:
+            its = rows.c.queue == self._db.number(connection, job)
+            return connection.scalar(select(func.count()).select_from(rows).where(its, PENDING)) or 0
+
+    def rejected(self, job: JobId) -> Mapping[str, int]:
+        with self._db.read() as connection:
+            counts: Counter[str] = Counter()
+            for which in to_retry(self._db.number(connection, job), ()):
+                by_code = select(rows.c.error_code, func.count()).where(which).group_by(rows.c.error_code)
+                for code, rejected in connection.execute(by_code):
+                    counts[code or ""] += rejected
+            return counts
 
     def known(self) -> Sequence[Job]:
         with self._db.read() as connection:

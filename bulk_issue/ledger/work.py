@@ -18,7 +18,7 @@ from bulk_issue.ledger.claims import claimed
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
 from bulk_issue.ledger.members import may_begin
 from bulk_issue.ledger.restored import put_in_doubt
-from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, RETRIED, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.shown import EXCLUDED
@@ -55,6 +55,9 @@ _DUE = (
     .with_for_update(of=rows, skip_locked=True)
 )
 _NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"), PENDING)
+#: The same of all pending rows, and of those that a person has put back.
+_ITS_DUE = {False: _DUE, True: _DUE.where(RETRIED)}
+_ITS_NEXT_DUE = {False: _NEXT_DUE, True: _NEXT_DUE.where(RETRIED)}
 _CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True, returning="job, row")
 _ATTEMPT = insert_many(attempts, "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
 _STILL = "rows.state = 'pending'"
@@ -98,7 +101,7 @@ class LedgerWork(Face):
             return Begun(intents=intents, duplicates=passed)
         if sendable:  # there are rows, but no permits
             return Begun(intents=intents, duplicates=passed, wait=Wait.PERMITS, seconds=seconds)
-        due = tx.scalar(_NEXT_DUE, {"queue": queue})
+        due = tx.scalar(_ITS_NEXT_DUE[hold.retried], {"queue": queue})
         if due is None:
             return Begun(intents=intents, duplicates=passed, wait=Wait.DRAINED)
         if len(intents) == free:
@@ -116,7 +119,7 @@ class LedgerWork(Face):
         """
         won, passed, look = list[AnyRow](), 0, max(wanted, 1)
         while passed < PASSED_AT_ONCE:
-            pending = tx.execute(_DUE, {"queue": queue, "now": now.wall, "n": look}).all()
+            pending = tx.execute(_ITS_DUE[hold.retried], {"queue": queue, "now": now.wall, "n": look}).all()
             free, lost = self._parted(tx, pending)
             room = wanted - len(won)
             winners = self._claim(tx, free[:room])
@@ -251,9 +254,9 @@ class LedgerWork(Face):
     # --- counts -------------------------------------------------------------------------------------------------
 
     @beside
-    def pending(self, tx: Connection, job: JobId) -> int:
-        queue = self._db.number(tx, job)
-        return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
+    def pending(self, tx: Connection, job: JobId, *, retried: bool = False) -> int:
+        which = [rows.c.queue == self._db.number(tx, job), PENDING, *([RETRIED] if retried else [])]
+        return tx.scalar(select(func.count()).select_from(rows).where(*which)) or 0
 
     @beside
     def in_flight(self, tx: Connection, job: JobId) -> int:

@@ -34,6 +34,8 @@ class Hold:
     recovered: int = 0
     #: How the job stood before; STOPPED where a run was cut short and the job isn't left to workers.
     before: JobState = JobState.READY
+    #: True if only rows may begin that the last `Jobs.retry` has put back.
+    retried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,11 @@ class Jobs(Protocol):
         ...
 
     async def unregister(self, job: JobId) -> bool:
-        """Forget a job that never sent a row; False, and nothing changed, if it ever did."""
+        """Forget the rows of a job that has issued, held and doubted nothing, so that its file can be read anew.
+
+        What it has sent stays on record, its rejections are void. False, and nothing changed, if anything came of it,
+        if rows of it have to do with another job's, or if a living process runs it.
+        """
         ...
 
     async def hold(self, job: JobId, budget: Budget, now: Moment, *, anew: bool = True) -> Hold:

@@ -165,3 +165,11 @@ class Views(Protocol):
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         """(error code, reason, rows) of the rejected and invalid rows, most frequent first."""
         ...
+
+    def pending(self, job: JobId) -> int:
+        """How many rows this job has to send, as `Work.pending`."""
+        ...
+
+    def rejected(self, job: JobId) -> Mapping[str, int]:
+        """By error code, how many rows `Jobs.retry` would put back."""
+        ...

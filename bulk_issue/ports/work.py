@@ -76,6 +76,7 @@ class Work(Protocol):
     async def begin(self, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         """Commit up to `n` intents with their claims, permits and attempts, in the order in which rows are due.
 
+        With `Hold.retried` only of rows that the last `Jobs.retry` has put back.
         No intent without a permit: at most `rate` permits of the account are taken at any moment, by all processes.
         No intent without a claim: a row whose customer is claimed by another becomes DUPLICATE of that row.
         A row whose customer has a row of the same series IN_FLIGHT or IN_DOUBT under another `again` name waits.
@@ -110,8 +111,11 @@ class Work(Protocol):
         """No permit of the account is given for that long, in any process; the longest pause wins."""
         ...
 
-    async def pending(self, job: JobId) -> int:
-        """How many rows this job has to send: its own, and those that a failures file queued for it."""
+    async def pending(self, job: JobId, *, retried: bool = False) -> int:
+        """How many rows this job has to send: its own, and those that a failures file queued for it.
+
+        `retried`: only those that the last `Jobs.retry` has put back.
+        """
         ...
 
     async def in_flight(self, job: JobId) -> int:

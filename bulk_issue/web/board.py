@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulk_issue.app.agreement import Agreement, Selection, agreement
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ledger import SqliteLedger
@@ -34,6 +35,8 @@ class Counted:
     """What takes its time to count."""
 
     reasons: Sequence[tuple[str, str, int]]
+    #: Rows that can be sent again, by error code.
+    rejected: Mapping[str, int]
     pulse: Sequence[Pulse]
     runs: Sequence[RunFacts]
     parents: Sequence[JobId]
@@ -46,6 +49,8 @@ class Standing:
 
     job: Job
     tally: Tally
+    #: Rows that a run would send.
+    to_send: int
     #: This server's run of it, going on or the last that ended here.
     work: Work | None
     #: Whether anybody runs it, and whether that is this server.
@@ -69,6 +74,17 @@ class Standing:
     @property
     def pending(self) -> int:
         return self.tally.get(RowState.PENDING, 0)
+
+    @property
+    def go_on(self) -> Agreement:
+        """What going on would send."""
+        return agreement(self.job.spec, self.tally, pending=self.to_send)
+
+    def again(self, code: str = "") -> Agreement:
+        """What sending again would send: the rows rejected with this code, or all."""
+        rejected = self.counted.rejected
+        rows = rejected.get(code, 0) if code else sum(rejected.values())
+        return agreement(self.job.spec, self.tally, pending=rows, which=Selection.REJECTED)
 
     @property
     def in_doubt(self) -> int:
@@ -121,6 +137,7 @@ class Board:
         return Standing(
             job=found.job,
             tally=found.tally,
+            to_send=await asyncio.to_thread(views.pending, job),
             work=work,
             here=here,
             running=running,
@@ -147,6 +164,7 @@ class Board:
         views = self._ledger.views
         return Counted(
             reasons=views.reasons(job),
+            rejected=views.rejected(job),
             pulse=views.pulse(job, STRETCHES),
             runs=views.runs(job),
             parents=views.parents(job),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from bulk_issue import before
-from bulk_issue.errors import BulkIssueError, SourceError
+from bulk_issue.errors import AgreementChanged, BulkIssueError, SourceError
 from bulk_issue.model import IdentifierKind
 from bulk_issue.outlook import Plan
 from bulk_issue.saying import number
@@ -35,9 +37,15 @@ async def upload(request: web.Request) -> web.StreamResponse:
         draft, fields = await receive(request)
     except SourceError as error:
         return _form(request, error, 422)
-    draft = replace(draft, series_id=_whole(fields.get("series", "")), again=fields.get("again", "").strip()[:80])
+    draft = replace(draft, series_id=_series(fields.get("series", "")), again=fields.get("again", "").strip()[:80])
     request.app[DRAFTS].save(draft)
     raise web.HTTPSeeOther(f"/campaigns/{draft.id}")
+
+
+def _series(text: str) -> int:
+    """The series of the first form; 0, to be asked for, where it isn't a number."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 async def show(request: web.Request) -> web.Response:
@@ -49,17 +57,7 @@ async def read_so(request: web.Request) -> web.StreamResponse:
     """Read the file another way, or for another series."""
     draft, form = _draft(request), await request.post()
     try:
-        inspected = await request.app[INSPECTIONS].of(draft)
-        header = inspected.preview.header if inspected.preview else ()
-        draft = replace(
-            draft,
-            series_id=_whole(str(form.get("series", ""))),
-            again=str(form.get("again", "")).strip()[:80],
-            columns=columns_from(form, header) if header else draft.columns,
-            delimiter=str(form.get("delimiter", ""))[:1],
-            encoding=str(form.get("encoding", "")).strip()[:40],
-            sheet=str(form.get("sheet", "")).strip()[:80],
-        )
+        draft = _as_said(draft, form, await request.app[INSPECTIONS].of(draft))
     except BulkIssueError as error:
         return await _show(request, draft, error)
     request.app[DRAFTS].save(draft)
@@ -67,21 +65,60 @@ async def read_so(request: web.Request) -> web.StreamResponse:
 
 
 async def start(request: web.Request) -> web.StreamResponse:
-    """Start what the person saw: so many rows and no more."""
+    """Start what the person saw, and nothing else: what was changed in the form since is shown first."""
     draft, form = _draft(request), await request.post()
-    agreed, typed = _whole(str(form.get("agreed", ""))), _whole(str(form.get("typed", "")))
-    if agreed > request.app[SETTINGS].confirm_above and typed != agreed:
-        wrong = SourceError(
-            "the number of rows wasn't typed, or is another",
-            hint=f"To start, type {number(agreed)} into the field above the button.",
-        )
-        return await _show(request, draft, wrong)
-    if not draft.series_id:
-        return await _show(request, draft, SourceError("no series is chosen", hint="Fill in the coupon series."))
+    try:
+        inspected = await request.app[INSPECTIONS].of(draft)
+        said = _as_said(draft, form, inspected)
+        if said != draft:
+            request.app[DRAFTS].save(said)
+            raise AgreementChanged(
+                "nothing was sent: you had changed how the file is read, or for which series",
+                hint="It is read so now. Look at the numbers once more, and start what you see.",
+            )
+        rows = inspected.checked.outlook.rows if inspected.checked else 0
+        if not draft.series_id:
+            raise SourceError("no series is chosen", hint="Fill in the coupon series.")
+        if rows > request.app[SETTINGS].confirm_above and whole(str(form.get("typed", ""))) != rows:
+            raise SourceError(
+                "the number of rows wasn't typed, or is another",
+                hint=f"To start, type {number(rows)} into the field above the button.",
+            )
+        if not form.get("agreed"):
+            raise SourceError("nothing was started", hint="Look at the numbers, and start what you see.")
+    except BulkIssueError as error:
+        return await _show(request, _draft(request), error)
     request.app[INSPECTIONS].forget(draft.id)
-    work = request.app[WORKS].start(Order(task=Task.START, key=draft.id, agreed=agreed, all_short="all_short" in form))
+    order = Order(task=Task.START, key=draft.id, agreed=str(form["agreed"]), all_short="all_short" in form)
+    work = request.app[WORKS].start(order)
     await _wait(work)
     raise web.HTTPSeeOther(_place_of(work))
+
+
+def _as_said(draft: Draft, form: Mapping[str, Any], inspected: Inspected) -> Draft:
+    """The draft as the form's fields say; a field that the form doesn't have says nothing."""
+
+    def said(name: str, longest: int) -> str:
+        return str(form.get(name, getattr(draft, name))).strip(" ")[:longest]
+
+    series = str(form.get("series", draft.series_id or "")).strip()
+    if series and not _series(series):
+        raise SourceError(f"the coupon series {series[:40]!r} isn't a number", hint="Write its digits, nothing else.")
+    header = inspected.preview.header if inspected.preview else ()
+    chosen = draft.columns
+    if header and any(f"column-{kind}" in form for kind in IdentifierKind):
+        chosen = columns_from(form, header)
+        if inspected.checked is not None and dict(chosen) == inspected.checked.columns:
+            chosen = draft.columns  # as it is read now, chosen or found
+    return replace(
+        draft,
+        series_id=_series(series),
+        again=said("again", 80),
+        columns=chosen,
+        delimiter=said("delimiter", 1),
+        encoding=said("encoding", 40),
+        sheet=said("sheet", 80),
+    )
 
 
 async def discard(request: web.Request) -> web.StreamResponse:
@@ -184,7 +221,11 @@ def _draft(request: web.Request) -> Draft:
     raise web.HTTPSeeOther(_place_of(work)) if work is not None and work.job is not None else web.HTTPNotFound()
 
 
-def _whole(text: str) -> int:
-    """The number that was typed, grouped or not; 0 for anything else."""
-    digits = "".join(character for character in text if not character.isspace() and character not in ",.'")
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 16 else 0
+#: A whole number as people group its digits: by blanks, points, commas or apostrophes, in threes.
+_WHOLE = re.compile(r"[0-9]+|[0-9]{1,3}(?:([\s.,'])[0-9]{3})(?:\1[0-9]{3})*")
+
+
+def whole(text: str) -> int | None:
+    """The whole number that was typed, grouped or not; None for anything else: `3.0` isn't 30."""
+    text = text.strip()
+    return int(re.sub(r"\D", "", text)) if len(text) < 24 and _WHOLE.fullmatch(text) else None

@@ -24,7 +24,7 @@ from bulk_issue.web.works import Order, Task
 SAID = {
     "paused": "Paused. Nothing more is sent until you go on.",
     "cancelled": "Cancelled: what was pending is put aside. Rows in doubt are still settled.",
-    "retried": "The rejected rows are sent again.",
+    "retried": "The rejected rows are sent again, and no others.",
     "asked": "Capillary's record is being read for the rows in doubt.",
     "decided": "Your decision is recorded.",
     "late": "That row had been settled already; nothing was changed.",
@@ -60,9 +60,18 @@ async def pause(request: web.Request) -> web.StreamResponse:
 async def go_on(request: web.Request) -> web.StreamResponse:
     """Issue what is pending; where nothing is, settle what is in doubt."""
     at, form = await standing(request), await request.post()
-    task = Task.RESUME if at.pending else Task.RECONCILE
-    _start(request, at, task, all_failures="all_failures" in form, all_short="all_short" in form)
-    raise _back(request, at, "" if at.pending else "asked")
+    if not at.pending:
+        _start(request, at, Task.RECONCILE)
+        raise _back(request, at, "asked")
+    _start(
+        request,
+        at,
+        Task.RESUME,
+        agreed=_agreed(form),
+        all_failures="all_failures" in form,
+        all_short="all_short" in form,
+    )
+    raise _back(request, at, "")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
@@ -75,9 +84,8 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 async def retry(request: web.Request) -> web.StreamResponse:
     """Rejected rows once more: all of them, or those with one error code."""
     at, form = await standing(request), await request.post()
-    codes = [str(form["code"])] if form.get("code") else []
-    await request.app[LEDGER].jobs.retry(at.job.spec.id, codes)
-    _start(request, at, Task.RESUME)
+    codes = (str(form["code"]),) if form.get("code") else ()
+    _start(request, at, Task.RETRY, agreed=_agreed(form), codes=codes)
     raise _back(request, at, "retried")
 
 
@@ -138,7 +146,15 @@ async def _show(request: web.Request, at: Standing, error: BulkIssueError | None
     )
 
 
-def _start(request: web.Request, at: Standing, task: Task, **options: bool) -> None:
+def _agreed(form: Mapping[str, Any]) -> str:
+    """The agreement that the form was shown with; a form without one starts nothing."""
+    digest = str(form.get("agreed", ""))
+    if not digest:
+        raise ConfigError("nothing was started", hint="Open the campaign's page again, and start what it shows.")
+    return digest
+
+
+def _start(request: web.Request, at: Standing, task: Task, **options: Any) -> None:
     if at.running and not at.here:
         raise ConfigError(
             f"another process runs job {at.job.spec.id} now", hint="Wait for it to end, or stop it there."

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from bulk_issue import app
+from bulk_issue.app.agreement import Selection
 from bulk_issue.config import Config, Share
-from bulk_issue.errors import BulkIssueError, ConfigError, LedgerError
+from bulk_issue.errors import AgreementChanged, BulkIssueError, ConfigError, LedgerError
 from bulk_issue.model import JobId, JobState
 from bulk_issue.ports import Progress
 from bulk_issue.web.drafts import Draft, Drafts, write_private
@@ -39,6 +40,8 @@ class Task(StrEnum):
     START = "start"
     #: Issue what a registered job has pending.
     RESUME = "resume"
+    #: Issue the rejected rows of a job once more, and no others.
+    RETRY = "retry"
     #: Settle rows in doubt; issue nothing.
     RECONCILE = "reconcile"
 
@@ -50,8 +53,10 @@ class Order:
     task: Task
     #: The draft's id, or the job's.
     key: str
-    #: So many rows a person agreed to send; None: what is pending.
-    agreed: int | None = None
+    #: The digest of the agreement that the person was shown; empty once a run of it has begun.
+    agreed: str = ""
+    #: The error codes of the rows to be sent again; empty: all that are rejected.
+    codes: tuple[str, ...] = ()
     #: Go on however many rows are rejected; and although the series can't last.
     all_failures: bool = False
     all_short: bool = False
@@ -71,6 +76,8 @@ class Work:
     known: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
+    #: Stopped by a person, to stay so.
+    paused: bool = False
     _stop: Callable[[], None] | None = None
 
     def stop(self) -> None:
@@ -128,16 +135,18 @@ class Works:
         """Start again what was going on when the server ended; how many that are."""
         notes = sorted(self._folder.glob("*.json"))
         for note in notes:
-            with contextlib.suppress(ValueError, TypeError):  # written by a version that knew other orders
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # written by a version that knew other orders
                 facts = json.loads(note.read_text(encoding="utf-8"))
-                self.start(Order(**(facts | {"task": Task(facts["task"])})))
+                self.start(Order(**(facts | {"task": Task(facts["task"]), "codes": tuple(facts["codes"])})))
         return len(notes)
 
     async def pause(self, work: Work) -> None:
         """Stop the run, and don't go on with it after a restart either."""
-        self._note(work.order).unlink(missing_ok=True)
+        work.paused = True
         work.stop()
+        self._note(work.order).unlink(missing_ok=True)
         await work.ended.wait()
+        self._note(work.order).unlink(missing_ok=True)  # its thread may just have written it
 
     async def end(self) -> None:
         """Stop everything, to be gone on with when the server starts again."""
@@ -197,7 +206,10 @@ class Works:
         async with app.desk(config, observe, asked, app.Files()) as desk:
             if order.task is Task.RECONCILE:
                 return await desk.reconcile(job)
-            return await desk.resume(job, self._talk(work, loop))
+            if order.task is Task.RETRY and order.agreed:
+                return await desk.retry(job, order.codes, self._talk(work, loop))
+            which = Selection.RETRIED if order.task is Task.RETRY else Selection.PENDING
+            return await desk.resume(job, self._talk(work, loop), which)
 
     def _settings(self, order: Order, series_id: int, again: str, draft: Draft | None = None) -> Config:
         config = replace(self._config, series_id=series_id, again=again)
@@ -208,16 +220,31 @@ class Works:
         return replace(config, yes_short=True) if order.all_short else config
 
     def _talk(self, work: Work, loop: asyncio.AbstractEventLoop) -> app.Talk:
-        """A person has agreed on the page to so many rows, and to no more."""
+        """A person has agreed on the page to what was shown there, and to nothing else."""
 
         def show(checked: app.Checked) -> None:
             if checked.job is not None:
                 self._tell(work, checked.job, loop)
 
-        def confirm(checked: app.Checked) -> bool:
-            return work.order.agreed is None or checked.outlook.rows <= work.order.agreed
+        def confirm(checked: app.Checked, changed: AgreementChanged | None) -> bool:
+            agreed = checked.agreement
+            if agreed is not None and work.order.task is not Task.START:
+                agreed = replace(agreed, worth=None)  # a job's page doesn't say it
+            if changed is not None or (work.order.agreed and (agreed is None or agreed.digest != work.order.agreed)):
+                raise AgreementChanged(
+                    "nothing was sent: what would be sent has changed since you looked",
+                    hint="Look at the numbers once more, and start what you see.",
+                )
+            self._begun(work)
+            return True
 
         return app.Talk(show=show, confirm=confirm)
+
+    def _begun(self, work: Work) -> None:
+        """What was agreed to has begun: after a restart it goes on, whatever it has changed itself."""
+        work.order = replace(work.order, agreed="")
+        if not work.paused:
+            write_private(self._note(work.order), asdict(work.order))
 
     def _tell(self, work: Work, job: JobId, loop: asyncio.AbstractEventLoop) -> None:
         with contextlib.suppress(RuntimeError):
@@ -241,7 +268,7 @@ class Works:
         registered = bool(work.reports) and work.reports[-1].job.state is not JobState.REGISTERING
         if draft is not None and registered:
             self._drafts.drop_file(draft)
-            if work.stopping and self._note(work.order).exists() and work.job is not None:
+            if work.stopping and not work.paused and self._note(work.order).exists() and work.job is not None:
                 # its file is gone: after a restart the job goes on without it
                 self._note(work.order).unlink()
                 order = replace(work.order, task=Task.RESUME, key=work.job)

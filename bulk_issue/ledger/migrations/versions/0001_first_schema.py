@@ -203,6 +203,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("of_job", sa.Integer(), nullable=True),
         sa.Column("of_row", sa.Integer(), nullable=True),
+        sa.Column("retried", sa.Integer(), server_default="0", nullable=False),
         sa.Column("restored", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("job", "number"),
         sqlite_with_rowid=False,
@@ -213,6 +214,13 @@ def upgrade() -> None:
         "rows_from", "rows", ["of_job", "job"], unique=False, **_where("of_job IS NOT NULL AND state <> 'duplicate'")
     )
     op.create_index("rows_restored", "rows", ["restored"], unique=False, **_where("restored IS NOT NULL"))
+    op.create_index(
+        "rows_retried",
+        "rows",
+        ["queue", "due", "number"],
+        unique=False,
+        **_where("state = 'pending' AND retried = 1"),
+    )
     op.create_index("rows_issued", "rows", ["queue", "kind", "number"], unique=False, **_where("state = 'issued'"))
     op.create_index("rows_in_flight", "rows", ["queue"], unique=False, **_where("state = 'in_flight'"))
     op.create_index(
