@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -588,18 +590,77 @@ async def test_settings_come_from_flag_then_environment_then_profile(console: Co
     assert "6 issued" in (await console.run(file, "--config", profile, "--profile", "night", "--first", 1)).out
 
 
-async def test_another_reading_of_a_file_is_registered_anew_until_a_row_was_sent(console: Console) -> None:
-    """Which customer a record names is part of the registered job."""
+async def test_a_file_is_read_in_another_way_until_something_came_of_it(console: Console) -> None:
+    """Wrong column, five rejections, stop: the corrected command issues, and needs no name for an occasion."""
     file = console.folder / "c.csv"
-    file.write_text("mobile,phone2\n919811110001,919822220001\n919811110002,919822220002\n")
-    console.env = {"BULK_ISSUE_PASSWORD": "wrong"}
-    await console.run(file, "--map", "mobile=phone2")
-    console.env = {}
-    refused = await console.run(file, "--map", "mobile=mobile", "--first", 1)
-    assert refused.code == 2  # the canary's request left, though it was refused
-    assert "map was 'mobile=phone2' and is 'mobile=mobile'" in refused.err
-    assert (await console.run(file, "--map", "mobile=phone2")).code == 0
+    lines = [f"98{at:06}0701,{mobile}\n" for at, mobile in enumerate(mobiles(8))]
+    file.write_text("landline,second\n" + "".join(lines))
+    canary = ("--max-failures", "5%")
+    wrong = await console.run(file, "--map", "mobile=landline", *canary)
+    assert wrong.code == 3
+    assert console.box.book.requests() == 5
+
+    corrected = await console.run(file, "--map", "mobile=second", *canary)
+    assert corrected.code == 0
+    assert "5 rows rejected as it was read before" in corrected.err
+    assert console.box.book.requests() == 13
+    assert console.summary(file)["requests"] == 13
     console.check_book(file)
+
+    refused = await console.run(file, "--map", "mobile=landline")
+    assert refused.code == 2
+    assert "map was 'mobile=second' and is 'mobile=landline'" in refused.err
+    assert "--again" not in refused.err
+    (then,) = re.findall(r"bulk-issue (run .*)", refused.err)
+    assert (await console(*shlex.split(then), *QUICK)).code == 0
+    assert console.box.book.requests() == 13
+
+
+async def test_what_changes_while_a_person_is_asked_is_shown_and_asked_about_once_more(console: Console) -> None:
+    """They agreed to five coupons; meanwhile a colleague's run of the same job has issued two."""
+    file = console.customers("c.csv", mobiles(5))
+    terminal, mine = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bulk_issue", "run", file, "--series", str(console.box.series_id), *QUICK),
+        *("--confirm-above", "1"),
+        env=console.environment() | {"TERM": "dumb"},
+        stdin=mine,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+
+    async def asked(question: bytes) -> bytes:
+        told = b""
+        while question not in told:
+            told += await process.stderr.read(1)  # type: ignore[union-attr]
+        return told
+
+    async with asyncio.timeout(30):
+        await asked(b"Issue 5 coupons now? [y/N]: ")
+        assert (await console.run(file, "--first", 2)).code == 4
+        os.write(terminal, b"y\n")
+        again = await asked(b"Issue 3 coupons now? [y/N]: ")
+        os.write(terminal, b"n\n")
+        assert await process.wait() == 2
+    os.close(terminal)
+    os.close(mine)
+
+    assert b"what would be sent has changed: rows to send: 5 before, 3 now" in again
+    assert console.box.book.requests() == 2
+
+
+async def test_retry_sends_the_rejected_rows_and_no_others(console: Console) -> None:
+    file = console.customers("c.csv", ["919800000701", *mobiles(5)])
+    await console.run(file, "--first", 3)
+    job = str(console.summary(file)["job"])
+    done = await console("retry", job, *QUICK)
+
+    assert done.code == 4
+    assert "2 issued, 1 rejected, 3 pending" in done.out
+    assert console.box.book.requests() == 4
+    assert (await console("resume", job, *QUICK)).code == 1
+    assert console.box.book.requests() == 7
 
 
 @pytest.mark.parametrize(

@@ -243,14 +243,68 @@ async def test_registering_again_changes_nothing(desk: Desk) -> None:
     assert job.rows == 1
 
 
-async def test_a_job_that_never_sent_a_row_can_be_forgotten(desk: Desk) -> None:
+async def test_a_job_of_which_nothing_came_can_be_read_anew(desk: Desk) -> None:
     await desk.register([row(1)])
     assert await desk.ledger.jobs.unregister(JOB)
     await desk.register([row(1), row(2)])
-    await desk.one(await desk.hold())
+    hold = await desk.hold()
+    intent = await desk.one(hold)
+    assert not await desk.ledger.jobs.unregister(JOB)  # on the wire
+    await desk.finish(desk.settlement(intent, Event.REJECTED))
+    await desk.release(hold)
+    assert await desk.ledger.jobs.unregister(JOB)
+    await desk.register([row(1, mobile(7)), row(2)])
+
+    assert await desk.states() == [S.PENDING, S.PENDING]
+    hold = await desk.hold()
+    assert (await desk.one(hold)).attempt == 2  # what was sent before stays on record
+    assert desk.look("SELECT attempt, event FROM attempts ORDER BY attempt") == [(1, "rejected"), (2, None)]
+    assert desk.ledger.views.traffic(JOB, 60.0).requests == 2
+
+
+@pytest.mark.parametrize("event", [Event.ISSUED, Event.HELD, Event.UNCLEAR])
+async def test_a_job_of_which_something_came_is_never_read_anew(desk: Desk, event: Event) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    coupon = Coupon(code="C1", series_id=544770) if event is Event.ISSUED else None
+    await desk.finish(desk.settlement(await desk.one(hold), event, coupon=coupon))
+    await desk.release(hold)
 
     assert not await desk.ledger.jobs.unregister(JOB)
-    assert len(await desk.states()) == 2
+    assert len(await desk.states()) == 1
+
+
+async def test_a_registration_that_breaks_off_keeps_what_was_sent_before(desk: Desk) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.finish(desk.settlement(await desk.one(hold), Event.REJECTED))
+    await desk.release(hold)
+    assert await desk.ledger.jobs.unregister(JOB)
+
+    def broken() -> Iterable[Sequence[Row]]:
+        yield [row(1)]
+        raise OSError("the disk was pulled out")
+
+    with pytest.raises(OSError, match="pulled out"):
+        await desk.ledger.jobs.register(spec(), broken(), lambda: 0, desk.clock.now())
+    await desk.register([row(1)])
+
+    assert (await desk.one(await desk.hold())).attempt == 2
+
+
+async def test_only_what_was_put_back_last_begins_where_that_is_asked(desk: Desk) -> None:
+    await desk.register([row(1), row(2), row(3)])
+    hold = await desk.hold()
+    for _ in range(2):
+        await desk.finish(desk.settlement(await desk.one(hold), Event.REJECTED))
+    assert await desk.ledger.jobs.retry(JOB, ()) == 2
+    hold = replace(hold, retried=True)
+
+    begun = await desk.begin(hold)
+    assert [intent.row for intent in begun.intents] == [1, 2]
+    assert (await desk.begin(hold)).wait is Wait.DRAINED
+    assert await desk.ledger.work.pending(JOB) == 1
+    assert await desk.ledger.work.pending(JOB, retried=True) == 0
 
 
 async def registered_anew(desk: Desk, rows: Sequence[Row]) -> SqliteLedger:
