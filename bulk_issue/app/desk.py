@@ -7,7 +7,7 @@ import hashlib
 import os
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.deciding import decisions
 from bulk_issue.app.intake import Intake, intake
+from bulk_issue.app.left_out import Change, leave_out, leaving_out
 from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
@@ -27,7 +28,7 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.model import Alike, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.share import Share
@@ -90,12 +91,14 @@ class Desk:
 
     async def run(self, path: Path, talk: Talk) -> list[Report]:
         """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
-        with intake(path, self.config.reading, self.recorded) as file:
+        with ExitStack() as opened:
+            file = opened.enter_context(intake(path, self.config.reading, self.recorded))
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             out = self._out(spec)
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
+            file, left_out = opened.enter_context(self.leaving_out(file, job))
             reports: list[Report] = []
             if job is None or job.state is JobState.REGISTERING:
                 for earlier in await unfinished(self.ledger, spec):
@@ -103,27 +106,30 @@ class Desk:
                     if reports[-1].ending.exit_code in _UNFINISHED:
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
                         return reports
-            job, checked = await self._registered(job, spec, series, file)
+            job, checked = await self._registered(job, spec, series, file, left_out, talk)
         reports.append(await self._issue(job, series, checked, talk, out))
         return reports
 
     async def defer(self, path: Path, talk: Talk) -> list[Job]:
         """Register the file's job or find it: what is to be left to workers, an earlier content's job first."""
-        with intake(path, self.config.reading, self.recorded) as file:
+        with ExitStack() as opened:
+            file = opened.enter_context(intake(path, self.config.reading, self.recorded))
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             earlier = [each.job for each in await unfinished(self.ledger, spec)]
-            job, checked = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
+            known = await self.ledger.jobs.find(spec.id)
+            file, left_out = opened.enter_context(self.leaving_out(file, known))
+            job, checked = await self._registered(known, spec, series, file, left_out, talk)
         self._agreed(checked, talk)
         return [*earlier, job]
 
     async def defer_again(self, job: Job, talk: Talk) -> Job:
         """The same with a registered job, without its file."""
-        self._agreed(await self.checked(job.spec, job, await self.same_org(job)), talk)
+        self._agreed(await self._known(job, await self.same_org(job), talk), talk)
         return job
 
     async def _registered(
-        self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
+        self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake, left_out: LeftOut, talk: Talk
     ) -> tuple[Job, Checked]:
         """The file's job with all its rows, and what a run of it would do."""
         if job is not None:
@@ -133,19 +139,55 @@ class Desk:
         counted = Survey() if job is None or job.started is None else None
         chunks: Iterator[list[Row]] = file.chunks()
         if counted is not None:
-            chunks = counting(chunks, counted, served(self.ledger, spec))
-        job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
+            chunks = counting(chunks, counted, served(self.ledger, spec, left_out.alike))
+        job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now(), left_out)
         if counted is not None:
             for _ in chunks:  # registered before, by a run that sent nothing
                 pass
-        return job, await self.checked(spec, job, series, counted, file)
+        return job, await self._known(job, series, talk, counted, file)
+
+    async def _known(
+        self,
+        job: Job,
+        series: Series | None,
+        talk: Talk,
+        counted: Survey | None = None,
+        file: Intake | None = None,
+    ) -> Checked:
+        """What a run of a registered job would do, once those are left out who are to be, look-alikes among them."""
+        change = await self.leave_out(job)
+        checked = await self.checked(job.spec, job, series, counted, file, change)
+        word = talk.alike(checked) if checked.held_back and change.left_out.alike is None else None
+        if word is None:
+            return checked
+        counted = counted if word is not Alike.SEND or counted is None else counted.with_look_alikes()
+        change.left_out = (await self.leave_out(job, word)).left_out
+        return await self.checked(job.spec, job, series, counted, file, change)
+
+    async def leave_out(self, job: Job, word: Alike | None = None) -> Change:
+        """Leave out of a registered job who is to be left out now, before anything of it is sent; see `Omit`.
+
+        `word`: what a person has just said of the look-alikes.
+        """
+        fresh = await self.ledger.jobs.find(job.spec.id)
+        omit = self.config.omit if word is None else replace(self.config.omit, alike=word)
+        change = await leave_out(self.ledger, fresh or job, omit)
+        if change.words and word is None:
+            self._tell(change.words)
+        return change
+
+    def leaving_out(self, file: Intake, job: Job | None) -> AbstractContextManager[tuple[Intake, LeftOut]]:
+        """The file of this job with the rows marked that are to be left out."""
+        known = job if job is not None and job.state is not JobState.REGISTERING else None
+        found = self.ledger.views.job(file.origin) if file.origin is not None else None
+        return leaving_out(file, self.config.omit, known, found.job if found else None)
 
     async def resume(self, job: Job, talk: Talk) -> list[Report]:
         """Go on with a registered job, without its file."""
         series = await self.same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
-        checked = await self.checked(job.spec, job, series)
+        checked = await self._known(job, series, talk)
         return [await self._issue(job, series, checked, talk, out)]
 
     async def reconcile(self, job: Job) -> list[Report]:
@@ -190,10 +232,11 @@ class Desk:
         series: Series | None,
         counted: Survey | None = None,
         file: Intake | None = None,
+        change: Change | None = None,
     ) -> Checked:
         """What a run of this job would do."""
         plan, now = Plan.of(self.config), self.clock.now().wall
-        return await look_ahead(self.ledger, spec, job, series, plan, now, counted=counted, file=file)
+        return await look_ahead(self.ledger, spec, job, series, plan, now, counted=counted, file=file, change=change)
 
     async def _issue(self, job: Job, series: Series | None, checked: Checked, talk: Talk, out: Path) -> Report:
         self._agreed(checked, talk)
@@ -202,8 +245,9 @@ class Desk:
     def _agreed(self, checked: Checked, talk: Talk) -> None:
         """Show what would be sent and ask; raises `ConfigError` where it can't last, or isn't wanted."""
         ahead = checked.outlook
-        if ahead.pending:
+        if ahead.pending or checked.held_back:
             talk.show(checked)
+        if ahead.pending:
             if ahead.short and not self.config.yes_short:
                 raise ConfigError(
                     f"this can't last: {'; '.join(ahead.short)}",
@@ -264,14 +308,12 @@ class Desk:
             )
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)
-        checked = await self.checked(job.spec, job, series)
+        checked = await self._known(job, series, talk)
         return await self._issue(job, series, checked, replace(talk, confirm=lambda _checked: True), out)
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""
         apart = {name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)}
-        if apart == {"exclude"} and not await self.ledger.work.pending(old.id):
-            return  # another suppression list has nobody left to keep out
         if not await self.ledger.jobs.unregister(old.id):
             said = ", ".join(
                 f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
