@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bulk_issue.model import Series, Tally
+from bulk_issue.model import Alike, Series, Tally, Withheld
 from bulk_issue.outlook import Outlook, Plan
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.states import RowState
@@ -33,6 +33,7 @@ def check_words(checked: Checked, plan: Plan, *, heading: str = "") -> Iterator[
         yield from _survey_words(checked, checked.survey)
     if checked.job is not None and checked.tally is not None and set(checked.tally) - _UNTOUCHED:
         yield f"This is job {checked.job}: {tally_words(checked.tally)}"
+    yield from look_alike_words(checked)
     for each in checked.earlier:
         yield from earlier_words(each.job, each.tally, each.difference)
         yield "  A run finishes that job first."
@@ -65,6 +66,32 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
     if more > 0:
         yield f"  … and {count(more, 'more reason')}: --json lists them."
     yield from repeats_words(checked, found)
+    yield from elsewhere_words(checked, found)
+
+
+def elsewhere_words(checked: Checked, found: Survey) -> Iterator[str]:
+    """Customers who were served for other occasions."""
+    if checked.new_occasion:
+        yield f"  {checked.new_occasion} is a new occasion for this series."
+    for again, jobs in found.served_elsewhere.items():
+        occasion = f"for the occasion {again}" if again else "without an occasion"
+        named = ", ".join(jobs) if len(jobs) <= MOST_JOBS else f"{len(jobs)} jobs"
+        yield f"  {count(sum(jobs.values()), 'customer')} served {occasion} (job {named})"
+    if found.served_elsewhere:
+        yield "      Each occasion is a coupon of its own."
+
+
+def look_alike_words(checked: Checked) -> Iterator[str]:
+    """Rows that are held back until somebody says who their customers are."""
+    for why, held in checked.held_back.items():
+        whom = "some of the suppression list" if why is Withheld.ALIKE_EXCLUDED else "some who were served before"
+        more = ", …" if held.rows > len(held.first) else ""
+        named = f"row{'' if held.rows == 1 else 's'} {', '.join(map(str, held.first))}{more}"
+        looks = "looks" if held.rows == 1 else "look"
+        yield f"  {count(held.rows, 'customer')} {looks} like {whom}: the same but for a country code, zeros or case"
+        skip = checked.left_out.alike is Alike.SKIP
+        what = "left out, as the same people" if skip else "held back until somebody says who they are"
+        yield f"      Not sent, {what}: {named}."
 
 
 def repeats_words(checked: Checked, found: Survey) -> Iterator[str]:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 from bulk_issue.ports import Budget
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -193,8 +193,6 @@ class Reading:
     no_header: bool = False
     #: Whose code is added to mobiles that have none: two letters, or CODE/LENGTH.
     country: str = ""
-    #: A file of customers who must not be sent to. Its content, not its path, is part of the job's record.
-    exclude: Path | None = None
 
     def as_text(self) -> dict[str, str]:
         """The settings that were given, for the job's record."""
@@ -221,6 +219,26 @@ class Reading:
             identify_by=self.identify_by or (IdentifierKind(by) if by else None),
             country=self.country or recorded.get("country", ""),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Omit:
+    """What is said of whom to leave out. It is applied at every start, and no part of how the input is read."""
+
+    #: A file of customers who must not be sent to; None: the one that the job remembers, if it has one.
+    exclude: Path | None = None
+    #: Nobody is left out by a list any more, whatever the job remembers.
+    no_exclude: bool = False
+    #: Who they are that only look like somebody on the list or like one who was served; None: as the job remembers.
+    alike: Alike | None = None
+
+    def __post_init__(self) -> None:
+        if self.exclude is not None and self.no_exclude:
+            raise ConfigError("--exclude and --no-exclude contradict each other", hint="Give one of them.")
+
+
+#: Whom a job remembers to leave out is left out.
+NOTHING_SAID = Omit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +291,7 @@ class Config:
     look_first: bool = False
     #: Start although stock or validity of the series can't last.
     yes_short: bool = False
+    omit: Omit = NOTHING_SAID
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from bulk_issue import rows
+from bulk_issue.alike import alike, form, spans
 from bulk_issue.errors import ConfigError, SourceError
-from bulk_issue.model import IdentifierKind, Record, Row
+from bulk_issue.model import IdentifierKind, Record, Row, Withheld
 
-#: Of rows that somebody excluded.
-EXCLUDED = rows.problem("excluded")
 #: Of an empty cell, which says nothing and hides nobody.
 BLANK = "no-identifier"
 #: Records that an error names.
@@ -31,12 +28,13 @@ class Exclusion:
     """Customers to leave out. Their keys are kept in SQLite's own temporary database, which spills to disk."""
 
     def __init__(self, sha256: str, judge: Judge) -> None:
-        #: Of the list's bytes: another list is another way to read the file.
+        #: Of the list's bytes: with another digest it has to be applied again.
         self.sha256 = sha256
         self._judge = judge
         self.kinds: frozenset[IdentifierKind] = frozenset()
         self._keys = sqlite3.connect("")
         self._keys.execute("CREATE TABLE excluded (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._keys.execute("CREATE TABLE forms (form TEXT, key TEXT, PRIMARY KEY (form, key)) WITHOUT ROWID")
 
     def fill(self, name: str, chunks: Iterable[Sequence[Record]], places: Mapping[IdentifierKind, int]) -> None:
         """Take in a list; raises `SourceError` if a record of it names nobody, or one of its identifiers is damaged."""
@@ -46,10 +44,12 @@ class Exclusion:
             for record in chunk:
                 found = [self._judge(record, {kind: at}, kind) for kind, at in places.items()]
                 wrong = [row.problem for row in found if row.problem and row.problem.code != BLANK]
-                keys = [(row.identifier.key,) for row in found if row.identifier]
+                keys = [row.identifier.key for row in found if row.identifier]
                 if wrong or not keys:
                     bad.append(f"{record.number} ({wrong[0].reason if wrong else 'no identifier is filled in'})")
-                self._keys.executemany("INSERT OR IGNORE INTO excluded VALUES (?)", keys)
+                self._keys.executemany("INSERT OR IGNORE INTO excluded VALUES (?)", ((key,) for key in keys))
+                forms = [(its, key) for key in keys if (its := form(key)) is not None]
+                self._keys.executemany("INSERT OR IGNORE INTO forms VALUES (?, ?)", forms)
         if bad:
             more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
             raise SourceError(
@@ -68,22 +68,24 @@ class Exclusion:
             )
         return common
 
-    def apply(
-        self, records: Sequence[Record], judged: Sequence[Row], places: Mapping[IdentifierKind, int]
-    ) -> list[Row]:
-        """The rows, those INVALID whose customer is on the list under any of the identifiers in these columns."""
-        return [
-            replace(row, identifier=None, problem=EXCLUDED)
-            if row.identifier is not None and self._named(record, places)
-            else row
-            for record, row in zip(records, judged, strict=True)
-        ]
+    def apply(self, records: Sequence[Record], judged: Sequence[Row], places: Mapping[IdentifierKind, int]) -> None:
+        """Mark the rows whose customer is on the list, or looks so, by any of the identifiers in these columns."""
+        for record, row in zip(records, judged, strict=True):
+            if row.identifier is not None:
+                row.withheld = self.names(record, places)
 
-    def _named(self, record: Record, places: Mapping[IdentifierKind, int]) -> bool:
+    def names(self, record: Record, places: Mapping[IdentifierKind, int]) -> Withheld | None:
+        """Whether the list names the record's customer by any of these columns, or somebody who looks like them."""
         named = [self._judge(record, {kind: at}, kind).identifier for kind, at in places.items()]
         keys = [identifier.key for identifier in named if identifier is not None]
         marks = ", ".join("?" * len(keys))
-        return bool(self._keys.execute(f"SELECT 1 FROM excluded WHERE key IN ({marks})", keys).fetchone())
+        if self._keys.execute(f"SELECT 1 FROM excluded WHERE key IN ({marks})", keys).fetchone():
+            return Withheld.EXCLUDED
+        return Withheld.ALIKE_EXCLUDED if any(map(self._looks_like_one, keys)) else None
+
+    def _looks_like_one(self, key: str) -> bool:
+        found = "SELECT key FROM forms WHERE form BETWEEN ? AND ?"
+        return any(alike(key, other) for span in spans(key) for (other,) in self._keys.execute(found, span))
 
     def __enter__(self) -> Self:
         return self

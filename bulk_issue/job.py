@@ -49,6 +49,8 @@ class Ending:
     sent: int | None = None
     #: Reruns of the job's failures that work rows of it which may still change.
     waiting_in: Sequence[JobId] = ()
+    #: Rows that a person has to say something about before they are sent.
+    held_back: int = 0
 
 
 async def nothing() -> None:
@@ -107,13 +109,19 @@ class Run(Hand):
             tally, firsts, excess, excluded = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop, excluded)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
-            state = JobState.STOPPED if unfinished else JobState.ENDED
+            held = await self._patience.insist(lambda: self.ledger.omissions.held_back(job))
+            held_back = sum(each.rows for each in held.values())
+            state = JobState.STOPPED if unfinished or held_back else JobState.ENDED
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
             asked = stop is not None and stop.kind is StopKind.ASKED
             if unfinished and (asked or keeps) and left is not JobState.STOPPED:
                 state = left  # others go on; if it was cancelled, with its rows in doubt
             because = stop.because if stop is not None and unfinished else ""
+            if held_back and not because:
+                because = (
+                    f"{count(held_back, 'row')} held back: they look like others, and nobody has said who they are"
+                )
         finally:
             await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
         found = await self.ledger.jobs.find(job)
@@ -129,6 +137,7 @@ class Run(Hand):
             ended=self.clock.now(),
             sent=self._sent,
             waiting_in=await self.ledger.work.waiting_in(job),
+            held_back=held_back,
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int, int]:

@@ -81,6 +81,52 @@ class Lineage:
     row: int
 
 
+@unique
+class Alike(StrEnum):
+    """What a person says of all look-alikes of a job."""
+
+    #: They are other people: send to them.
+    SEND = "send"
+    #: They are the same people: leave them out.
+    SKIP = "skip"
+
+
+@unique
+class Withheld(StrEnum):
+    """Why a row that names a customer is not to be sent, whatever its state; what `_error_code` shows."""
+
+    #: The suppression list names its customer.
+    EXCLUDED = "excluded"
+    #: The list names somebody who looks like its customer: held back until a person says what they are.
+    ALIKE_EXCLUDED = "alike-excluded"
+    #: A customer who looks like its own was served: held back likewise.
+    ALIKE_SERVED = "alike-served"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Who is left out of a job, as its record has it. It is no part of how the job's records are read."""
+
+    #: The suppression list: where it is, and the digest of what was applied last. Empty: there is none.
+    path: str = ""
+    sha256: str = ""
+    #: None: nobody has said yet.
+    alike: Alike | None = None
+
+
+#: Nobody is left out.
+NOBODY = LeftOut()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """Rows that are held back for one reason."""
+
+    rows: int
+    #: The numbers of the first few.
+    first: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A person's word on one row in doubt."""
@@ -109,7 +155,10 @@ class Record:
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and frozen ones take three times as long
 class Row:
-    """A record that was judged: either it names a customer, or it has a problem."""
+    """A record that was judged: either it names a customer, or it has a problem.
+
+    One that names a customer may be withheld all the same; `like` is then the row that its customer looks like.
+    """
 
     number: int
     cells: tuple[str, ...] = field(repr=False)
@@ -118,6 +167,8 @@ class Row:
     lineage: Lineage | None = None
     #: The address of the cell that has the problem, as a spreadsheet names it (`B17`); empty where there is none.
     cell: str = ""
+    withheld: Withheld | None = None
+    like: Lineage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,6 +431,7 @@ class Job:
     stopped_because: str = ""
     #: How many workers may take part; 0: it wasn't deferred to any.
     workers: int = 0
+    left_out: LeftOut = NOBODY
 
 
 #: How many rows stand in each state; states without rows are missing.

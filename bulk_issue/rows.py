@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from bulk_issue.countries import Country
 from bulk_issue.customer_columns import PRIORITY
-from bulk_issue.model import Identifier, IdentifierKind, Problem, Record, Row
+from bulk_issue.model import Identifier, IdentifierKind, Lineage, Problem, Record, Row, Withheld
 
 K = IdentifierKind
 # --- why a record names no usable customer ----------------------------------------------------------------------
@@ -22,7 +22,23 @@ _AS_TEXT = "Format the column as text in the spreadsheet, fill in the value agai
 
 #: Every `Problem.code`, with its reason and remedy. `{column}` is the identifier column, never its content.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
-    "excluded": ("the customer is on the --exclude list", "To send all the same, take the customer off that list."),
+    "excluded": (
+        "the customer is on the suppression list",
+        "To send all the same, take the customer off that list and run the job again.",
+    ),
+    "alike-excluded": (
+        "the suppression list names somebody whose identifier looks like this one",
+        "If it is the same person, go on with --alike skip; if it is another one, with --alike send.",
+    ),
+    "alike-served": (
+        "row {row} of job {job} has a coupon, and its customer's identifier looks like this one",
+        "If it is the same person, go on with --alike skip; if it is another one, with --alike send.",
+    ),
+    "altered": (
+        "{column} differs from that of row {row} of job {job} as a spreadsheet changes it: zeros, digits, a country "
+        "code or case, or an exponent, a decimal or a date in its place",
+        "Fill in the value from its origin, with the column formatted as text. If it is meant: --alike send.",
+    ),
     "hidden": (
         "the row is hidden or filtered out in the sheet",
         "If it is meant, show it (clear the filter) and save; else delete it. In failures files empty _error_code.",
@@ -69,6 +85,11 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     "mobile-length": ("{column} has fewer than 6 or more than 15 digits", "Write the whole number, with country code."),
     "email-form": ("{column} is not an e-mail address", "Write one address, like name@shop.example."),
 }
+
+
+def withheld(why: Withheld, like: Lineage | None = None) -> Problem:
+    """What is said of a row that is not to be sent."""
+    return problem(why, **({"job": like.job, "row": like.row} if like is not None else {}))
 
 
 def problem(code: str, **facts: object) -> Problem:

@@ -34,7 +34,7 @@ class RowState(StrEnum):
     HELD = "held"
     #: Capillary refused this row. Final until a person retries it.
     REJECTED = "rejected"
-    #: The record names no usable customer. Never sent.
+    #: The record names no usable customer, or one whom the suppression list names. Never sent.
     INVALID = "invalid"
     #: Another row, of this job or another, has the claim on this customer. Never sent.
     DUPLICATE = "duplicate"
@@ -82,6 +82,10 @@ class Event(StrEnum):
     CANCEL = "cancel"
     #: A failures file brings a corrected record for this row.
     SUPERSEDE = "supersede"
+    #: The suppression list names the customer.
+    EXCLUDE = "exclude"
+    #: The suppression list doesn't name the customer any more.
+    READMIT = "readmit"
 
 
 S, E = RowState, Event
@@ -92,6 +96,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
         E.CLAIM_LOST: S.DUPLICATE,
         E.RESTORED: S.IN_DOUBT,
         E.CANCEL: S.CANCELLED,
+        E.EXCLUDE: S.INVALID,
     },
     S.IN_FLIGHT: {
         E.ISSUED: S.ISSUED,
@@ -110,7 +115,11 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
         E.ABSENT_REJECTED: S.REJECTED,
     },
     S.REJECTED: {E.RETRY: S.PENDING, E.SUPERSEDE: S.SUPERSEDED},
-    S.INVALID: {E.SUPERSEDE: S.SUPERSEDED},
+    S.INVALID: {
+        E.SUPERSEDE: S.SUPERSEDED,
+        # Only where that list was why.
+        E.READMIT: S.PENDING,
+    },
     S.ISSUED: {},
     S.HELD: {},
     S.DUPLICATE: {},

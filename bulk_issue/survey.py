@@ -11,22 +11,26 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeVar
 
-from bulk_issue.model import IdentifierKind, JobId, Lineage, Row
+from bulk_issue.alike import LONGEST_COUNTRY_CODE, SHORTEST_MOBILE, plain
+from bulk_issue.model import IdentifierKind, JobId, Row, Withheld
+from bulk_issue.ports import Served
+from bulk_issue.rows import withheld
 
 #: Rows that are named of each problem, of the duplicates, and of the look-alikes.
 NAMED = 5
 #: Keys that are looked up at once.
 AT_ONCE = 5_000
-#: Digits that a country code has at most, and a mobile without one at least.
-LONGEST_COUNTRY_CODE, SHORTEST_MOBILE = 3, 7
+
+#: What is said of rows that the suppression list takes away.
+EXCLUDED = withheld(Withheld.EXCLUDED)
 
 Rows = TypeVar("Rows", bound=Sequence[Row])
-#: Says which of some keys are claimed, and by which row.
-Served = Callable[[Sequence[str]], Mapping[str, Lineage]]
+#: Says which of some keys are claimed, and by which rows.
+Known = Callable[[Sequence[str]], Mapping[str, Served]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,14 +65,27 @@ class Survey:
     alike_rows: list[tuple[int, int]] = field(default_factory=list)
     #: Rows whose customer has a coupon of this series, by the job that served them.
     served: dict[JobId, int] = field(default_factory=dict)
+    #: Rows whose customer has a coupon of this series under other occasions, by their names and the jobs.
+    served_elsewhere: dict[str, dict[JobId, int]] = field(default_factory=dict)
+    #: Usable rows that aren't sent until a person says what they are, and the first few: their customer looks like
+    #: somebody on the suppression list, or like one who was served for this occasion.
+    alike_excluded: int = 0
+    alike_excluded_rows: list[int] = field(default_factory=list)
+    alike_served: int = 0
+    alike_served_rows: list[int] = field(default_factory=list)
 
     @property
     def to_send(self) -> int:
         """Rows that a run would send."""
-        return self.usable - self.duplicates - sum(self.served.values())
+        held_back = self.alike_excluded + self.alike_served
+        return self.usable - self.duplicates - sum(self.served.values()) - held_back
+
+    def with_look_alikes(self) -> Survey:
+        """The same, once a person has said that look-alikes are other people."""
+        return replace(self, alike_excluded=0, alike_excluded_rows=[], alike_served=0, alike_served_rows=[])
 
 
-def survey(chunks: Iterable[Sequence[Row]], served: Served | None = None) -> Survey:
+def survey(chunks: Iterable[Sequence[Row]], served: Known | None = None) -> Survey:
     """Count what the rows are; `served` says which keys have a coupon."""
     counted = Survey()
     for _ in counting(chunks, counted, served):
@@ -76,8 +93,11 @@ def survey(chunks: Iterable[Sequence[Row]], served: Served | None = None) -> Sur
     return counted
 
 
-def counting(chunks: Iterable[Rows], counted: Survey, served: Served | None = None) -> Iterator[Rows]:
-    """Hand the rows on and count them on their way; `counted` is complete when the last has passed."""
+def counting(chunks: Iterable[Rows], counted: Survey, served: Known | None = None) -> Iterator[Rows]:
+    """Hand the rows on and count them on their way; `counted` is complete when the last has passed.
+
+    Rows whose customer looks like one who was served are marked so.
+    """
     with closing(sqlite3.connect("")) as seen:
         seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
         seen.execute("CREATE TABLE plain (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
@@ -89,21 +109,28 @@ def counting(chunks: Iterable[Rows], counted: Survey, served: Served | None = No
         counter.finish()
 
 
+def _count(row: int, first: list[int]) -> None:
+    """Name the row, if it is one of the first."""
+    if len(first) < NAMED:
+        first.append(row)
+
+
 class _Counter:
     """Adds chunks to a survey."""
 
-    def __init__(self, counted: Survey, seen: sqlite3.Connection, served: Served | None) -> None:
+    def __init__(self, counted: Survey, seen: sqlite3.Connection, served: Known | None) -> None:
         self._counted, self._seen, self._served = counted, seen, served
         self._problems: dict[str, ProblemCount] = {}
         #: Of mobiles without leading zeros.
         self._lengths: set[int] = set()
 
     def add(self, chunk: Sequence[Row]) -> None:
-        counted, fresh = self._counted, list[str]()
+        counted, fresh = self._counted, list[Row]()
         counted.rows += len(chunk)
-        named = [(row.identifier.key, row.number) for row in chunk if row.identifier is not None]
+        usable = [row for row in chunk if row.identifier is not None and row.withheld is not Withheld.EXCLUDED]
+        named = [(row.identifier.key, row.number) for row in usable if row.identifier is not None]
         counted.usable += len(named)
-        kinds = [row.identifier.kind for row in chunk if row.identifier is not None]
+        kinds = [row.identifier.kind for row in usable if row.identifier is not None]
         for kind in IdentifierKind:
             if several := kinds.count(kind):
                 counted.kinds[kind] = counted.kinds.get(kind, 0) + several
@@ -112,21 +139,39 @@ class _Counter:
         self._seen.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", named)
         repeats = self._repeats(named) if self._seen.total_changes - known < len(named) else {}
         for row in chunk:
-            if row.identifier is None:
+            if row.identifier is None or row.withheld is Withheld.EXCLUDED:
                 self._problem(row)
                 continue
-            key = row.identifier.key
             if row.number not in repeats:
-                fresh.append(key)
-                self._plain(row.identifier.kind, key, row.number)
+                if row.withheld is None:
+                    fresh.append(row)
+                else:
+                    _count(row.number, counted.alike_excluded_rows)
+                    counted.alike_excluded += 1
+                self._plain(row.identifier.kind, row.identifier.key, row.number)
                 continue
             counted.duplicates += 1
             if len(counted.duplicate_rows) < NAMED:
                 counted.duplicate_rows.append((row.number, repeats[row.number]))
         for at in range(0, len(fresh) if self._served else 0, AT_ONCE):
-            assert self._served is not None
-            for claim in self._served(fresh[at : at + AT_ONCE]).values():
-                counted.served[claim.job] = counted.served.get(claim.job, 0) + 1
+            self._known(fresh[at : at + AT_ONCE])
+
+    def _known(self, fresh: Sequence[Row]) -> None:
+        """What the ledger knows of the customers of these rows."""
+        assert self._served is not None
+        counted = self._counted
+        by_key = {row.identifier.key: row for row in fresh if row.identifier is not None}
+        for key, known in self._served(list(by_key)).items():
+            row = by_key[key]
+            if known.by is not None:
+                counted.served[known.by.job] = counted.served.get(known.by.job, 0) + 1
+            elif known.alike is not None and (row.lineage is None or row.lineage.job != known.alike.job):
+                row.withheld, row.like = Withheld.ALIKE_SERVED, known.alike
+                counted.alike_served += 1
+                _count(row.number, counted.alike_served_rows)
+            for again, claim in known.elsewhere.items():
+                jobs = counted.served_elsewhere.setdefault(again, {})
+                jobs[claim.job] = jobs.get(claim.job, 0) + 1
 
     def _repeats(self, named: Sequence[tuple[str, int]]) -> dict[int, int]:
         """The rows whose customer an earlier row names, with that row."""
@@ -149,11 +194,10 @@ class _Counter:
         self._counted.alike_rows = self._seen.execute(f"SELECT row, other FROM alike LIMIT {NAMED}").fetchall()
 
     def _problem(self, row: Row) -> None:
-        assert row.problem is not None
-        reason = row.problem.reason
-        line = self._problems.setdefault(
-            reason, ProblemCount(code=row.problem.code, reason=reason, remedy=row.problem.remedy)
-        )
+        problem = EXCLUDED if row.withheld is Withheld.EXCLUDED else row.problem
+        assert problem is not None
+        reason = problem.reason
+        line = self._problems.setdefault(reason, ProblemCount(code=problem.code, reason=reason, remedy=problem.remedy))
         line.rows += 1
         if len(line.first) < NAMED:
             line.first.append(row.number)
@@ -161,18 +205,12 @@ class _Counter:
 
     def _plain(self, kind: IdentifierKind, key: str, row: int) -> None:
         """Keep the key without leading zeros and case, where that is another."""
-        value = key.partition(":")[2]
-        match kind:
-            case IdentifierKind.MOBILE:
-                plain = value.lstrip("0")
-                self._lengths.add(len(plain))
-            case IdentifierKind.EXTERNAL_ID:
-                plain = value.casefold().lstrip("0")
-            case _:
-                return
-        if not plain or plain == value:
+        bare = plain(key)
+        if kind is IdentifierKind.MOBILE:
+            self._lengths.add(len(bare))
+        if not bare or bare == key.partition(":")[2]:
             return
-        plain_key = f"{kind}:{plain}"
+        plain_key = f"{kind}:{bare}"
         if not self._seen.execute("INSERT OR IGNORE INTO plain VALUES (?, ?)", (plain_key, row)).rowcount:
             self._seen.execute("INSERT OR IGNORE INTO alike SELECT ?, row FROM plain WHERE key = ?", (row, plain_key))
 

@@ -26,6 +26,7 @@ from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import metadata
 from bulk_issue.ledger.soundness import examine
 from bulk_issue.model import Coupon, JobId, JobState, Lineage
+from bulk_issue.ports import Served
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from bulk_issue.states import Event
@@ -440,7 +441,7 @@ async def test_nobody_is_served_twice_after_a_purge_whatever_the_identifier(desk
     assert [result.state for result in results] == [S.DUPLICATE, S.DUPLICATE, S.IN_FLIGHT]
     assert {result.first for result in results[:2]} == {Lineage(job=JOB, row=1)}
     assert dict(desk.ledger.views.served("100001", 544770, "", [mobile(1).key, mobile(9).key])) == {
-        mobile(1).key: Lineage(job=JOB, row=1)
+        mobile(1).key: Served(by=Lineage(job=JOB, row=1))
     }
 
 

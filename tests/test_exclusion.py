@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bulk_issue.app.intake import intake
-from bulk_issue.config import Reading
+from bulk_issue.app.left_out import leaving_out
+from bulk_issue.config import Omit, Reading
 from bulk_issue.errors import BulkIssueError
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import IdentifierKind, Withheld
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.console import Console, mobiles
@@ -31,9 +32,13 @@ def left(folder: Path, excluded: str, **reading: object) -> str:
     """The names of those who aren't left out."""
     (folder / "c.csv").write_text(CUSTOMERS)
     (folder / "out.csv").write_text(excluded)
-    with intake(folder / "c.csv", Reading(exclude=folder / "out.csv", **reading)) as file:  # type: ignore[arg-type]
+    omit = Omit(exclude=folder / "out.csv")
+    with (
+        intake(folder / "c.csv", Reading(**reading)) as bare,  # type: ignore[arg-type]
+        leaving_out(bare, omit, None, None) as (file, _),
+    ):
         rows = [row for chunk in file.chunks() for row in chunk]
-    return "".join(row.cells[2] for row in rows if row.identifier)
+    return "".join(row.cells[2] for row in rows if row.identifier and row.withheld is not Withheld.EXCLUDED)
 
 
 @pytest.mark.parametrize(
@@ -78,24 +83,10 @@ async def test_excluded_rows_are_never_sent_and_no_failures(console: Console) ->
     again = await console.run(file, "--exclude", out)
 
     assert (done.code, again.code) == (1, 1)
-    assert "2 × excluded: the customer is on the --exclude list" in done.out
+    assert "2 × excluded: the customer is on the suppression list" in done.out
     assert [row["_status"] for row in console.results(file)] == ["invalid"] * 2 + ["issued"] * 2 + ["rejected"]
     assert [row["_error_code"] for row in console.results(file)][:2] == ["excluded"] * 2
     (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
     assert failures.read_text().count("\n") == 2
     named = {coupon.named for coupon in console.box.book.coupons_of(console.box.series_id)}
     assert named.isdisjoint(f"mobile:{mobile}" for mobile in mobiles(2))
-
-
-async def test_another_list_is_another_reading_until_nothing_is_left_to_send(console: Console) -> None:
-    file = console.customers("c.csv", mobiles(4))
-    out, more = console.customers("out.csv", mobiles(1)), console.customers("more.csv", mobiles(3))
-    await console.run(file, "--exclude", out, "--first", 1)
-    refused = await console.run(file, "--exclude", more)
-    await console.run(file, "--exclude", out)
-    ended = await console.run(file, "--exclude", more)
-
-    assert refused.code == 2
-    assert "exclude was" in refused.err
-    assert ended.code == 0  # who is left out as wanted is no failure
-    assert [row["_status"] for row in console.results(file)] == ["invalid"] + ["issued"] * 3

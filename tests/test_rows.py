@@ -405,7 +405,7 @@ def problem_reason(word: str, kind: IdentifierKind) -> str:
 
 def test_every_problem_has_a_reason_and_a_remedy() -> None:
     for word in PROBLEMS:
-        told = problem(word, column="mobile (column 2)", found=1, expected=2)
+        told = problem(word, column="mobile (column 2)", found=1, expected=2, row=3, job="j1")
         assert told.code == word
         assert told.reason and told.remedy.endswith(".")
         assert "{" not in told.reason + told.remedy

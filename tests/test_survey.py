@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk_issue.model import Identifier, IdentifierKind, JobId, Lineage, Problem, Row
+from bulk_issue.ports import Served
 from bulk_issue.survey import NAMED, Difference, Survey, compare, survey
 
 MOBILE, EMAIL, EXTERNAL = IdentifierKind.MOBILE, IdentifierKind.EMAIL, IdentifierKind.EXTERNAL_ID
@@ -30,9 +31,11 @@ def in_chunks(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
         yield rows[at : at + size]
 
 
-def served_by(**jobs: Sequence[str]) -> Callable[[Sequence[str]], Mapping[str, Lineage]]:
+def served_by(**jobs: Sequence[str]) -> Callable[[Sequence[str]], Mapping[str, Served]]:
     """A ledger in which these jobs served these customers."""
-    claims = {f"mobile:{name}": Lineage(job=JobId(job), row=1) for job, names in jobs.items() for name in names}
+    claims = {
+        f"mobile:{name}": Served(by=Lineage(job=JobId(job), row=1)) for job, names in jobs.items() for name in names
+    }
     return lambda keys: {key: claims[key] for key in keys if key in claims}
 
 
@@ -96,7 +99,7 @@ def test_served_customers_are_counted_once_by_the_job_that_served_them() -> None
 def test_the_ledger_is_asked_for_a_bounded_number_of_customers_once_each() -> None:
     asked: list[Sequence[str]] = []
 
-    def served(keys: Sequence[str]) -> Mapping[str, Lineage]:
+    def served(keys: Sequence[str]) -> Mapping[str, Served]:
         asked.append(keys)
         return {}
 

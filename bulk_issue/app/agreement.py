@@ -16,7 +16,7 @@ from enum import StrEnum, unique
 from bulk_issue.config import Reading
 from bulk_issue.customer_columns import columns
 from bulk_issue.errors import SourceError
-from bulk_issue.model import JobId, JobSpec, Tally
+from bulk_issue.model import JobId, JobSpec, LeftOut, Tally
 from bulk_issue.saying import number
 from bulk_issue.states import RowState
 from bulk_issue.survey import Survey
@@ -54,6 +54,9 @@ class Agreement:
     #: At most so many rows are sent.
     rows: int
     which: Selection
+    #: Who is left out: the digest of the suppression list, and what a person has said of look-alikes.
+    listed: str
+    alike: str
     #: What the coupons are worth at most, in the org's currency; None if nothing bounds it.
     worth: Decimal | None = None
 
@@ -72,6 +75,10 @@ class Agreement:
             yield f"job {self.job} is {now.job}"
         if (self.columns, self.reading) != (now.columns, now.reading):
             yield "the file is read in another way"
+        if self.listed != now.listed:
+            yield "the suppression list is another one"
+        if self.alike != now.alike:
+            yield f"look-alikes: {self.alike or 'held back'} before, {now.alike or 'held back'} now"
         if self.rows != now.rows:
             yield f"rows to send: {number(self.rows)} before, {number(now.rows)} now"
         before, after = dict(self.becomes), dict(now.becomes)
@@ -86,6 +93,7 @@ class Agreement:
 def agreement(
     spec: JobSpec,
     tally: Tally | None,
+    left_out: LeftOut,
     *,
     pending: int,
     counted: Survey | None = None,
@@ -114,6 +122,8 @@ def agreement(
         becomes=tuple(sorted((name, rows) for name, rows in becomes.items() if rows)),
         rows=rows,
         which=which,
+        listed=left_out.sha256,
+        alike=left_out.alike or "",
     )
 
 
@@ -125,6 +135,8 @@ def _as_counted(counted: Survey) -> Mapping[str, int]:
         "to_send": counted.to_send,
         "duplicate": counted.duplicates,
         "served_before": sum(counted.served.values()),
+        "served_under_another_name": sum(sum(jobs.values()) for jobs in counted.served_elsewhere.values()),
+        "held_back": counted.alike_excluded + counted.alike_served,
     }
 
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bulk_issue.app.agreement import Selection, agreement
 from bulk_issue.app.checked import Checked, Earlier
 from bulk_issue.app.intake import Intake
+from bulk_issue.app.left_out import Change
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import JobSpec, JobState, Series
+from bulk_issue.model import Alike, HeldBack, JobSpec, JobState, Series, Withheld
 from bulk_issue.outlook import Plan, outlook
-from bulk_issue.ports import JobSummary
+from bulk_issue.ports import JobSummary, Served
 from bulk_issue.states import RowState
-from bulk_issue.survey import Served, Survey, compare
+from bulk_issue.survey import Known, Survey, compare
 
 
-def served(ledger: SqliteLedger, spec: JobSpec) -> Served:
-    """Says which customers have a coupon of the job's series and occasion, and from which row."""
-    return lambda keys: ledger.views.served(spec.org, spec.series_id, spec.again, keys)
+def served(ledger: SqliteLedger, spec: JobSpec, word: Alike | None) -> Known:
+    """Says which customers have a coupon of the job's series, and from which rows.
+
+    Look-alikes only where nobody has said that they are other people; those of the same file are.
+    """
+
+    def known(keys: Sequence[str]) -> Mapping[str, Served]:
+        found = ledger.views.served(spec.org, spec.series_id, spec.again, keys)
+        return {
+            key: replace(each, alike=None)
+            if each.alike is not None and (word is Alike.SEND or each.alike.job == spec.id)
+            else each
+            for key, each in found.items()
+        }
+
+    return known
 
 
 async def unfinished(ledger: SqliteLedger, spec: JobSpec) -> list[JobSummary]:
@@ -51,13 +65,16 @@ async def look_ahead(
     file: Intake | None = None,
     which: Selection = Selection.PENDING,
     codes: Sequence[str] = (),
+    change: Change | None = None,
 ) -> Checked:
     """What a run begun now would do; `counted` is what the file's rows are, where somebody counted them.
 
-    Of the rejected rows those with one of `codes` are meant; without any, all.
+    Of the rejected rows those with one of `codes` are meant; without any, all. `change` is what the suppression list of
+    now does to the job; if it isn't done yet, it is foreseen.
     """
     job = await ledger.jobs.find(spec.id)
     known = job is not None and job.state is not JobState.REGISTERING
+    change = change or Change()
     tally = await ledger.work.tally(spec.id) if known else None
     pending = 0
     if known and which is Selection.REJECTED:
@@ -65,7 +82,8 @@ async def look_ahead(
         pending = sum(rows for code, rows in rejected.items() if not codes or code in codes)
     elif known:
         pending = await ledger.work.pending(spec.id, retried=which is Selection.RETRIED)
-    agreed = agreement(spec, tally, pending=pending, counted=counted, which=which)
+        pending += 0 if change.done else change.sendable
+    agreed = agreement(spec, tally, change.left_out, pending=pending, counted=counted, which=which)
     ahead = outlook(agreed.rows, series, plan, now)
     earlier = []
     if not known and file is not None:
@@ -82,5 +100,26 @@ async def look_ahead(
         job=spec.id if known else None,
         tally=tally,
         earlier=earlier,
+        left_out=change.left_out,
+        held_back=look_alikes(counted) if counted is not None and not change.done else ledger.views.held_back(spec.id),
+        list_added=change.added,
+        list_removed=change.removed,
+        new_occasion="" if not spec.again or _is_known(ledger, spec) else spec.again,
         notes=list(file.source.notes) if file else [],
     )
+
+
+def look_alikes(counted: Survey) -> Mapping[Withheld, HeldBack]:
+    """The look-alikes that a survey has found."""
+    found = {
+        Withheld.ALIKE_EXCLUDED: HeldBack(rows=counted.alike_excluded, first=tuple(counted.alike_excluded_rows)),
+        Withheld.ALIKE_SERVED: HeldBack(rows=counted.alike_served, first=tuple(counted.alike_served_rows)),
+    }
+    return {why: held for why, held in found.items() if held.rows}
+
+
+def _is_known(ledger: SqliteLedger, spec: JobSpec) -> bool:
+    """Whether a run for this occasion has begun."""
+    same = (spec.org, spec.series_id, spec.again)
+    jobs = ((job, job.spec) for job in ledger.views.known())
+    return any(job.started is not None and (its.org, its.series_id, its.again) == same for job, its in jobs)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulk_issue.app.agreement import Agreement
 from bulk_issue.errors import AgreementChanged
-from bulk_issue.model import JobId, Series, Tally
+from bulk_issue.model import NOBODY, Alike, HeldBack, JobId, LeftOut, Series, Tally, Withheld
 from bulk_issue.outlook import Outlook
 from bulk_issue.ports import JobSummary
 from bulk_issue.survey import Difference, Survey
@@ -40,6 +40,16 @@ class Checked:
     earlier: Sequence[Earlier] = ()
     #: What a start agrees to; None without a series.
     agreement: Agreement | None = None
+    #: Who is left out.
+    left_out: LeftOut = NOBODY
+    #: Rows whose customer looks like somebody on the suppression list, or like one who was served: they aren't sent
+    #: before somebody says what they are.
+    held_back: Mapping[Withheld, HeldBack] = field(default_factory=dict)
+    #: Customers whom the list names now and didn't when the job was registered, and the other way round.
+    list_added: int = 0
+    list_removed: int = 0
+    #: The occasion, if no run for it has begun: by a mistyped name everybody is served again.
+    new_occasion: str = ""
     #: What couldn't be checked, and why.
     notes: list[str] = field(default_factory=list)
 
@@ -50,6 +60,8 @@ class Talk:
 
     #: Told what is known, before anything is sent.
     show: Callable[[Checked], None] = lambda _checked: None
+    #: Asked who the look-alikes are, if there are any and nobody has said it; None: hold them back.
+    alike: Callable[[Checked], Alike | None] = lambda _checked: None
     #: Asked before a job starts, once more if what was agreed to has changed since; False: not now.
     confirm: Callable[[Checked, AgreementChanged | None], bool] = lambda _checked, _changed: True
     #: Asked what to do about an earlier content's unfinished job; True: finish it first.

@@ -6,33 +6,52 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from bulk_issue.app.ahead import served
+from bulk_issue.app.ahead import look_alikes, served
 from bulk_issue.app.checked import Checked
 from bulk_issue.app.desk import desk
 from bulk_issue.app.intake import intake
+from bulk_issue.app.left_out import Change, foreseen, leaving_out
 from bulk_issue.app.reports import Files
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config, Reading
+from bulk_issue.config import NOTHING_SAID, Config, Omit, Reading
+from bulk_issue.model import JobState
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import Observer
 from bulk_issue.survey import survey
 
 
-async def check(path: Path, reading: Reading, config: Config | None, plan: Plan) -> Checked:
-    """Everything that can be known before the first issue; with a `config`, also what Capillary and the ledger say."""
+async def check(path: Path, reading: Reading, config: Config | None, plan: Plan, omit: Omit = NOTHING_SAID) -> Checked:
+    """Everything that can be known before the first issue; with a `config`, also what Capillary and the ledger say.
+
+    `omit` says whom to leave out where there is no `config`.
+    """
     notes: list[str] = []
     if config is None:
-        with intake(path, reading) as file:
+        with intake(path, reading) as bare, leaving_out(bare, omit, None, None) as (file, left_out):
             counted = survey(file.chunks())
             ahead = outlook(counted.to_send, None, plan, SystemClock().now().wall)
             notes = [*file.source.notes, "Without --series, served customers and the series' facts aren't checked."]
-            return Checked(outlook=ahead, columns=file.columns, survey=counted, blank=file.source.blank, notes=notes)
+            return Checked(
+                outlook=ahead,
+                columns=file.columns,
+                survey=counted,
+                blank=file.source.blank,
+                left_out=left_out,
+                held_back=look_alikes(counted),
+                notes=notes,
+            )
     asked, told = asyncio.Event(), notes.append
     observer: Observer = lambda progress: told(progress.message)  # noqa: E731
     async with desk(config, observer, asked, Files()) as at:
-        with intake(path, reading, at.recorded) as file:
+        with intake(path, reading, at.recorded) as bare:
             series = await at.series()
-            spec = at.spec(file, await at.org(series))
-            counted = survey(file.chunks(), served(at.ledger, spec))
-            checked = await at.checked(spec, series, counted, file)
+            spec = at.spec(bare, await at.org(series))
+            job = await at.ledger.jobs.find(spec.id)
+            with at.leaving_out(bare, job) as (file, left_out):
+                counted = survey(file.chunks(), served(at.ledger, spec, left_out.alike))
+                change = Change(left_out=left_out)
+                if job is not None and job.state is not JobState.REGISTERING:
+                    change = foreseen(at.ledger, job, config.omit)
+                    notes += [change.words] if change.words else []
+                checked = await at.checked(spec, series, counted, file, change=change)
             return replace(checked, notes=[*checked.notes, *notes])

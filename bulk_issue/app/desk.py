@@ -8,7 +8,7 @@ import os
 import random
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.deciding import decisions
 from bulk_issue.app.intake import Intake, intake
+from bulk_issue.app.left_out import Change, leave_out, leaving_out
 from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
@@ -30,7 +31,7 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.model import Alike, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.saying import count
@@ -45,8 +46,8 @@ LOOKUPS, LOOKUPS_PER = 300, 60.0
 SERIES_PAUSES = (0.5, 2.0)
 
 
-#: A look at what a start would send now.
-Look = Callable[[], Awaitable[Checked]]
+#: A look at what a start would send now; who look-alikes are is asked on the way.
+Look = Callable[[Talk], Awaitable[Checked]]
 #: Exit codes of a job that has more to send.
 _UNFINISHED = (ExitCode.STOPPED, ExitCode.ASKED)
 
@@ -96,12 +97,14 @@ class Desk:
 
     async def run(self, path: Path, talk: Talk) -> list[Report]:
         """Register the file's job or find it, and issue; after the job of an earlier content that isn't finished."""
-        with intake(path, self.config.reading, self.recorded) as file:
+        with ExitStack() as opened:
+            file = opened.enter_context(intake(path, self.config.reading, self.recorded))
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             out = self._out(spec)
             claim_folder(out, spec.id)
             job = await self.ledger.jobs.find(spec.id)
+            file, left_out = opened.enter_context(self.leaving_out(file, job))
             reports: list[Report] = []
             if job is None or job.state is JobState.REGISTERING:
                 for earlier in await unfinished(self.ledger, spec):
@@ -109,27 +112,30 @@ class Desk:
                     if reports[-1].ending.exit_code in _UNFINISHED:
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
                         return reports
-            job, look = await self._registered(job, spec, series, file)
+            job, look = await self._registered(job, spec, series, file, left_out)
         reports.append(await self._issue(job, series, look, talk, out))
         return reports
 
     async def defer(self, path: Path, talk: Talk) -> list[Job]:
         """Register the file's job or find it: what is to be left to workers, an earlier content's job first."""
-        with intake(path, self.config.reading, self.recorded) as file:
+        with ExitStack() as opened:
+            file = opened.enter_context(intake(path, self.config.reading, self.recorded))
             series = await self.series()
             spec = self.spec(file, await self.org(series))
             earlier = [each.job for each in await unfinished(self.ledger, spec)]
-            job, look = await self._registered(await self.ledger.jobs.find(spec.id), spec, series, file)
-        self._agree(await look(), talk)
+            known = await self.ledger.jobs.find(spec.id)
+            file, left_out = opened.enter_context(self.leaving_out(file, known))
+            job, look = await self._registered(known, spec, series, file, left_out)
+            self._agree(await look(talk), talk)
         return [*earlier, job]
 
     async def defer_again(self, job: Job, talk: Talk) -> Job:
         """The same with a registered job, without its file."""
-        self._agree(await self.checked(job.spec, await self.same_org(job)), talk)
+        self._agree(await self._known(talk, job, await self.same_org(job)), talk)
         return job
 
     async def _registered(
-        self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake
+        self, job: Job | None, spec: JobSpec, series: Series | None, file: Intake, left_out: LeftOut
     ) -> tuple[Job, Look]:
         """The file's job with all its rows, and a look at what a run of it would do."""
         if job is not None:
@@ -139,19 +145,62 @@ class Desk:
         counted = Survey() if job is None or job.started is None else None
         chunks: Iterator[list[Row]] = file.chunks()
         if counted is not None:
-            chunks = counting(chunks, counted, served(self.ledger, spec))
-        job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now())
+            chunks = counting(chunks, counted, served(self.ledger, spec, left_out.alike))
+        job = await self.ledger.jobs.register(spec, chunks, lambda: file.source.blank, self.clock.now(), left_out)
         if counted is not None:
             for _ in chunks:  # registered before, by a run that sent nothing
                 pass
-        return job, partial(self.checked, spec, series, counted, file)
+        return job, partial(self._known, job=job, series=series, counted=counted, file=file)
+
+    async def _known(
+        self,
+        talk: Talk,
+        job: Job,
+        series: Series | None,
+        counted: Survey | None = None,
+        file: Intake | None = None,
+        which: Selection = Selection.PENDING,
+        codes: Sequence[str] = (),
+    ) -> Checked:
+        """What a run of a registered job would do, once those are left out who are to be, look-alikes among them."""
+
+        async def look(change: Change) -> Checked:
+            others = change.left_out.alike is Alike.SEND
+            its = counted.with_look_alikes() if counted is not None and others else counted
+            return await self.checked(job.spec, series, its, file, change=change, which=which, codes=codes)
+
+        change = await self.leave_out(job)
+        checked = await look(change)
+        word = talk.alike(checked) if checked.held_back and change.left_out.alike is None else None
+        if word is None:
+            return checked
+        change.left_out = (await self.leave_out(job, word)).left_out
+        return await look(change)
+
+    async def leave_out(self, job: Job, word: Alike | None = None) -> Change:
+        """Leave out of a registered job who is to be left out now, before anything of it is sent; see `Omit`.
+
+        `word`: what a person has just said of the look-alikes.
+        """
+        fresh = await self.ledger.jobs.find(job.spec.id)
+        omit = self.config.omit if word is None else replace(self.config.omit, alike=word)
+        change = await leave_out(self.ledger, fresh or job, omit)
+        if change.words and word is None:
+            self._tell(change.words)
+        return change
+
+    def leaving_out(self, file: Intake, job: Job | None) -> AbstractContextManager[tuple[Intake, LeftOut]]:
+        """The file of this job with the rows marked that are to be left out."""
+        known = job if job is not None and job.state is not JobState.REGISTERING else None
+        found = self.ledger.views.job(file.origin) if file.origin is not None else None
+        return leaving_out(file, self.config.omit, known, found.job if found else None)
 
     async def resume(self, job: Job, talk: Talk, which: Selection = Selection.PENDING) -> list[Report]:
         """Go on with a registered job, without its file."""
         series = await self.same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
-        return [await self._issue(job, series, partial(self.checked, job.spec, series, which=which), talk, out)]
+        return [await self._issue(job, series, partial(self._known, job=job, series=series, which=which), talk, out)]
 
     async def retry(self, job: Job, codes: Sequence[str], talk: Talk) -> list[Report]:
         """Send the rejected rows of a job once more (all, or those with one of `codes`), and no other row."""
@@ -165,7 +214,7 @@ class Desk:
             are = f"{count(rows, 'rejected row')}{of} {'is' if rows == 1 else 'are'} pending again."
             self._tell(are if rows else f"No rejected row{of} is left to put back.")
 
-        look = partial(self.checked, job.spec, series, which=Selection.REJECTED, codes=codes)
+        look = partial(self._known, job=job, series=series, which=Selection.REJECTED, codes=codes)
         return [await self._issue(job, series, look, talk, out, put_back)]
 
     async def reconcile(self, job: Job) -> list[Report]:
@@ -210,13 +259,14 @@ class Desk:
         counted: Survey | None = None,
         file: Intake | None = None,
         *,
+        change: Change | None = None,
         which: Selection = Selection.PENDING,
         codes: Sequence[str] = (),
     ) -> Checked:
         """What a run of this job would do: see `look_ahead`."""
         plan, now = Plan.of(self.config), self.clock.now().wall
         return await look_ahead(
-            self.ledger, spec, series, plan, now, counted=counted, file=file, which=which, codes=codes
+            self.ledger, spec, series, plan, now, counted=counted, file=file, change=change, which=which, codes=codes
         )
 
     async def _issue(
@@ -234,11 +284,11 @@ class Desk:
         """
         changed: AgreementChanged | None = None
         while True:
-            checked = await look()
+            checked = await look(talk)
             self._agree(checked, talk, changed)
 
             async def held(agreed: Agreement | None = checked.agreement) -> None:
-                now = (await look()).agreement
+                now = (await look(Talk())).agreement
                 if agreed != now and agreed is not None and now is not None:
                     raise AgreementChanged(f"what would be sent has changed: {'; '.join(agreed.changes(now))}")
                 if put_back is not None:
@@ -255,8 +305,9 @@ class Desk:
     def _agree(self, checked: Checked, talk: Talk, changed: AgreementChanged | None = None) -> None:
         """Show what would be sent and ask; raises `ConfigError` where it can't last, or isn't wanted."""
         ahead = checked.outlook
-        if ahead.pending or changed is not None:
+        if ahead.pending or checked.held_back or changed is not None:
             talk.show(checked)
+        if ahead.pending or changed is not None:
             if ahead.short and not self.config.yes_short:
                 raise ConfigError(
                     f"this can't last: {'; '.join(ahead.short)}",
@@ -319,14 +370,12 @@ class Desk:
             )
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)
-        agreed = replace(talk, confirm=lambda _checked, changed: changed is None or talk.confirm(_checked, changed))
-        return await self._issue(job, series, partial(self.checked, job.spec, series), agreed, out)
+        agreed = replace(talk, confirm=lambda checked, changed: changed is None or talk.confirm(checked, changed))
+        return await self._issue(job, series, partial(self._known, job=job, series=series), agreed, out)
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""
         apart = {name for name in {*old.reading, *new.reading} if old.reading.get(name) != new.reading.get(name)}
-        if apart == {"exclude"} and not await self.ledger.work.pending(old.id):
-            return  # another suppression list has nobody left to keep out
         said = ", ".join(
             f"{name} was {old.reading.get(name, 'not given')!r} and is {new.reading.get(name, 'not given')!r}"
             for name in sorted(apart)

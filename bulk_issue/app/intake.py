@@ -1,9 +1,9 @@
-"""An input file as judged rows: its reader, the columns that name customers, and whom to leave out."""
+"""An input file as judged rows: its reader, and the columns that name customers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,7 @@ from pathlib import Path
 from bulk_issue import countries, rows
 from bulk_issue.config import Reading
 from bulk_issue.customer_columns import columns
-from bulk_issue.errors import SourceError
-from bulk_issue.exclusion import Exclusion, Judge
+from bulk_issue.exclusion import Judge
 from bulk_issue.model import IdentifierKind, JobId, Record, Row
 from bulk_issue.source import Source, open_source, valid_email
 
@@ -29,10 +28,11 @@ class Intake:
     reading: Reading
     #: Where the identifiers stand, in order of priority.
     places: Places
-    exclusion: Exclusion | None = None
-    #: By which columns the exclusion names customers.
-    excluded_by: Places
     judge: Judge
+    #: The job whose failures the file holds, if it is such a file.
+    origin: JobId | None
+    #: Marks the rows of records that are to be left out.
+    mark: Callable[[Sequence[Record], Sequence[Row]], None] = lambda _records, _rows: None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -41,13 +41,14 @@ class Intake:
 
     def as_text(self) -> dict[str, str]:
         """How the records are read and judged, for the job's record."""
-        return self.reading.as_text() | ({"exclude": self.exclusion.sha256[:16]} if self.exclusion else {})
+        return self.reading.as_text()
 
     def chunks(self) -> Iterator[list[Row]]:
         """The records with what they name, chunk by chunk."""
         for chunk in self.source.chunks():
             judged = [self.judge(record, self.places, self.reading.identify_by) for record in chunk]
-            yield self.exclusion.apply(chunk, judged, self.excluded_by) if self.exclusion else judged
+            self.mark(chunk, judged)
+            yield judged
 
 
 def _nothing(_job: JobId) -> Mapping[str, str]:
@@ -57,49 +58,30 @@ def _nothing(_job: JobId) -> Mapping[str, str]:
 
 @contextmanager
 def intake(path: Path, reading: Reading, recorded: Recorded = _nothing) -> Iterator[Intake]:
-    """Open a file, and the list of whom to leave out; raises `SourceError` if one of them can't be read exactly.
+    """Open a file; raises `SourceError` if it can't be read exactly.
 
     Failures of an earlier job name the customers that they named there, unless the settings say otherwise.
     """
-    with ExitStack() as opened:
-        source = opened.enter_context(open_source(path, reading))
-        if source.lineage:
-            reading = _like_its_origin(source, reading, recorded)
+    with open_source(path, reading) as source:
+        origin = _origin(source)
+        reading = _like_its_origin(source, origin, reading, recorded)
         places = columns(source.header, reading.map, reading.identify_by)
         country = countries.country(reading.country)
         judge = partial(judge_record, country=country, usual=_usual(source, places, country))
-        exclusion, excluded_by = None, places
-        if reading.exclude is not None:
-            exclusion = opened.enter_context(_exclusion(reading.exclude, reading))
-            # also by identifiers that aren't sent: a list of e-mail addresses means the customer, not the column
-            excluded_by = exclusion.match(columns(source.header, reading.map))
-        yield Intake(
-            source=source, reading=reading, places=places, exclusion=exclusion, excluded_by=excluded_by, judge=judge
-        )
+        yield Intake(source=source, reading=reading, places=places, judge=judge, origin=origin)
 
 
-def _like_its_origin(source: Source, reading: Reading, recorded: Recorded) -> Reading:
-    origin = next((record.lineage.job for record in next(source.chunks(), []) if record.lineage), None)
+def _origin(source: Source) -> JobId | None:
+    first = next(source.chunks(), []) if source.lineage else []
+    return next((record.lineage.job for record in first if record.lineage), None)
+
+
+def _like_its_origin(source: Source, origin: JobId | None, reading: Reading, recorded: Recorded) -> Reading:
     alike = reading.like(recorded(origin)) if origin is not None else reading
     if alike != reading:
         news = sorted(alike.as_text().items() - reading.as_text().items())
         source.notes.append(f"As in job {origin}: {', '.join(f'{name} {value}' for name, value in news)}.")
     return alike
-
-
-@contextmanager
-def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
-    """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
-    judge = partial(judge_record, country=countries.country(reading.country))
-    with open_source(path, Reading()) as source, Exclusion(source.sha256, judge) as exclusion:
-        try:
-            places = columns(source.header, {})
-        except SourceError as error:
-            raise SourceError(
-                f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
-            ) from error
-        exclusion.fill(str(path), source.chunks(), places)
-        yield exclusion
 
 
 def judge_record(

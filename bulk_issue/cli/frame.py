@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -249,9 +250,22 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal; Ctrl-C and other signals there mean no, although the event loop waits for signals."""
+    with _signals_mean_no():
+        return click.confirm(question, default=default, err=True)
+
+
+def choose(question: str, words: Sequence[str], *, default: str) -> str:
+    """Ask for one of these words; as `ask` otherwise."""
+    with _signals_mean_no():
+        answer: str = click.prompt(question, type=click.Choice(words), default=default, err=True)
+        return answer
+
+
+@contextmanager
+def _signals_mean_no() -> Iterator[None]:
     previous = {number: signal.signal(number, signal.default_int_handler) for number in _heard()}
     try:
-        return click.confirm(question, default=default, err=True)
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

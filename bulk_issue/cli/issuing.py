@@ -63,7 +63,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     reading = values.reading(options)
     config = values.config(options, series, again, reading=reading) if series is not None else None
     plan = Plan.of(config) if config else values.plan(options)
-    checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan))
+    checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan, values.omit(options)))
     if options["as_json"]:
         frame.say(json.dumps(before.check_facts(checked), indent=2))
     else:
@@ -75,13 +75,14 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
 # --- go on with a job -------------------------------------------------------------------------------------------
 
 
-def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]], click.Command]:
+def _job_command(name: str, *, required: bool, issues: bool = True) -> Callable[[Callable[..., int]], click.Command]:
     """What the commands that go on with a registered job have in common."""
     return lambda command: click.command(name, cls=Told)(
         click.argument("job", required=required)(
             opt.stacked(
                 opt.profile_options,
                 opt.account_options,
+                *(opt.omit_options if issues else ()),
                 opt.limit_options,
                 opt.files_options,
                 opt.ledger_option,
@@ -133,7 +134,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
     return _on_job(job, options, settle, again)
 
 
-reconcile = _job_command("reconcile", required=True)(_reconcile)
+reconcile = _job_command("reconcile", required=True, issues=False)(_reconcile)
 
 
 @click.command()

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from bulk_issue.cli import profile
 from bulk_issue.config import Account, Config, LedgerUrl, Pace
 from bulk_issue.errors import ConfigError
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -153,6 +153,22 @@ account_options: Callable[[F], F] = stacked(
     option("--org", default="", help="The org, where neither token nor series says it."),
 )
 
+omit_options: tuple[Callable[[F], F], ...] = (
+    option(
+        "--exclude",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file of customers who must not be sent to, named by any identifier that the job's file has too. The "
+        "job remembers it, and heeds it as it is at each start.",
+    ),
+    option("--no-exclude", is_flag=True, help="Leave nobody out: forget the --exclude list that the job remembers."),
+    option(
+        "--alike",
+        type=click.Choice([str(word) for word in Alike]),
+        help="Customers who only look like one of the list, or like one who was served: other people (send), or the "
+        "same (skip). Until it is said they are held back.",
+    ),
+)
+
 reading_options: Callable[[F], F] = stacked(
     option("--map", "map_", multiple=True, metavar="KIND=COLUMN", help='E.g. --map mobile="Phone No".'),
     option(
@@ -170,11 +186,7 @@ reading_options: Callable[[F], F] = stacked(
         default="",
         help="Add this country's code to mobiles without one: two letters like IN, or CODE/LENGTH like 91/10.",
     ),
-    option(
-        "--exclude",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="A file of customers who must not be sent to, named by any identifier that FILE has too.",
-    ),
+    *omit_options,
 )
 
 rate_options: Callable[[F], F] = stacked(
@@ -281,6 +293,7 @@ page_options: Callable[[F], F] = stacked(
 _ONCE = frozenset(
     {
         *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
+        *("exclude", "no_exclude", "alike"),  # the job remembers them
         *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
         *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
     }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bulk_issue.config import Config
     from bulk_issue.errors import AgreementChanged
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job, JobId
+    from bulk_issue.model import Alike, Job, JobId
     from bulk_issue.ports import JobSummary
     from bulk_issue.survey import Difference
 
@@ -75,6 +75,7 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
     """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
     from bulk_issue import before
     from bulk_issue.app import Talk
+    from bulk_issue.model import Alike
     from bulk_issue.outlook import Plan
     from bulk_issue.saying import count
 
@@ -84,11 +85,23 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
         if not options["quiet"] and not options["as_json"]:
             frame.say_all(before.check_words(checked, replace(Plan.of(config), deferred=deferred)), err=True)
 
+    def alike(checked: Checked) -> Alike | None:
+        if not asks:
+            return None
+        frame.say_all(before.look_alike_words(checked), err=True)
+        word = frame.choose(
+            "Are they the same people (skip: leave them out), or others (send)? hold: not now",
+            [*map(str, Alike), "hold"],
+            default="hold",
+        )
+        return None if word == "hold" else Alike(word)
+
     def confirm(checked: Checked, changed: AgreementChanged | None) -> bool:
         rows = checked.outlook.rows
         if changed is not None:
             frame.say(f"Since you were asked, {changed.message}.", err=True)
-        if not asks or (rows <= options["confirm_above"] and changed is None):
+        unusual = changed is not None or checked.new_occasion
+        if not asks or (rows <= options["confirm_above"] and not unusual):
             return True
         return frame.ask(f"Issue {count(rows, 'coupon')} now?")
 
@@ -101,7 +114,7 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
             frame.say("  It is finished first.", err=True)
         return True
 
-    return Talk(show=show, confirm=confirm, finish_first=finish_first)
+    return Talk(show=show, alike=alike, confirm=confirm, finish_first=finish_first)
 
 
 def find(ledger: SqliteLedger, name: str | None) -> Job:

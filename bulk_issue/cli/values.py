@@ -15,10 +15,10 @@ import click
 from click.core import ParameterSource
 
 from bulk_issue.cli import options as opt
-from bulk_issue.config import Account, Config, LedgerUrl, Pace, Reading, Share
+from bulk_issue.config import Account, Config, LedgerUrl, Omit, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 from bulk_issue.outlook import Plan
 
 if TYPE_CHECKING:
@@ -46,8 +46,16 @@ def reading(options: Mapping[str, Any]) -> Reading:
         header_row=options["header_row"],
         no_header=options["no_header"],
         country=options["country"],
-        exclude=options["exclude"],
     )
+
+
+def omit(options: Mapping[str, Any]) -> Omit:
+    """Whom to leave out; --no-exclude outdoes a list that only the profile or the environment names."""
+    ctx, word = click.get_current_context(silent=True), options.get("alike")
+    nobody, named = bool(options.get("no_exclude")), options.get("exclude")
+    if nobody and ctx is not None and ctx.get_parameter_source("exclude") is not ParameterSource.COMMANDLINE:
+        named = None
+    return Omit(exclude=named, no_exclude=nobody, alike=Alike(word) if word else None)
 
 
 def config(options: Mapping[str, Any], series_id: int, again: str = "", **changes: Any) -> Config:
@@ -78,6 +86,7 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
         ledger=options["ledger"],
         again=again,
         org=options["org"],
+        omit=omit(options),
         **limits,
         **changes,
     )

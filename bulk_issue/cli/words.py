@@ -62,9 +62,14 @@ def next_words(report: Report, again: Sequence[str], carried: Carried) -> Iterat
         yield f"Next: bulk-issue resume {rerun}{flags('resume')}   (rows of this job wait in the run of their failures)"
     if report.ending.waiting_in and report.ending.stop is None:
         return
-    if tally.get(RowState.PENDING, 0):
+    held_back = report.ending.held_back
+    if held_back:
+        yield f"Held back: {count(held_back, 'row')} whose customers look like others; see _reason in the results."
+        yield f"Next: {shlex.join(again)} --alike skip   (they are the same people: leave them out)"
+        yield f"  or: {shlex.join(again)} --alike send   (they are other people: send to them)"
+    if tally.get(RowState.PENDING, 0) > held_back:
         yield f"Next: {shlex.join(again)}   (goes on where this stopped; nothing is sent twice)"
-    elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
+    elif (not held_back and tally.get(RowState.IN_DOUBT, 0)) or tally.get(RowState.IN_FLIGHT, 0):
         reconcile = f"bulk-issue reconcile {job.id}{flags('reconcile')}"
         yield f"Next: {reconcile}   (asks Capillary again about the rows in doubt)"
         yield "  or decide by hand: fill in the column _decision of in_doubt.csv, then the same with"

@@ -22,6 +22,7 @@ from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
 from bulk_issue.ledger.members import LedgerMembers
+from bulk_issue.ledger.omissions import LedgerOmissions
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
@@ -47,6 +48,7 @@ class SqliteLedger:
         self.work = LedgerWork(database)
         self.members = LedgerMembers(database)
         self.doubts = LedgerDoubts(database)
+        self.omissions = LedgerOmissions(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
 
+from bulk_issue.alike import alike, form, spans
 from bulk_issue.ledger.batch import Batch, insert_many, update_many
 from bulk_issue.ledger.coupons import alias_keys
 from bulk_issue.ledger.database import AnyRow, upsert
@@ -27,7 +29,7 @@ _INHERIT = (
 )
 _DROP = delete(claims).where(_ITS)
 _CLOSE = update_many(claims, ("job", "row"), ("open",))
-_NAME = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True)
+_NAME = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", if_new=True)
 _CLAIMED = select(claims.c.scope, claims.c.key, claims.c.again, claims.c.open, claims.c.job, claims.c.row).where(
     claims.c.scope == bindparam("its_scope"), claims.c.key.in_(bindparam("its_keys", expanding=True))
 )
@@ -42,6 +44,25 @@ _OTHERS = Batch(
     """,
     ("scope", "key", "job", "row"),
 )
+_ALIKE = Batch(
+    """
+    SELECT asked.column5 AS asked, claims.key, claims.job, claims.row, claims.again, claims.open, jobs.id
+    FROM (VALUES {values}) AS asked
+    JOIN claims ON claims.scope = asked.column1 AND claims.again = asked.column2
+        AND claims.alike >= asked.column3 AND claims.alike <= asked.column4
+    JOIN jobs ON jobs.seq = claims.job
+    """,
+    ("scope", "again", "low", "high", "asked"),
+)
+
+
+class Looks(NamedTuple):
+    """A customer whose look-alikes are asked for: of the same series and occasion, but not in these jobs."""
+
+    scope: str
+    again: str
+    key: str
+    but: tuple[int, ...] = ()
 
 
 def keep_claims(tx: Connection, moved: Iterable[Stands]) -> None:
@@ -72,7 +93,8 @@ def claim_aliases(tx: Connection, row: AnyRow, coupon: Coupon, at: float) -> boo
     codes = _codes(tx, _of(row.job, row.number), _HEIR)
     if names:
         claim = {"scope": row.scope, "again": row.again, "job": row.job, "row": row.number, "open": 0}
-        mine = upsert(tx, claims).values([{"key": name, **claim} for name in names]).on_conflict_do_nothing()
+        its = [{"key": name, "alike": form(name), **claim} for name in names]
+        mine = upsert(tx, claims).values(its).on_conflict_do_nothing()
         tx.execute(mine)
         codes |= _claimed_by_others(tx, row, names)
     if {code.casefold() for code in codes if code} <= {*forms(tx, [coupon.code.casefold()])}:
@@ -112,7 +134,8 @@ def _of(job: int, row: int) -> ColumnElement[bool]:
 def claim_names(tx: Connection, named: Sequence[tuple[AnyRow, Sequence[str]]]) -> None:
     """`claim_aliases` for many rows whose names nobody else has claimed."""
     _NAME.of_tuples(
-        tx, [(row.scope, name, row.again, row.job, row.number, 0) for row, names in named for name in names]
+        tx,
+        [(row.scope, name, row.again, row.job, row.number, 0, form(name)) for row, names in named for name in names],
     )
 
 
@@ -131,6 +154,21 @@ def claimed(tx: Connection, names: Iterable[tuple[str, str]]) -> Mapping[tuple[s
         known = forms(tx, its)
         for row in tx.execute(_CLAIMED, {"its_scope": scope, "its_keys": list(known)}):
             found.setdefault((row.scope, known[row.key]), []).append(row)
+    return found
+
+
+def look_alikes(tx: Connection, looks: Iterable[Looks]) -> Mapping[Looks, AnyRow]:
+    """A claim on somebody who looks like each of these customers, where there is one.
+
+    Purged customers aren't found so: only whoever has their identifier exactly can know them again.
+    """
+    wanted = list(dict.fromkeys(looks))
+    asked = [(look.scope, look.again, low, high, at) for at, look in enumerate(wanted) for low, high in spans(look.key)]
+    found: dict[Looks, AnyRow] = {}
+    for claim in _ALIKE.select(tx, asked):
+        look = wanted[claim.asked]
+        if claim.job not in look.but and alike(look.key, claim.key):
+            found.setdefault(look, claim)
     return found
 
 

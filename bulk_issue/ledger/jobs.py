@@ -15,7 +15,7 @@ from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transacti
 from bulk_issue.ledger.members import enter, lingers, succeed
 from bulk_issue.ledger.schema import PENDING, RETRIED, accounts, jobs, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later, lingering
-from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment
+from bulk_issue.model import NOBODY, Alike, Job, JobId, JobSpec, JobState, LeftOut, Moment
 from bulk_issue.ports import Budget, Hold, Part
 from bulk_issue.states import Event, RowState, after, sources
 
@@ -60,14 +60,19 @@ class LedgerJobs(Face):
     # --- registering --------------------------------------------------------------------------------------------
 
     async def register(
-        self, spec: JobSpec, chunks: Iterable[Sequence[model.Row]], blank: Callable[[], int], now: Moment
+        self,
+        spec: JobSpec,
+        chunks: Iterable[Sequence[model.Row]],
+        blank: Callable[[], int],
+        now: Moment,
+        left_out: LeftOut = NOBODY,
     ) -> Job:
         await self._db.call(lambda: self._locks.take(spec.id))
         try:
             known = await self.find(spec.id)
             if known is not None and known.state is not JobState.REGISTERING:
                 return known
-            seq = await self._begin_registering(spec, now)
+            seq = await self._begin_registering(spec, now, left_out)
             count, blanks = await self._add_all(seq, chunks), blank()
             await self._seal(seq, count, blanks)
         except BaseException:
@@ -96,8 +101,8 @@ class LedgerJobs(Face):
         return count
 
     @transaction
-    def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment) -> int:
-        return registering.begin(tx, self._db, spec, now)
+    def _begin_registering(self, tx: Connection, spec: JobSpec, now: Moment, left_out: LeftOut) -> int:
+        return registering.begin(tx, self._db, spec, now, left_out)
 
     @transaction
     def _seal(self, tx: Connection, seq: int, count: int, blank: int) -> None:
@@ -290,4 +295,7 @@ def as_job(row: AnyRow) -> Job:
         ended=row.ended,
         stopped_because=row.because,
         workers=row.workers,
+        left_out=LeftOut(
+            path=row.list_path, sha256=row.list_sha256, alike=None if row.alike is None else Alike(row.alike)
+        ),
     )

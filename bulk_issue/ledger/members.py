@@ -21,7 +21,7 @@ from bulk_issue.ledger import home
 from bulk_issue.ledger.database import Database, Face, beside, transaction
 from bulk_issue.ledger.schema import IN_DOUBT, accounts, jobs, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later
-from bulk_issue.model import JobId, JobState, Moment
+from bulk_issue.model import Alike, JobId, JobState, Moment
 from bulk_issue.ports import Budget, Hold, Member, Muster, Part
 
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
@@ -35,13 +35,14 @@ _SHARED = jobs.c.state.in_((str(JobState.RUNNING), str(JobState.CANCELLED)))
 _STANDS = select(
     or_(jobs.c.holder == bindparam("token"), and_(_SHARED, exists().where(_SHARES))).label("may"),
     jobs.c.halted,
+    jobs.c.alike,
 ).where(jobs.c.seq == bindparam("queue"))
 
 
-def may_begin(tx: Connection, queue: int, hold: Hold) -> None:
+def may_begin(tx: Connection, queue: int, hold: Hold) -> Alike | None:
     """Raise `JobHeld` where this run may begin no rows of the job any more, and `JobHalted` where nobody may.
 
-    `LedgerError` where the ledger was put back.
+    `LedgerError` where the ledger was put back. Otherwise: what the look-alikes of the job's customers are.
     """
     home.stay(tx)
     job = tx.execute(_STANDS, {"queue": queue, "token": hold.token}).one()
@@ -50,6 +51,7 @@ def may_begin(tx: Connection, queue: int, hold: Hold) -> None:
     if job.halted is not None:
         because, hint = json.loads(job.halted)
         raise JobHalted(because, hint=hint)
+    return None if job.alike is None else Alike(job.alike)
 
 
 def enter(tx: Connection, database: Database, seq: int, part: Part, budget: Budget, now: Moment) -> str:

@@ -12,24 +12,30 @@ from json.encoder import encode_basestring
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from bulk_issue import model
+from bulk_issue.alike import damaged
 from bulk_issue.errors import JobPurged, LedgerError
 from bulk_issue.ledger.database import AnyRow, Database
 from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.restored import mark
 from bulk_issue.ledger.schema import DOUBTED, attempts, excess, jobs, lookups, permits, rows, runs, scope
-from bulk_issue.model import JobId, JobSpec, JobState, Moment
+from bulk_issue.model import NOBODY, Alike, IdentifierKind, JobId, JobSpec, JobState, LeftOut, Moment, Withheld
+from bulk_issue.rows import problem, withheld
 from bulk_issue.states import CLAIMING, Event, RowState, after, sources
 
 #: The columns of a row that is registered.
 NEW_ROW = (
     *("job", "number", "queue", "state", "kind", "value", "key", "cells", "due", "attempt", "spent", "doubted"),
-    *("error_code", "reason", "of_job", "of_row"),
+    *("error_code", "reason", "of_job", "of_row", "withheld"),
 )
+#: What says why a row that names a customer isn't to be sent.
+_MARK = ("withheld", "error_code", "reason")
+#: Of rows that stay pending all the same, until a person says what they are.
+_HELD_BACK = frozenset({Withheld.ALIKE_EXCLUDED, Withheld.ALIKE_SERVED})
 #: Its due, attempt, spent and doubted.
 UNTOUCHED = (0.0, 0, 0, 0)
 
 
-def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int:
+def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment, left_out: LeftOut = NOBODY) -> int:
     """Write the job down as being registered; its number, which no other registration ever had.
 
     What an earlier reading of the same file has sent stays on record: its attempts go over to the new number.
@@ -56,6 +62,9 @@ def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int
                 blank=0,
                 cancelled=0,
                 workers=0,
+                list_path=left_out.path,
+                list_sha256=left_out.sha256,
+                alike=left_out.alike,
                 created=now.wall,
                 because="",
             )
@@ -82,21 +91,27 @@ def add(tx: Connection, database: Database, seq: int, chunk: Sequence[model.Row]
                 seq,
                 row.number,
                 seq,
-                "pending" if row.problem is None else "invalid",
+                "pending" if (wrong := _wrong(row)) is None or row.withheld in _HELD_BACK else "invalid",
                 row.identifier and row.identifier.kind.value,
                 row.identifier and row.identifier.value,
                 row.identifier and row.identifier.key,
                 # as json.dumps, at a quarter of its cost for a list of texts
                 f"[{','.join(map(encode_basestring, row.cells))}]",
                 *UNTOUCHED,
-                row.problem and row.problem.code,
-                row.problem and row.problem.reason,
+                wrong and wrong.code,
+                wrong and wrong.reason,
                 numbers[row.lineage.job] if row.lineage else None,
                 row.lineage.row if row.lineage else None,
+                row.withheld,
             )
             for row in chunk
         ],
     )
+
+
+def _wrong(row: model.Row) -> model.Problem | None:
+    """Why the row isn't to be sent."""
+    return row.problem if row.withheld is None else withheld(row.withheld, row.like)
 
 
 def _parent(tx: Connection, database: Database, job: JobId) -> int:
@@ -135,6 +150,10 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
             rows.c.key,
             rows.c.of_job,
             rows.c.of_row,
+            *(rows.c[name] for name in _MARK),
+            own_job.c.alike,
+            own_job.c.reading,
+            parent_job.c.reading.label("their_reading"),
             and_(parent_job.c.scope == own_job.c.scope, parent_job.c.again == own_job.c.again).label("kin"),
         )
         .join(own_job, own_job.c.seq == rows.c.job)
@@ -148,13 +167,48 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
                 f"row {row.number} comes from a job of another series or has a changed _row cell",
                 hint="Run a failures file with the series (and --again name) of the job that wrote it.",
             )
-        if row.state != "invalid":
+        if row.state == "invalid":
+            continue
+        if (was := _named(tx, theirs)) is not None and _altered(row, was.key):
+            _refuse(tx, seq, row, was)
+        else:
             _join(tx, seq, row, theirs)
     mark(tx, seq)
     tried = select(func.max(attempts.c.attempt)).where(attempts.c.job == seq, attempts.c.row == rows.c.number)
     before = exists().where(attempts.c.job == seq, attempts.c.row == rows.c.number)
     tx.execute(update(rows).where(rows.c.job == seq, before).values(attempt=tried.scalar_subquery()))
     tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
+
+
+def _named(tx: Connection, row: AnyRow | None) -> AnyRow | None:
+    """The row, or the nearest one that it was run again from, that names a customer."""
+    while row is not None and row.key is None:
+        row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
+    return row
+
+
+def _altered(row: AnyRow, was: str) -> bool:
+    """Whether a record's identifier may be no correction, but what a spreadsheet made of the one before.
+
+    A person may have said that it is meant: in so many words, or by the country whose code they gave.
+    """
+    if row.alike == Alike.SEND or not damaged(was, row.key):
+        return False
+    country, theirs = (json.loads(text).get("country", "") for text in (row.reading, row.their_reading))
+    return not (row.key.startswith(f"{IdentifierKind.MOBILE}:") and country and country != theirs)
+
+
+def _refuse(tx: Connection, seq: int, row: AnyRow, was: AnyRow) -> None:
+    """The record names nobody: what it says was made of another row's identifier, which stays as it is."""
+    kind, _, _ = row.key.partition(":")
+    job = tx.scalar(select(jobs.c.id).where(jobs.c.seq == was.job))
+    wrong = problem("altered", column=kind, row=was.number, job=job)
+    nobody = {"kind": None, "value": None, "key": None, "withheld": None}
+    tx.execute(
+        update(rows)
+        .where(rows.c.job == seq, rows.c.number == row.number)
+        .values(state="invalid", error_code=wrong.code, reason=wrong.reason, **nobody)
+    )
 
 
 def _join(tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
@@ -171,7 +225,8 @@ def _join(tx: Connection, seq: int, row: AnyRow, theirs: AnyRow) -> None:
     )
     if state is RowState.REJECTED:
         moved = str(after(state, Event.RETRY))
-        tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0))
+        marks = {name: getattr(row, name) for name in _MARK} if row.withheld else {}
+        tx.execute(update(rows).where(its_parent).values(state=moved, queue=seq, spent=0, due=0.0, **marks))
 
 
 def _supersede(tx: Connection, row: AnyRow | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, insert, select, true, update
 
+from bulk_issue.alike import form
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import home, permits
 from bulk_issue.ledger.batch import insert_many
@@ -27,7 +28,7 @@ _SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY))]
 #: Seconds for which an account rests whose `per` isn't known.
 REST = 60.0
 
-_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True)
+_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", if_new=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def _doubt_pending(tx: Connection, seq: int, now: Moment) -> None:
         .order_by(rows.c.number)
         .limit(AT_A_TIME)
     ).all():
-        _CLAIM.of_tuples(tx, [(row.scope, row.key, row.again, row.job, row.number, 1) for row in some])
+        _CLAIM.of_tuples(tx, [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key)) for row in some])
         first, last = some[0].number, some[-1].number
         mine = select(claims.c.row).where(claims.c.job == seq, claims.c.row.between(first, last))
         won = set(tx.execute(mine).scalars())

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     literal_column,
     text,
 )
@@ -58,6 +59,11 @@ jobs = Table(
     Column("workers", Integer, nullable=False),
     # why nobody may begin a row of this job any more, and what to do, as JSON; null while everybody may
     Column("halted", Text),
+    # the suppression list: where it is, and the digest of what was applied last; empty where there is none
+    Column("list_path", Text, nullable=False),
+    Column("list_sha256", Text, nullable=False),
+    # what a person says of the rows whose customer looks like somebody else: send, skip; null while nobody has
+    Column("alike", Text),
     # the number of a job that was taken back is never another's: some process may still know it
     sqlite_autoincrement=True,
 )
@@ -132,6 +138,8 @@ rows = Table(
     Column("retried", Integer, nullable=False, server_default="0"),
     # the restore since which nobody knows what became of the row: it goes in doubt before it may be sent
     Column("restored", Integer),
+    # why the row must not begin, whatever its state (`model.Withheld`); null for nearly all
+    Column("withheld", Text),
     PrimaryKeyConstraint("job", "number"),
     sqlite_with_rowid=False,
 )
@@ -140,19 +148,26 @@ WORKED_BY = jobs.alias("worked_by")
 # the migrations make these indexes partial in PostgreSQL too; here the word would load its dialect for nothing
 # written out, not bound: SQLite uses a partial index only where it can read the condition
 PENDING = rows.c.state == literal_column("'pending'")
+#: Pending rows that may begin, and those that are held back.
+SENDABLE = and_(PENDING, rows.c.withheld.is_(None))
+HELD_BACK = and_(PENDING, rows.c.withheld.is_not(None))
 NOT_DUPLICATE = rows.c.state != literal_column("'duplicate'")
 RETRIED = rows.c.retried == literal_column("1")
 IN_FLIGHT = rows.c.state == literal_column("'in_flight'")
 IN_DOUBT = rows.c.state == literal_column("'in_doubt'")
-STILL_OPEN = (PENDING, IN_FLIGHT, IN_DOUBT)
+STILL_OPEN = (SENDABLE, IN_FLIGHT, IN_DOUBT)
 ISSUED = rows.c.state == literal_column("'issued'")
 DOUBTED = rows.c.doubted == literal_column("1")
-Index("rows_pending", rows.c.queue, rows.c.due, rows.c.number, sqlite_where=text("state = 'pending'"))
+Index(
+    *("rows_pending", rows.c.queue, rows.c.due, rows.c.number),
+    sqlite_where=text("state = 'pending' AND withheld IS NULL"),
+)
 Index(
     "rows_retried",
     *(rows.c.queue, rows.c.due, rows.c.number),
-    sqlite_where=text("state = 'pending' AND retried = 1"),
+    sqlite_where=text("state = 'pending' AND withheld IS NULL AND retried = 1"),
 )
+Index("rows_held_back", rows.c.queue, rows.c.number, sqlite_where=text("state = 'pending' AND withheld IS NOT NULL"))
 Index("rows_in_flight", rows.c.queue, sqlite_where=text("state = 'in_flight'"))
 Index("rows_in_doubt", rows.c.queue, rows.c.given_up_wall, rows.c.number, sqlite_where=text("state = 'in_doubt'"))
 Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text("state = 'issued'"))
@@ -174,11 +189,14 @@ claims = Table(
     # the row that a reply has named the same customer for: it gets the claim when this row gives it up
     Column("heir_job", Integer),
     Column("heir_row", Integer),
+    # the key's form (`bulk_issue.alike`); null where nothing can look like it, and once it is purged
+    Column("alike", Text),
     PrimaryKeyConstraint("scope", "key", "again"),
     sqlite_with_rowid=False,
 )
 Index("claims_open", claims.c.scope, claims.c.key, unique=True, sqlite_where=text("open = 1"))
 Index("claims_of_row", claims.c.job, claims.c.row)
+Index("claims_alike", claims.c.scope, claims.c.again, claims.c.alike, sqlite_where=text("alike IS NOT NULL"))
 
 attempts = Table(
     "attempts",

@@ -9,17 +9,18 @@ from operator import itemgetter
 from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
 
 from bulk_issue.ledger.batch import Batch
+from bulk_issue.ledger.claims import Looks, look_alikes
 from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.jobs import as_job, to_retry
 from bulk_issue.ledger.lineage import homes
 from bulk_issue.ledger.members import beat
+from bulk_issue.ledger.omissions import held_back
 from bulk_issue.ledger.schema import (
     IN_DOUBT,
     IN_FLIGHT,
     NOT_DUPLICATE,
-    PENDING,
     attempts,
     excess,
     jobs,
@@ -30,8 +31,8 @@ from bulk_issue.ledger.schema import (
     scope,
 )
 from bulk_issue.ledger.work import tally, waiting_in
-from bulk_issue.model import Identifier, IdentifierKind, Job, JobId, Lineage, Moment
-from bulk_issue.ports import Doubtful, JobSummary, Part, Pulse, ResultRow, RunFacts, Traffic
+from bulk_issue.model import HeldBack, Identifier, IdentifierKind, Job, JobId, Lineage, Moment, Withheld
+from bulk_issue.ports import Doubtful, JobSummary, Part, Pulse, ResultRow, RunFacts, Served, Traffic
 from bulk_issue.states import RowState
 
 #: Rows that are fetched at a time.
@@ -47,12 +48,12 @@ FOLLOWING = frozenset({"linked", "duplicate"})
 _STATE = itemgetter(4)
 _SERVED = Batch(
     """
-    SELECT claims.key, jobs.id, claims.row
+    SELECT claims.key, claims.again, jobs.id, claims.row
     FROM (VALUES {values}) AS asked
-    JOIN claims ON claims.scope = asked.column1 AND claims.key = asked.column2 AND claims.again = asked.column3
+    JOIN claims ON claims.scope = asked.column1 AND claims.key = asked.column2
     JOIN jobs ON jobs.seq = claims.job
     """,
-    ("scope", "key", "again"),
+    ("scope", "key"),
 )
 _NEWEST_FIRST = select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())
 STATES = {state.value: state for state in RowState}
@@ -173,12 +174,30 @@ class LedgerViews(Face):
             its_excess = select(func.count()).where(excess.c.job == seq)
             return _traffic(sent, per, connection.scalar(its_lookups) or 0, connection.scalar(its_excess) or 0)
 
-    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
+    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Served]:
         with self._db.read() as connection:
             where, known = scope(org, series_id), forms(connection, keys)
-            asked = [(where, form, again) for form in known]
-            found = _SERVED.select(connection, asked)
-            return {known[form]: Lineage(job=JobId(job), row=row) for form, job, row in found}
+            by: dict[str, dict[str, Lineage]] = {}
+            for form, its_again, job, row in _SERVED.select(connection, [(where, form) for form in known]):
+                by.setdefault(known[form], {})[its_again] = Lineage(job=JobId(job), row=row)
+            others = [Looks(where, again, key) for key in keys if again not in by.get(key, ())]
+            alike = {
+                look.key: Lineage(job=JobId(claim.id), row=claim.row)
+                for look, claim in look_alikes(connection, others).items()
+            }
+            return {
+                key: Served(
+                    by=its.get(again),
+                    alike=alike.get(key),
+                    elsewhere={name: row for name, row in its.items() if name != again},
+                )
+                for key in {**by, **alike}
+                for its in [by.get(key, {})]
+            }
+
+    def held_back(self, job: JobId) -> Mapping[Withheld, HeldBack]:
+        with self._db.read() as connection:
+            return held_back(connection, self._db.number(connection, job))
 
     def parents(self, job: JobId) -> Sequence[JobId]:
         return self._related(job, lambda seq: (jobs.c.seq, seq))
@@ -228,7 +247,7 @@ class LedgerViews(Face):
     def pending(self, job: JobId) -> int:
         with self._db.read() as connection:
             its = rows.c.queue == self._db.number(connection, job)
-            return connection.scalar(select(func.count()).select_from(rows).where(its, PENDING)) or 0
+            return connection.scalar(select(func.count()).select_from(rows).where(its, SENDABLE)) or 0
 
     def rejected(self, job: JobId) -> Mapping[str, int]:
         with self._db.read() as connection:

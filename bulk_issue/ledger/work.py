@@ -11,16 +11,18 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
 
+from bulk_issue.alike import form
 from bulk_issue.ledger import permits
 from bulk_issue.ledger.answers import settle
 from bulk_issue.ledger.batch import insert_many, update_many
-from bulk_issue.ledger.claims import claimed
+from bulk_issue.ledger.claims import Looks, claimed, look_alikes
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
 from bulk_issue.ledger.members import may_begin
 from bulk_issue.ledger.restored import put_in_doubt
-from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, RETRIED, STILL_OPEN, attempts, claims, excess, jobs, rows
-from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
+from bulk_issue.ledger.schema import IN_FLIGHT, RETRIED, SENDABLE, STILL_OPEN, attempts, claims, excess, jobs, rows
+from bulk_issue.model import Alike, Identifier, IdentifierKind, Intent, JobId, Lineage, Moment, Tally, Withheld
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
+from bulk_issue.rows import withheld
 from bulk_issue.shown import EXCLUDED
 from bulk_issue.states import OPEN, Event, RowState, after
 
@@ -49,21 +51,22 @@ _DUE = (
         jobs.c.again,
     )
     .join(jobs, jobs.c.seq == rows.c.job)
-    .where(rows.c.queue == bindparam("queue"), PENDING, rows.c.due <= bindparam("now"))
+    .where(rows.c.queue == bindparam("queue"), SENDABLE, rows.c.due <= bindparam("now"))
     .order_by(rows.c.due, rows.c.number)
     .limit(bindparam("n"))
     .with_for_update(of=rows, skip_locked=True)
 )
-_NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"), PENDING)
+_NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"), SENDABLE)
 #: The same of all pending rows, and of those that a person has put back.
 _ITS_DUE = {False: _DUE, True: _DUE.where(RETRIED)}
 _ITS_NEXT_DUE = {False: _NEXT_DUE, True: _NEXT_DUE.where(RETRIED)}
-_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True, returning="job, row")
+_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", if_new=True, returning="job, row")
 _ATTEMPT = insert_many(attempts, "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
 _STILL = "rows.state = 'pending'"
 _BEGIN = update_many(rows, ("job", "number"), ("state", "attempt", "holder"), also=_STILL)
 _DUPLICATE = update_many(rows, ("job", "number"), ("state", "of_job", "of_row"), also=_STILL)
 _LATER = update_many(rows, ("job", "number"), ("due",), also=_STILL)
+_HOLD_BACK = update_many(rows, ("job", "number"), ("withheld", "error_code", "reason"), also=_STILL)
 
 
 class LedgerWork(Face):
@@ -88,13 +91,13 @@ class LedgerWork(Face):
 
     def _begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
-        may_begin(tx, queue, hold)
+        looks_alike = may_begin(tx, queue, hold)
         at, was_set = self._db.dialect.clock(tx, budget.account, now)
         if was_set:
             permits.clock_was_set(tx, budget, at)
         free, seconds = permits.free_now(tx, budget, at)
         wanted = min(n, free)
-        won, passed, sendable = self._take(tx, queue, wanted, hold, now)
+        won, passed, sendable = self._take(tx, queue, wanted, hold, now, looks_alike)
         permits.take(tx, budget, at, send_within, [(row.job, row.number, row.attempt + 1) for row in won])
         intents = self._intents(tx, won, hold, now, send_within)
         if (n and len(intents) == n) or passed >= PASSED_AT_ONCE:
@@ -107,11 +110,13 @@ class LedgerWork(Face):
         if len(intents) == free:
             return Begun(intents=intents, duplicates=passed, wait=Wait.PERMITS, seconds=seconds)
         late = rows.c.due > now.wall + FAR_AHEAD
-        if tx.execute(update(rows).where(rows.c.queue == queue, PENDING, late).values(due=now.wall)).rowcount:
+        if tx.execute(update(rows).where(rows.c.queue == queue, SENDABLE, late).values(due=now.wall)).rowcount:
             due = now.wall
         return Begun(intents=intents, duplicates=passed, wait=Wait.DUE, seconds=max(due - now.wall, 0.0))
 
-    def _take(self, tx: Connection, queue: int, wanted: int, hold: Hold, now: Moment) -> tuple[list[AnyRow], int, bool]:
+    def _take(
+        self, tx: Connection, queue: int, wanted: int, hold: Hold, now: Moment, looks_alike: Alike | None
+    ) -> tuple[list[AnyRow], int, bool]:
         """Claim the customers of the next rows, as many as wanted, and set aside the rows before them that can't be.
 
         The rows that got their claim, how many were set aside, and whether there is another one that could be sent. A
@@ -121,15 +126,18 @@ class LedgerWork(Face):
         while passed < PASSED_AT_ONCE:
             pending = tx.execute(_ITS_DUE[hold.retried], {"queue": queue, "now": now.wall, "n": look}).all()
             free, lost = self._parted(tx, pending)
+            free, same, held = self._looked_alike(tx, free, looks_alike)
+            lost += same
             room = wanted - len(won)
             winners = self._claim(tx, free[:room])
             unknown = put_in_doubt(tx, winners, now)
             winners = [row for row in winners if (row.job, row.number) not in unknown]
             self._fly(tx, winners, hold)
             self._set_aside(tx, lost, now)
+            self._hold_back(tx, held)
             won += winners
-            passed += len(lost) + len(unknown)
-            if not pending or (len(won) == wanted and (len(free) > room or not lost)):
+            passed += len(lost) + len(held) + len(unknown)
+            if not pending or (len(won) == wanted and (len(free) > room or not (lost or held))):
                 return won, passed, len(free) > room
             look = PASSED_AT_ONCE if not winners else max(wanted - len(won), 1)
         return won, passed, False
@@ -151,12 +159,47 @@ class LedgerWork(Face):
                 lost.append((row, other))
         return list(free.values()), lost
 
+    def _looked_alike(
+        self, tx: Connection, free: Sequence[AnyRow], word: Alike | None
+    ) -> tuple[list[AnyRow], list[tuple[AnyRow, AnyRow]], list[tuple[AnyRow, AnyRow]]]:
+        """Of rows whose customer is free: those that may go, duplicates by a person's word, and those to hold back.
+
+        The latter two have a claim of another job on somebody who looks like their customer. Two jobs that begin such
+        customers at the very same moment don't see each other; no index can hold that they may be one.
+        """
+        if word is Alike.SEND:
+            return list(free), [], []
+        wanted = {(row.job, row.number): Looks(row.scope, row.again, row.key, (row.job,)) for row in free}
+        found = look_alikes(tx, wanted.values())
+        if not found:
+            return list(free), [], []
+        alike = [(row, claim) for row in free if (claim := found.get(wanted[row.job, row.number])) is not None]
+        others = [row for row in free if wanted[row.job, row.number] not in found]
+        return (others, alike, []) if word is Alike.SKIP else (others, [], alike)
+
+    def _hold_back(self, tx: Connection, held: Sequence[tuple[AnyRow, AnyRow]]) -> None:
+        """Rows that wait until a person says whether their customer is the one who was served."""
+        why = Withheld.ALIKE_SERVED
+        _HOLD_BACK(
+            tx,
+            [
+                {
+                    "job": row.job,
+                    "number": row.number,
+                    "withheld": str(why),
+                    "error_code": str(why),
+                    "reason": withheld(why, Lineage(job=JobId(claim.id), row=claim.row)).reason,
+                }
+                for row, claim in held
+            ],
+        )
+
     def _claim(self, tx: Connection, free: Sequence[AnyRow]) -> list[AnyRow]:
         """Claim these customers; the rows that got their claim.
 
         The others lost it to another process just now (only where several write at once), and come up again.
         """
-        asked = [(row.scope, row.key, row.again, row.job, row.number, 1) for row in free]
+        asked = [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key)) for row in free]
         landed = {(claim.job, claim.row) for claim in _CLAIM.select(tx, asked)}
         return [row for row in free if (row.job, row.number) in landed]
 
@@ -255,7 +298,7 @@ class LedgerWork(Face):
 
     @beside
     def pending(self, tx: Connection, job: JobId, *, retried: bool = False) -> int:
-        which = [rows.c.queue == self._db.number(tx, job), PENDING, *([RETRIED] if retried else [])]
+        which = [rows.c.queue == self._db.number(tx, job), SENDABLE, *([RETRIED] if retried else [])]
         return tx.scalar(select(func.count()).select_from(rows).where(*which)) or 0
 
     @beside

@@ -1,8 +1,9 @@
 """What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
 
-The ledger has five faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
-(who takes part in a job), `Doubts` (rows that wait for the server's record) and `Views` (read-only, for files and
-status). Every method of the first four is one transaction: on return it is on disk, on an exception nothing of it is.
+The ledger has six faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
+(who takes part in a job), `Doubts` (rows that wait for the server's record), `Omissions` (who is left out of a job) and
+`Views` (read-only, for files and status). Every async method is one transaction (`withhold`: one for some thousand
+rows): on return it is on disk, on an exception nothing of it is.
 A write that the ledger refuses raises `LedgerUnavailable`.
 """
 
@@ -13,7 +14,8 @@ from typing import Protocol
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
 from bulk_issue.ports.members import Member, Members, Muster, Part
-from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
+from bulk_issue.ports.omissions import Candidate, Omissions
+from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Served, Traffic, Views
 from bulk_issue.ports.work import Begun, Landed, Settlement, Wait, Work
 from bulk_issue.ports.world import Clock, Issuer, Limiter, Observer, Progress, Records
 
@@ -21,6 +23,7 @@ __all__ = [
     "NO_OFFER",
     "Begun",
     "Budget",
+    "Candidate",
     "Clock",
     "Doubt",
     "Doubtful",
@@ -37,6 +40,7 @@ __all__ = [
     "Members",
     "Muster",
     "Observer",
+    "Omissions",
     "Part",
     "Progress",
     "Pulse",
@@ -44,6 +48,7 @@ __all__ = [
     "Records",
     "ResultRow",
     "RunFacts",
+    "Served",
     "Settlement",
     "Traffic",
     "Views",
@@ -66,6 +71,9 @@ class Ledger(Protocol):
 
     @property
     def doubts(self) -> Doubts: ...
+
+    @property
+    def omissions(self) -> Omissions: ...
 
     @property
     def views(self) -> Views: ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bulk_issue.model import Job, JobId, JobSpec, JobState, Moment, Row, Tally
+from bulk_issue.model import NOBODY, Job, JobId, JobSpec, JobState, LeftOut, Moment, Row, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,12 @@ class Jobs(Protocol):
     async def find(self, job: JobId) -> Job | None: ...
 
     async def register(
-        self, spec: JobSpec, chunks: Iterable[Sequence[Row]], blank: Callable[[], int], now: Moment
+        self,
+        spec: JobSpec,
+        chunks: Iterable[Sequence[Row]],
+        blank: Callable[[], int],
+        now: Moment,
+        left_out: LeftOut = NOBODY,
     ) -> Job:
         """Write a job and its rows in one pass over `chunks`, a commit a chunk; READY only when all are in.
 
@@ -62,6 +67,9 @@ class Jobs(Protocol):
         REJECTED row of a known job with the same identifier key becomes LINKED to it, and that row is PENDING again,
         queued for this job; a row with a corrected identifier makes the parent's row SUPERSEDED. Lineage to a job
         that this ledger doesn't know raises `LedgerError`. `blank` is asked after the last chunk.
+        An identifier that may be no correction, but what a spreadsheet made of the parent's, makes its record INVALID
+        and leaves the parent's row as it is, unless `left_out` says that look-alikes are other people, or the job's
+        country is another one. `left_out` is what the rows' `withheld` was made by.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from bulk_issue.model import Coupon, Identifier, Job, JobId, Lineage, Moment
+from bulk_issue.model import Coupon, HeldBack, Identifier, Job, JobId, Lineage, Moment, Withheld
 from bulk_issue.ports.jobs import JobSummary
 from bulk_issue.ports.members import Part
 from bulk_issue.states import RowState
@@ -107,6 +107,17 @@ class Pulse:
     issued: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Which rows have a coupon of one customer and series, or may get one just now."""
+
+    #: Of this occasion; and of a customer who looks like this one, where there is none.
+    by: Lineage | None = None
+    alike: Lineage | None = None
+    #: Of other occasions, by their names.
+    elsewhere: Mapping[str, Lineage] = field(default_factory=dict)
+
+
 class Views(Protocol):
     """Read-only and synchronous: for the sink and for status. Never blocks a running job."""
 
@@ -118,8 +129,12 @@ class Views(Protocol):
         """The requests of the job's runs, those begun before `since` (epoch seconds) left out."""
         ...
 
-    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Lineage]:
-        """Which of these identifier keys are claimed, and by which row. At most some thousands at a time."""
+    def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Served]:
+        """Which of these identifier keys are claimed, and by which rows. At most some thousands at a time."""
+        ...
+
+    def held_back(self, job: JobId) -> Mapping[Withheld, HeldBack]:
+        """The rows that a person has to say something about before they are sent, by reason."""
         ...
 
     def parents(self, job: JobId) -> Sequence[JobId]:

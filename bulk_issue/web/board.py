@@ -78,13 +78,13 @@ class Standing:
     @property
     def go_on(self) -> Agreement:
         """What going on would send."""
-        return agreement(self.job.spec, self.tally, pending=self.to_send)
+        return agreement(self.job.spec, self.tally, self.job.left_out, pending=self.to_send)
 
     def again(self, code: str = "") -> Agreement:
         """What sending again would send: the rows rejected with this code, or all."""
         rejected = self.counted.rejected
         rows = rejected.get(code, 0) if code else sum(rejected.values())
-        return agreement(self.job.spec, self.tally, pending=rows, which=Selection.REJECTED)
+        return agreement(self.job.spec, self.tally, self.job.left_out, pending=rows, which=Selection.REJECTED)
 
     @property
     def in_doubt(self) -> int:

@@ -61,10 +61,12 @@ def upgrade() -> None:
         sa.Column("open", sa.Integer(), nullable=False),
         sa.Column("heir_job", sa.Integer(), nullable=True),
         sa.Column("heir_row", sa.Integer(), nullable=True),
+        sa.Column("alike", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "key", "again"),
         sqlite_with_rowid=False,
     )
     op.create_index("claims_of_row", "claims", ["job", "row"], unique=False)
+    op.create_index("claims_alike", "claims", ["scope", "again", "alike"], unique=False, **_where("alike IS NOT NULL"))
     op.create_index("claims_open", "claims", ["scope", "key"], unique=True, **_where("open = 1"))
     op.create_table(
         "decisions",
@@ -119,6 +121,9 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("workers", sa.Integer(), nullable=False),
         sa.Column("halted", sa.Text(), nullable=True),
+        sa.Column("list_path", sa.Text(), nullable=False),
+        sa.Column("list_sha256", sa.Text(), nullable=False),
+        sa.Column("alike", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
@@ -205,6 +210,7 @@ def upgrade() -> None:
         sa.Column("of_row", sa.Integer(), nullable=True),
         sa.Column("retried", sa.Integer(), server_default="0", nullable=False),
         sa.Column("restored", sa.Integer(), nullable=True),
+        sa.Column("withheld", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("job", "number"),
         sqlite_with_rowid=False,
     )
@@ -219,7 +225,7 @@ def upgrade() -> None:
         "rows",
         ["queue", "due", "number"],
         unique=False,
-        **_where("state = 'pending' AND retried = 1"),
+        **_where("state = 'pending' AND withheld IS NULL AND retried = 1"),
     )
     op.create_index("rows_issued", "rows", ["queue", "kind", "number"], unique=False, **_where("state = 'issued'"))
     op.create_index("rows_in_flight", "rows", ["queue"], unique=False, **_where("state = 'in_flight'"))
@@ -230,7 +236,20 @@ def upgrade() -> None:
         unique=False,
         **_where("state = 'in_doubt'"),
     )
-    op.create_index("rows_pending", "rows", ["queue", "due", "number"], unique=False, **_where("state = 'pending'"))
+    op.create_index(
+        "rows_pending",
+        "rows",
+        ["queue", "due", "number"],
+        unique=False,
+        **_where("state = 'pending' AND withheld IS NULL"),
+    )
+    op.create_index(
+        "rows_held_back",
+        "rows",
+        ["queue", "number"],
+        unique=False,
+        **_where("state = 'pending' AND withheld IS NOT NULL"),
+    )
     op.create_table(
         "runs",
         sa.Column("token", sa.Text(), nullable=False),

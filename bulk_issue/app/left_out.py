@@ -1,0 +1,199 @@
+"""Who is left out of a job: its suppression list, applied whenever it is about to run, and what look-alikes are.
+
+The rule: a list is no part of how a job's customers are read. A file that is registered is marked on its way; a job that
+is registered is held against the list of now, from the cells that the ledger keeps, before anything of it is sent. Only
+a list that is another one than last time costs more than reading it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from bulk_issue import countries
+from bulk_issue.app.intake import Intake, judge_record
+from bulk_issue.config import Omit, Reading
+from bulk_issue.customer_columns import columns
+from bulk_issue.errors import BulkIssueError, SourceError
+from bulk_issue.exclusion import Exclusion
+from bulk_issue.ledger import SqliteLedger
+from bulk_issue.model import NOBODY, Alike, Job, LeftOut, Record, Row, Withheld
+from bulk_issue.ports import Candidate
+from bulk_issue.saying import count
+from bulk_issue.source import open_source
+from bulk_issue.states import RowState
+
+#: Marks that are written at once.
+AT_ONCE = 10_000
+_BY_THE_LIST = frozenset({Withheld.EXCLUDED, Withheld.ALIKE_EXCLUDED})
+#: States of rows that may be sent at once when nothing withholds them.
+_SENDABLE = frozenset({RowState.PENDING, RowState.INVALID})
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """What a suppression list of now does to a job that was registered with that of then."""
+
+    left_out: LeftOut = NOBODY
+    #: Rows of the job whose customers the list names now and didn't before, and the other way round.
+    added: int = 0
+    removed: int = 0
+    #: How many more rows may be sent when it is done; negative for fewer.
+    sendable: int = 0
+    done: bool = False
+
+    @property
+    def words(self) -> str:
+        """What people are told; empty if nothing changed."""
+        said = [f"{count(self.added, 'customer')} added"] if self.added else []
+        said += [f"{count(self.removed, 'customer')} taken off"] if self.removed else []
+        return f"The suppression list has changed: {', '.join(said)}." if said else ""
+
+
+# --- a file on its way into the ledger --------------------------------------------------------------------------
+
+
+@contextmanager
+def leaving_out(file: Intake, omit: Omit, own: Job | None, origin: Job | None) -> Iterator[tuple[Intake, LeftOut]]:
+    """The file with its rows marked, and by what.
+
+    `own` is the job that the file is, and `origin` the one whose failures it holds: what they leave out, this leaves
+    out, unless the settings say otherwise.
+    """
+    remembered = own.left_out if own is not None else LeftOut(path=origin.left_out.path) if origin else NOBODY
+    said = _said(omit, remembered)
+    with _list(said, file.reading.country, remembered) as exclusion:
+        if exclusion is None:
+            yield file, said
+            return
+        # also by identifiers that aren't sent: a list of e-mail addresses means the customer, not the column
+        places = exclusion.match(columns(file.source.header, file.reading.map))
+
+        def mark(records: Sequence[Record], rows: Sequence[Row]) -> None:
+            exclusion.apply(records, rows, places)
+            for row in rows:
+                row.withheld = _as_said(row.withheld, said.alike)
+
+        yield replace(file, mark=mark), replace(said, sha256=exclusion.sha256)
+
+
+def _said(omit: Omit, remembered: LeftOut) -> LeftOut:
+    """Who is to be left out now; the list's digest isn't known yet."""
+    path = str(omit.exclude.absolute()) if omit.exclude is not None else remembered.path
+    return LeftOut(path="" if omit.no_exclude else path, alike=omit.alike or remembered.alike)
+
+
+def _as_said(found: Withheld | None, word: Alike | None) -> Withheld | None:
+    """What becomes of a row that the list names, or seems to: a person's word is about look-alikes only."""
+    if found is not Withheld.ALIKE_EXCLUDED:
+        return found
+    match word:
+        case Alike.SEND:
+            return None
+        case Alike.SKIP:
+            return Withheld.EXCLUDED
+        case _:
+            return found
+
+
+@contextmanager
+def _list(said: LeftOut, country: str, remembered: LeftOut) -> Iterator[Exclusion | None]:
+    """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
+    if not said.path:
+        yield None
+        return
+    path = Path(said.path)
+    judge = partial(judge_record, country=countries.country(country))
+    with _asked_for(path, again=said.path == remembered.path):
+        source = open_source(path, Reading())
+    with source, Exclusion(source.sha256, judge) as exclusion:
+        try:
+            places = columns(source.header, {})
+        except SourceError as error:
+            raise SourceError(
+                f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
+            ) from error
+        with _asked_for(path, again=said.path == remembered.path):
+            exclusion.fill(str(path), source.chunks(), places)
+        yield exclusion
+
+
+@contextmanager
+def _asked_for(path: Path, *, again: bool) -> Iterator[None]:
+    """Say of a list that the job remembers, and that can't be read now, how to go on."""
+    try:
+        yield
+    except BulkIssueError as error:
+        if not again:
+            raise
+        raise SourceError(
+            f"the job's suppression list: {error.message}",
+            hint=f"Nothing was sent. Put the list back to {path}, or name another with --exclude FILE; if nobody is to "
+            "be left out any more: --no-exclude.",
+        ) from error
+
+
+# --- a job in the ledger ----------------------------------------------------------------------------------------
+
+
+async def leave_out(ledger: SqliteLedger, job: Job, omit: Omit) -> Change:
+    """Leave out of a registered job who is to be left out now; raises `SourceError` where that can't be known."""
+    with _held_against(ledger, job, omit) as (change, marks):
+        while some := dict(islice(marks, AT_ONCE)):
+            await ledger.omissions.withhold(job.spec.id, some)
+    await ledger.omissions.settle(job.spec.id, change.left_out)
+    change.done = True
+    return change
+
+
+def foreseen(ledger: SqliteLedger, job: Job, omit: Omit) -> Change:
+    """What `leave_out` would change."""
+    with _held_against(ledger, job, omit) as (change, marks):
+        deque(marks, maxlen=0)
+    return change
+
+
+@contextmanager
+def _held_against(
+    ledger: SqliteLedger, job: Job, omit: Omit
+) -> Iterator[tuple[Change, Iterator[tuple[int, Withheld | None]]]]:
+    """The job's rows, held against the list of now as they are asked for: those to be marked otherwise than they are.
+
+    The change is complete when the last was asked for.
+    """
+    said = _said(omit, job.left_out)
+    reading = Reading().like(job.spec.reading)
+    with _list(said, reading.country, job.left_out) as exclusion:
+        if exclusion is not None:
+            said = replace(said, sha256=exclusion.sha256)
+        change = Change(left_out=said)
+        if (said.sha256, said.alike) == (job.left_out.sha256, job.left_out.alike):
+            yield change, iter(())
+            return
+        places = exclusion.match(columns(job.spec.header, reading.map)) if exclusion is not None else {}
+
+        def wanted(row: Candidate) -> Withheld | None:
+            if exclusion is None:
+                return None
+            return _as_said(exclusion.names(Record(number=row.number, cells=row.cells), places), said.alike)
+
+        yield change, _to_mark(ledger.omissions.candidates(job.spec.id), wanted, change)
+
+
+def _to_mark(
+    candidates: Iterable[Candidate], wanted: Callable[[Candidate], Withheld | None], change: Change
+) -> Iterator[tuple[int, Withheld | None]]:
+    for row in candidates:
+        now, then = wanted(row), row.withheld if row.withheld in _BY_THE_LIST else None
+        if now is then:
+            continue
+        change.added += now is Withheld.EXCLUDED
+        change.removed += then is Withheld.EXCLUDED
+        change.sendable += now is None and row.state in _SENDABLE
+        change.sendable -= row.withheld is None and row.state is RowState.PENDING
+        yield row.number, now
