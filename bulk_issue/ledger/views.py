@@ -21,6 +21,7 @@ from bulk_issue.ledger.schema import (
     IN_DOUBT,
     IN_FLIGHT,
     NOT_DUPLICATE,
+    SENDABLE,
     attempts,
     excess,
     jobs,
