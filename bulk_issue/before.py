@@ -35,8 +35,8 @@ def check_words(checked: Checked, plan: Plan, *, heading: str = "") -> Iterator[
         yield f"This is job {checked.job}: {tally_words(checked.tally)}"
     yield from look_alike_words(checked)
     for each in checked.earlier:
-        yield from earlier_words(each.job, each.tally, each.difference)
-        yield "  A run finishes that job first."
+        yield from earlier_words(each.job, each.tally, each.difference, each.removed)
+        yield "  A run finishes that job first." + (" Who were removed is asked about." if each.removed else "")
     yield from series_words(checked.series, look_first=plan.look_first)
     yield from checked.notes
     yield from outlook_words(checked, plan)
@@ -46,6 +46,9 @@ def check_facts(checked: Checked) -> dict[str, object]:
     """What `check` found, for machines."""
     found = checked.survey
     facts = asdict(checked)
+    for each in facts["earlier"]:
+        each["difference"].pop("unsent")
+        each["removed"] = len(each["removed"])
     facts["survey"] = asdict(found) | {"to_send": found.to_send} if found is not None else None
     for part, name in (("outlook", "liability"), ("agreement", "worth")):
         if facts[part] is not None and facts[part][name] is not None:
@@ -123,16 +126,16 @@ def _pairs(rows: Sequence[tuple[int, int]], of: int) -> str:
     return ", ".join(f"row {row} = row {one}" for row, one in rows) + (", …" if of > len(rows) else "")
 
 
-def earlier_words(job: str, tally: Tally, difference: Difference) -> Iterator[str]:
+def earlier_words(job: str, tally: Tally, difference: Difference, removed: Sequence[int]) -> Iterator[str]:
     """An unfinished job of another content of the same file."""
     yield f"Job {job}, of an earlier content of this file, isn't finished: {tally_words(tally)}."
     yield (
         f"  Since then: {number(difference.added)} added, {number(difference.removed)} removed, "
         f"{number(difference.changed)} changed, {number(difference.same)} the same."
     )
-    if difference.removed:
-        yield "  Finished as it is, it issues to those who were removed too, as far as they are pending there."
-        yield f"  If that isn't meant: bulk-issue cancel {job}"
+    if removed:
+        first = ", ".join(map(str, removed[:MOST_JOBS])) + (", …" if len(removed) > MOST_JOBS else "")
+        yield f"  {number(len(removed))} of the removed have no coupon yet (row {first} of the earlier content)."
 
 
 def series_words(series: Series | None, *, look_first: bool = False) -> Iterator[str]:

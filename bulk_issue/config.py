@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
-from bulk_issue.model import Alike, IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind, Removed
 from bulk_issue.ports import Budget
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -289,6 +289,8 @@ class Config:
     between: Hours | None = None
     #: Read a customer's coupons before each send.
     look_first: bool = False
+    #: What becomes of customers who were removed from the file of an unfinished job; None: a person is asked.
+    changed: Removed | None = None
     #: Start although stock or validity of the series can't last.
     yes_short: bool = False
     omit: Omit = NOTHING_SAID

@@ -92,6 +92,18 @@ class Alike(StrEnum):
 
 
 @unique
+class Removed(StrEnum):
+    """What becomes of customers who were removed from the file of an unfinished job."""
+
+    #: They are sent to as well.
+    FINISH = "finish"
+    #: They are sent nothing, and their rows are cancelled.
+    DROP = "drop"
+    #: Their rows stay pending until somebody says which.
+    HOLD = "hold"
+
+
+@unique
 class Withheld(StrEnum):
     """Why a row that names a customer is not to be sent, whatever its state; what `_error_code` shows."""
 
@@ -101,6 +113,8 @@ class Withheld(StrEnum):
     ALIKE_EXCLUDED = "alike-excluded"
     #: A customer who looks like its own was served: held back likewise.
     ALIKE_SERVED = "alike-served"
+    #: Another content of the file has the customer no more: held back likewise.
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,10 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "row {row} of job {job} has a coupon, and its customer's identifier looks like this one",
         "If it is the same person, go on with --alike skip; if it is another one, with --alike send.",
     ),
+    "removed": (
+        "the customer stands in the file no more",
+        "To send all the same, run the file with --changed finish; to send nothing, with --changed drop.",
+    ),
     "altered": (
         "{column} differs from that of row {row} of job {job} as a spreadsheet changes it: zeros, digits, a country "
         "code or case, or an exponent, a decimal or a date in its place",

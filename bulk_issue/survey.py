@@ -233,14 +233,32 @@ class Difference:
     #: The same customer with other cells.
     changed: int
     same: int
+    #: Numbers of the earlier content's rows that name removed customers and may still be sent.
+    unsent: tuple[int, ...] = ()
+
+    @property
+    def edited(self) -> bool:
+        """Whether this is the same list, edited: the next batch names none of the customers of before."""
+        return self.changed + self.same > 0
 
 
-def compare(earlier: Iterable[tuple[str | None, Sequence[str]]], chunks: Iterable[Sequence[Row]]) -> Difference:
-    """Compare an earlier content, as (key, cells) of its rows, with the one of now."""
+def compare(
+    earlier: Iterable[tuple[int, str | None, Sequence[str]]],
+    chunks: Iterable[Sequence[Row]],
+    unsent: Iterable[int] = (),
+) -> Difference:
+    """Compare an earlier content, as (number, key, cells) of its rows, with the one of now.
+
+    `unsent` are the numbers of the earlier rows that may still be sent.
+    """
     with closing(sqlite3.connect("")) as seen:
         seen.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, cells BLOB, now INTEGER) WITHOUT ROWID")
-        for key, cells in earlier:
-            seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, 0)", _named(key, cells))
+        seen.execute("CREATE TABLE unsent (number INTEGER PRIMARY KEY, key TEXT)")
+        seen.executemany("INSERT INTO unsent (number) VALUES (?)", ((number,) for number in unsent))
+        for number, key, cells in earlier:
+            named, digest = _named(key, cells)
+            seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, 0)", (named, digest))
+            seen.execute("UPDATE unsent SET key = ? WHERE number = ?", (named, number))
         counts: Counter[str] = Counter()
         for row in (row for chunk in chunks for row in chunk):
             key, digest = _named(row.identifier.key if row.identifier else None, row.cells)
@@ -252,7 +270,11 @@ def compare(earlier: Iterable[tuple[str | None, Sequence[str]]], chunks: Iterabl
                 counts["same" if found[0] == digest else "changed"] += 1
                 seen.execute("UPDATE seen SET now = 1 WHERE key = ?", (key,))
         (removed,) = seen.execute("SELECT count(*) FROM seen WHERE now = 0").fetchone()
-    return Difference(added=counts["added"], removed=removed, changed=counts["changed"], same=counts["same"])
+        theirs = "SELECT number FROM unsent JOIN seen USING (key) WHERE now = 0 ORDER BY number"
+        left = tuple(number for (number,) in seen.execute(theirs))
+    return Difference(
+        added=counts["added"], removed=removed, changed=counts["changed"], same=counts["same"], unsent=left
+    )
 
 
 def _named(key: str | None, cells: Sequence[str]) -> tuple[str, bytes]:

@@ -164,16 +164,23 @@ def test_what_only_ends_alike_does_not_look_alike() -> None:
 
 
 def test_two_contents_differ_in_customers_added_removed_and_changed() -> None:
-    earlier = [("mobile:a", ("a", "Pune")), ("mobile:b", ("b", "Goa")), ("mobile:b", ("b", "twice")), (None, ("x", ""))]
+    earlier = [
+        (1, "mobile:a", ("a", "Pune")),
+        (2, "mobile:b", ("b", "Goa")),
+        (3, "mobile:b", ("b", "twice")),
+        (4, None, ("x", "")),
+    ]
     now = [
         row(1, "a"),
         Row(number=2, cells=("b", "Agra"), identifier=Identifier(MOBILE, "b", "mobile:b")),
         row(3, "c"),
         bad(4),
     ]
-    same_cells = [("mobile:a", ("a",)), ("mobile:c", ("c",)), (None, ("",))]
+    same_cells = [(1, "mobile:a", ("a",)), (2, "mobile:c", ("c",)), (3, None, ("",))]
 
     assert compare(earlier, [now]) == Difference(added=2, removed=1, changed=2, same=0)
+    assert compare(earlier, [now[2:]], [2, 3, 4]).unsent == (2, 3, 4)  # every row of a removed customer
+    assert compare(earlier, [now], [2, 3]).unsent == ()
     assert compare(same_cells, [now]) == Difference(added=1, removed=0, changed=0, same=3)
 
 

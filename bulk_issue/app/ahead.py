@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bulk_issue.app.agreement import Selection, agreement
+from bulk_issue.app.changed import difference
+from bulk_issue.app.changed import pending as waiting
 from bulk_issue.app.checked import Checked, Earlier
 from bulk_issue.app.intake import Intake
 from bulk_issue.app.left_out import Change
@@ -14,7 +16,7 @@ from bulk_issue.model import Alike, HeldBack, JobSpec, JobState, Series, Withhel
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import JobSummary, Served
 from bulk_issue.states import RowState
-from bulk_issue.survey import Known, Survey, compare
+from bulk_issue.survey import Known, Survey
 
 
 def served(ledger: SqliteLedger, spec: JobSpec, word: Alike | None) -> Known:
@@ -88,8 +90,9 @@ async def look_ahead(
     earlier = []
     if not known and file is not None:
         for each in await unfinished(ledger, spec):
-            difference = compare(ledger.views.customers(each.job.spec.id), file.chunks())
-            earlier.append(Earlier(job=each.job.spec.id, tally=each.tally, difference=difference))
+            found = difference(ledger, each.job.spec.id, file)
+            removed = waiting(ledger, each.job.spec.id, found)
+            earlier.append(Earlier(job=each.job.spec.id, tally=each.tally, difference=found, removed=removed))
     return Checked(
         outlook=ahead,
         agreement=replace(agreed, rows=ahead.rows, worth=ahead.liability),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bulk_issue.app.agreement import Agreement
 from bulk_issue.errors import AgreementChanged
-from bulk_issue.model import NOBODY, Alike, HeldBack, JobId, LeftOut, Series, Tally, Withheld
+from bulk_issue.model import NOBODY, Alike, HeldBack, JobId, LeftOut, Removed, Series, Tally, Withheld
 from bulk_issue.outlook import Outlook
 from bulk_issue.ports import JobSummary
 from bulk_issue.survey import Difference, Survey
@@ -20,6 +20,8 @@ class Earlier:
     job: JobId
     tally: Tally
     difference: Difference
+    #: Numbers of its rows that name removed customers and are not sent yet.
+    removed: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,5 +66,7 @@ class Talk:
     alike: Callable[[Checked], Alike | None] = lambda _checked: None
     #: Asked before a job starts, once more if what was agreed to has changed since; False: not now.
     confirm: Callable[[Checked, AgreementChanged | None], bool] = lambda _checked, _changed: True
-    #: Asked what to do about an earlier content's unfinished job; True: finish it first.
-    finish_first: Callable[[JobSummary, Difference], bool] = lambda _earlier, _difference: True
+    #: Asked what becomes of customers who were removed from the file of an unfinished job; None: nothing is started.
+    changed: Callable[[JobSummary, Difference, Sequence[int]], Removed | None] = lambda _job, found, _rows: (
+        Removed.HOLD if found.edited else Removed.FINISH
+    )

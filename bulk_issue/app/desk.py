@@ -16,6 +16,7 @@ from typing import Any
 
 from bulk_issue.app.agreement import Agreement, Selection
 from bulk_issue.app.ahead import look_ahead, served, unfinished
+from bulk_issue.app.changed import difference, pending, settle, with_removed
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.deciding import decisions
 from bulk_issue.app.intake import Intake, intake
@@ -31,14 +32,14 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Alike, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Row, Series
+from bulk_issue.model import Alike, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Removed, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.saying import count
 from bulk_issue.share import Share
 from bulk_issue.sink import SUMMARY, claim_folder, format_in, sha256
 from bulk_issue.states import RowState
-from bulk_issue.survey import Survey, compare, counting
+from bulk_issue.survey import Survey, counting
 
 #: Look-ups a minute: documented as 1 000 for v1.1 and unlimited for v2, kept well below.
 LOOKUPS, LOOKUPS_PER = 300, 60.0
@@ -48,8 +49,6 @@ SERIES_PAUSES = (0.5, 2.0)
 
 #: A look at what a start would send now; who look-alikes are is asked on the way.
 Look = Callable[[Talk], Awaitable[Checked]]
-#: Exit codes of a job that has more to send.
-_UNFINISHED = (ExitCode.STOPPED, ExitCode.ASKED)
 
 
 @asynccontextmanager
@@ -106,13 +105,20 @@ class Desk:
             job = await self.ledger.jobs.find(spec.id)
             file, left_out = opened.enter_context(self.leaving_out(file, job))
             reports: list[Report] = []
-            if job is None or job.state is JobState.REGISTERING:
-                for earlier in await unfinished(self.ledger, spec):
+            if job is None or job.state is JobState.REGISTERING or self.config.changed is not None:
+                for earlier in [*await unfinished(self.ledger, spec), *with_removed(self.ledger, spec)]:
                     reports.append(await self._finish(earlier, file, series, talk))
-                    if reports[-1].ending.exit_code in _UNFINISHED:
+                    if reports[-1].ending.exit_code is ExitCode.STOPPED or await self.ledger.work.pending(
+                        earlier.job.spec.id
+                    ):
                         self._tell(f"The new content of {path.name} waits until that job is finished.")
                         return reports
             job, look = await self._registered(job, spec, series, file, left_out)
+        told = {report.job.spec.id for report in reports}
+        for earlier in with_removed(self.ledger, spec):
+            if earlier.job.spec.id not in told:
+                stands = await standing(self.ledger, earlier.job, self.clock.now())
+                reports.append(await self.report(stands, default_out(earlier.job.spec)))
         reports.append(await self._issue(job, series, look, talk, out))
         return reports
 
@@ -362,16 +368,26 @@ class Desk:
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, if the person agrees."""
         job = earlier.job
-        difference = compare(self.ledger.views.customers(job.spec.id), file.chunks())
-        if not talk.finish_first(earlier, difference):
+        found = difference(self.ledger, job.spec.id, file)
+        removed = pending(self.ledger, job.spec.id, found)
+        word = self.config.changed
+        if word is None:
+            word = talk.changed(earlier, found, removed) if removed else Removed.FINISH
+        if word is None:
             raise ConfigError(
-                f"job {job.spec.id}, of an earlier content of this file, isn't finished",
-                hint=f"Finish it (bulk-issue resume {job.spec.id}) or put it aside (bulk-issue cancel {job.spec.id}).",
+                f"{count(len(removed), 'customer')} of job {job.spec.id} were removed from this file before they were "
+                "sent a coupon",
+                hint="Nothing was sent. Run the file again with --changed finish (they get one too) or --changed drop "
+                "(they don't).",
+            )
+        if held := await settle(self.ledger, job.spec.id, found, word):
+            self._tell(
+                f"Job {job.spec.id}: {count(held, 'row')} held back, removed from the file since ({_named(removed)}). "
+                "--changed finish sends to them, --changed drop cancels them."
             )
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)
-        agreed = replace(talk, confirm=lambda checked, changed: changed is None or talk.confirm(checked, changed))
-        return await self._issue(job, series, partial(self._known, job=job, series=series), agreed, out)
+        return await self._issue(job, series, partial(self._known, job=job, series=series), talk, out)
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""
@@ -495,6 +511,11 @@ def as_it_was_read(spec: JobSpec, ledger: Path | LedgerUrl) -> str:
         elif name not in ("map", "exclude"):
             words += [f"--{name.replace('_', '-')}", value]
     return shlex.join([*words, "--ledger", str(ledger)])
+
+
+def _named(rows: Sequence[int]) -> str:
+    """The first of these rows of an earlier content."""
+    return f"row{'' if len(rows) == 1 else 's'} {', '.join(map(str, rows[:5]))}{', …' if len(rows) > 5 else ''} of then"
 
 
 def _there(path: Path) -> bool:

@@ -189,6 +189,8 @@ def _to_mark(
     candidates: Iterable[Candidate], wanted: Callable[[Candidate], Withheld | None], change: Change
 ) -> Iterator[tuple[int, Withheld | None]]:
     for row in candidates:
+        if row.withheld is Withheld.REMOVED:
+            continue  # the file itself doesn't name the customer any more
         now, then = wanted(row), row.withheld if row.withheld in _BY_THE_LIST else None
         if now is then:
             continue

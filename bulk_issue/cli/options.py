@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from bulk_issue.cli import profile
 from bulk_issue.config import Account, Config, LedgerUrl, Pace
 from bulk_issue.errors import ConfigError
-from bulk_issue.model import Alike, IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind, Removed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -187,6 +187,12 @@ reading_options: Callable[[F], F] = stacked(
         help="Add this country's code to mobiles without one: two letters like IN, or CODE/LENGTH like 91/10.",
     ),
     *omit_options,
+    option(
+        "--changed",
+        type=click.Choice([str(Removed.FINISH), str(Removed.DROP)]),
+        help="Customers who were removed from the file of an unfinished job: send to them too (finish), or not (drop). "
+        "Until it is said they are held back.",
+    ),
 )
 
 rate_options: Callable[[F], F] = stacked(
@@ -293,7 +299,7 @@ page_options: Callable[[F], F] = stacked(
 _ONCE = frozenset(
     {
         *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
-        *("exclude", "no_exclude", "alike"),  # the job remembers them
+        *("exclude", "no_exclude", "alike", "changed"),  # the job remembers them
         *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
         *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bulk_issue.config import Config
     from bulk_issue.errors import AgreementChanged
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Alike, Job, JobId
+    from bulk_issue.model import Alike, Job, JobId, Removed
     from bulk_issue.ports import JobSummary
     from bulk_issue.survey import Difference
 
@@ -75,7 +75,7 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
     """How a run shows and asks. Only a terminal is asked: a cron job said what it wants by its options."""
     from bulk_issue import before
     from bulk_issue.app import Talk
-    from bulk_issue.model import Alike
+    from bulk_issue.model import Alike, Removed
     from bulk_issue.outlook import Plan
     from bulk_issue.saying import count
 
@@ -105,16 +105,20 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
             return True
         return frame.ask(f"Issue {count(rows, 'coupon')} now?")
 
-    def finish_first(earlier: JobSummary, difference: Difference) -> bool:
+    def changed(earlier: JobSummary, found: Difference, removed: Sequence[int]) -> Removed | None:
         if not options["as_json"]:
-            frame.say_all(before.earlier_words(earlier.job.spec.id, earlier.tally, difference), err=True)
-        if asks:
-            return frame.ask("Finish it first?", default=True)
-        if not options["as_json"]:
-            frame.say("  It is finished first.", err=True)
-        return True
+            frame.say_all(before.earlier_words(earlier.job.spec.id, earlier.tally, found, removed), err=True)
+        if not asks:
+            return Talk().changed(earlier, found, removed)
+        word = frame.choose(
+            f"{count(len(removed), 'removed customer')}: send to them too (finish), send them nothing (drop), decide "
+            "later and go on with the others (hold), or stop",
+            [*map(str, Removed), "stop"],
+            default="stop",
+        )
+        return None if word == "stop" else Removed(word)
 
-    return Talk(show=show, alike=alike, confirm=confirm, finish_first=finish_first)
+    return Talk(show=show, alike=alike, confirm=confirm, changed=changed)
 
 
 def find(ledger: SqliteLedger, name: str | None) -> Job:

@@ -18,7 +18,7 @@ from bulk_issue.cli import options as opt
 from bulk_issue.config import Account, Config, LedgerUrl, Omit, Pace, Reading, Share
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
-from bulk_issue.model import Alike, IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind, Removed
 from bulk_issue.outlook import Plan
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def config(options: Mapping[str, Any], series_id: int, again: str = "", **change
             "between": hours(options),
             "look_first": options["look_first"],
         }
+    if options.get("changed"):
+        limits["changed"] = Removed(options["changed"])
     return Config(
         account=account,
         series_id=series_id,

@@ -63,7 +63,9 @@ def _said(why: Withheld) -> dict[str, str]:
 
 
 _EXCLUDE = update(rows).where(_ITS, PENDING).values(state=_INVALID, **_said(Withheld.EXCLUDED))
-_HOLD_BACK = update(rows).where(_ITS, PENDING).values(**_said(Withheld.ALIKE_EXCLUDED))
+_HOLD_BACK = {
+    why: update(rows).where(_ITS, PENDING).values(**_said(why)) for why in (Withheld.ALIKE_EXCLUDED, Withheld.REMOVED)
+}
 _LET_GO = update(rows).where(_ITS, PENDING).values(**_NOTHING)
 _READMIT = (
     update(rows)
@@ -115,7 +117,14 @@ class LedgerOmissions(Face):
                 tx.execute(_LET_GO, its_rows)
             tx.execute(_MARK, [its | {"why": why and str(why)} for its in its_rows])
             if why is not None:
-                tx.execute(_EXCLUDE if why is Withheld.EXCLUDED else _HOLD_BACK, its_rows)
+                tx.execute(_EXCLUDE if why is Withheld.EXCLUDED else _HOLD_BACK[why], its_rows)
+
+    @transaction
+    def drop(self, tx: Connection, job: JobId) -> int:
+        removed = and_(HELD_BACK, rows.c.withheld == str(Withheld.REMOVED))
+        its = and_(rows.c.queue == self._db.number(tx, job), removed)
+        cancelled = str(after(_S.PENDING, Event.CANCEL))
+        return tx.execute(update(rows).where(its).values(state=cancelled)).rowcount
 
     @transaction
     def settle(self, tx: Connection, job: JobId, left_out: LeftOut) -> None:

@@ -220,14 +220,14 @@ class LedgerViews(Face):
                 left += fresh
             return list(found)
 
-    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+    def customers(self, job: JobId) -> Iterator[tuple[int, str | None, tuple[str, ...]]]:
         with self._db.read() as connection:
             seq = self._db.number(connection, job)
             stream = connection.execution_options(yield_per=STREAMED).execute(
-                select(rows.c.key, rows.c.cells).where(rows.c.job == seq).order_by(rows.c.number)
+                select(rows.c.number, rows.c.key, rows.c.cells).where(rows.c.job == seq).order_by(rows.c.number)
             )
-            for key, cells in stream:
-                yield key, tuple(load(cells))
+            for number, key, cells in stream:
+                yield number, key, tuple(load(cells))
 
     def reasons(self, job: JobId) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as connection:

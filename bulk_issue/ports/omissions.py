@@ -32,11 +32,15 @@ class Omissions(Protocol):
         ...
 
     async def withhold(self, job: JobId, marks: Mapping[int, Withheld | None]) -> None:
-        """Let these rows be withheld for that reason, or not any more: EXCLUDED, ALIKE_EXCLUDED or None.
+        """Let these rows be withheld for that reason, or not any more: EXCLUDED, ALIKE_EXCLUDED, REMOVED or None.
 
         A PENDING row that is EXCLUDED is INVALID on return, and PENDING again when it no longer is. Rows that are on
         the wire, in doubt or rejected only can't begin again. Rows that another job works are left alone.
         """
+        ...
+
+    async def drop(self, job: JobId) -> int:
+        """PENDING rows that are withheld as REMOVED are CANCELLED; says how many."""
         ...
 
     async def settle(self, job: JobId, left_out: LeftOut) -> None:

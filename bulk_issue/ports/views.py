@@ -145,8 +145,8 @@ class Views(Protocol):
         """The jobs that ran failures of this job again; and theirs, and so on."""
         ...
 
-    def customers(self, job: JobId) -> Iterator[tuple[str | None, tuple[str, ...]]]:
-        """The identifier key (None where there is none) and the cells of every row in input order, streamed."""
+    def customers(self, job: JobId) -> Iterator[tuple[int, str | None, tuple[str, ...]]]:
+        """Number, identifier key (None where there is none) and cells of every row in input order, streamed."""
         ...
 
     def known(self) -> Sequence[Job]:
