@@ -270,6 +270,22 @@ MISTAKES = (
         new="",
         test="test_ledger.py::test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer",
     ),
+    Mistake(
+        name="the customer's number is ignored: who shares a name is one customer",
+        promise=2,
+        file="ledger/placeholders.py",
+        old="    return theirs is not None and mine is not None and known.get(theirs, theirs) != mine\n",
+        new="    return False\n",
+        test="test_who_is_who.py::test_customers_whose_profiles_share_names_are_different_customers",
+    ),
+    Mistake(
+        name="a duplicate by a placeholder stays one",
+        promise=3,
+        file="ledger/placeholders.py",
+        old="        _free(tx, tx.execute(_BEHIND",
+        new="        (lambda *_: None)(tx, tx.execute(_BEHIND",
+        test="test_who_is_who.py::test_a_row_that_was_a_duplicate_by_a_placeholder_only_is_sent_after_all",
+    ),
     # --- 2: never twice, on several hosts -----------------------------------------------------------------------
     Mistake(
         name="a share that was given up goes on",
@@ -535,8 +551,8 @@ MISTAKES = (
         name="a claim ends when its coupon is there",
         promise=7,
         file="ledger/claims.py",
-        old="for job, row, state in moved if state not in CLAIMING]\n",
-        new="for job, row, state in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
+        old="for job, row, state, _ in moved if state not in CLAIMING]\n",
+        new="for job, row, state, _ in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
     ),
     # --- 8: errors go to "unclear" ------------------------------------------------------------------------------

@@ -55,7 +55,9 @@ _DUE = (
     .with_for_update(of=rows, skip_locked=True)
 )
 _NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"), PENDING)
-_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True, returning="job, row")
+_CLAIM = insert_many(
+    claims, "scope", "key", "again", "job", "row", "open", "learned", if_new=True, returning="job, row"
+)
 _ATTEMPT = insert_many(attempts, "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
 _STILL = "rows.state = 'pending'"
 _BEGIN = update_many(rows, ("job", "number"), ("state", "attempt", "holder"), also=_STILL)
@@ -153,7 +155,7 @@ class LedgerWork(Face):
 
         The others lost it to another process just now (only where several write at once), and come up again.
         """
-        asked = [(row.scope, row.key, row.again, row.job, row.number, 1) for row in free]
+        asked = [(row.scope, row.key, row.again, row.job, row.number, 1, 0) for row in free]
         landed = {(claim.job, claim.row) for claim in _CLAIM.select(tx, asked)}
         return [row for row in free if (row.job, row.number) in landed]
 
