@@ -608,7 +608,7 @@ MISTAKES = (
         name="a restored ledger forgets that a rejected row may have been retried since",
         promise=2,
         file="ledger/reopen.py",
-        old="for state in (RowState.PENDING, *sources(Event.RETRY))]",
+        old="for state in (RowState.PENDING, *sources(Event.RETRY), *sources(Event.FREED))]",
         new="for state in (RowState.PENDING,)]",
         test="test_care.py::test_a_rejected_row_that_is_retried_after_a_restore_is_looked_up_first",
     ),
