@@ -1,9 +1,9 @@
-"""How often `--max-failures` stops campaigns by luck, and how soon those that are above it: the table of docs/design.md.
+"""How often `--max-failures` stops campaigns by luck, and how soon others: a table of docs/design.md.
 
     python -m benchmarks.luck
 
-Each campaign has 20 000 rows and a true share of rejections. What is asked is what `health` asks; the smallest number of
-rejections that stops a run is worked out once for each number of rows.
+Each campaign has 20 000 rows and a true share of rejections. What is asked is what `health` asks; the smallest number
+of rejections that stops a run is worked out once for each number of rows.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def stops(random: np.random.Generator, kind: tuple[float, float], whole: Counts,
     half = ROWS // 2
     share = np.repeat(np.array(kind) / 100, (half, ROWS - half))
     rejected = random.random(ROWS) < share
-    count = np.cumsum(rejected)
-    window = count.copy()
-    window[FAILURE_WINDOW:] -= count[:-FAILURE_WINDOW]
+    count = np.cumsum(rejected, dtype=np.int64)
+    window = np.concatenate((count[:FAILURE_WINDOW], count[FAILURE_WINDOW:] - count[:-FAILURE_WINDOW]))
     n = np.arange(1, ROWS + 1)
     too_many = rejected & ((count >= whole[n]) | (window >= lately[np.minimum(n, FAILURE_WINDOW)]))
     return int(np.argmax(too_many)) + 1 if too_many.any() else None
 
 
 def main() -> int:
+    """Print the table."""
     random = np.random.default_rng(20_000)
     whole, lately = fewest(ROWS, LUCK), fewest(FAILURE_WINDOW, LUCK_LATELY)
     print("| truly rejected | campaigns that are stopped | row at which half of these are stopped | 95 of 100 |")
