@@ -19,8 +19,8 @@ from bulk_issue.ledger.schema import WORKED_BY, claims, excess, jobs, placeholde
 from bulk_issue.model import JobState
 from bulk_issue.states import Event, RowState, after
 
-#: What a row says that isn't a duplicate any more, and its job if that had ended.
-FREED = "it was taken for a duplicate by a name that several customers have in their profiles"
+#: Why rows that were duplicates may be sent: what a row says, and its job if that had ended.
+FREED = "by a name that stands in the profiles of several customers"
 
 _KNOWN = select(placeholders.c.scope, placeholders.c.key).where(
     placeholders.c.scope == bindparam("its_scope"), placeholders.c.key.in_(bindparam("its_keys", expanding=True))
@@ -77,11 +77,15 @@ def _free(tx: Connection, duplicates: Sequence[AnyRow]) -> None:
         tx.execute(
             update(rows)
             .where(rows.c.job == row.job, rows.c.number == row.number)
-            .values(state=str(to), of_job=None, of_row=None, due=0.0, reason=f"{FREED}.")
+            .values(state=str(to), of_job=None, of_row=None, due=0.0, reason=f"Was taken for a duplicate {FREED}.")
         )
     for queue in dict.fromkeys(row.queue for row in duplicates):
         ended = (jobs.c.seq == queue) & (jobs.c.state == str(JobState.ENDED))
-        tx.execute(update(jobs).where(ended).values(state=str(JobState.STOPPED), because=f"of a row: {FREED}"))
+        tx.execute(
+            update(jobs)
+            .where(ended)
+            .values(state=str(JobState.STOPPED), because=f"rows that can be sent were taken for duplicates {FREED}")
+        )
 
 
 def _take_back(tx: Connection, scope: str, keys: set[str]) -> None:
