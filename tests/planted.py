@@ -273,10 +273,18 @@ MISTAKES = (
     Mistake(
         name="the customer's number is ignored: who shares a name is one customer",
         promise=2,
+        file="ledger/coupons.py",
+        old="if number is not None and number > 0 else None\n",
+        new="if number is not None and number < 0 else None\n",
+        test="test_who_is_who.py::test_customers_whose_profiles_share_names_are_different_customers",
+    ),
+    Mistake(
+        name="a name that two customers bear goes on to name the first",
+        promise=3,
         file="ledger/placeholders.py",
         old="    return theirs is not None and mine is not None and known.get(theirs, theirs) != mine\n",
         new="    return False\n",
-        test="test_who_is_who.py::test_customers_whose_profiles_share_names_are_different_customers",
+        test="test_who_is_who.py::test_a_known_placeholder_makes_nobody_a_duplicate",
     ),
     Mistake(
         name="a duplicate by a placeholder stays one",
