@@ -43,10 +43,10 @@ def serve(ledger: Path, rows: int) -> str:
             " SELECT job, number, 1, 'bench', 1e9 + number / 5.0, number / 5.0, 'bench', 1e9 + number / 5.0 + 0.1,"
             f" number / 5.0 + 0.1, 1, 'issued', '', '', '', 'landed' FROM rows WHERE {pending}"
         )
-        for key in ("key", "'id:' || value"):
+        for learned, key in enumerate(("key", "'id:' || value")):
             tx.execute(
-                "INSERT OR IGNORE INTO claims (scope, key, again, job, row, open)"
-                f" SELECT '{scope}', {key}, '', job, number, 0 FROM rows WHERE {pending}"
+                "INSERT OR IGNORE INTO claims (scope, key, again, job, row, open, learned, customer)"
+                f" SELECT '{scope}', {key}, '', job, number, 0, {learned}, 'id:' || value FROM rows WHERE {pending}"
             )
         tx.execute(
             "UPDATE rows SET state = 'issued', attempt = 1, spent = 1, holder = 'bench', error_code = '', reason = '',"

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
+from bulk_issue.chance import above
 from bulk_issue.config import Share
 from bulk_issue.model import Intent, Meaning, Outcome
 from bulk_issue.retry import backoff
@@ -18,8 +19,12 @@ from bulk_issue.verdicts import remedy
 
 #: The breaker opens after this many unclear outcomes in a row, or `max_doubt` of the last so many.
 UNCLEAR_IN_A_ROW, DOUBT_WINDOW = 5, 100
-#: `max_failures` looks at the last so many rows that ended in this run, and judges from so many on.
+#: `max_failures` looks at all rows that ended in this run and at the last so many of them, from so many on.
 FAILURE_WINDOW, FAILURE_JUDGED_FROM = 1_000, 50
+#: A percentage counts as exceeded when luck explains it with less than this chance: in the whole run, and in the last
+#: rows, which are looked at much oftener (a series that breaks late must not be outweighed by what went well before).
+#: It is asked again after every rejection; how often a healthy run is stopped all the same: docs/design.md §8.
+LUCK, LUCK_LATELY = 1e-3, 1e-6
 #: Rejections without a single coupon that stop a run in its canary phase.
 CANARY_REJECTIONS = 5
 #: Seconds that a run goes on with an open breaker, or with nothing but 429 and "not processed".
@@ -68,6 +73,8 @@ class Health:
     #: Rows issued or held in this run, up to the canary's number.
     canaries: int = 0
     _rejections: int = 0
+    #: Rows that ended in this run, and whether each of the last ones was rejected.
+    _rows: int = 0
     _ended: deque[bool] = field(default_factory=lambda: deque(maxlen=FAILURE_WINDOW))
     _doubts: deque[bool] = field(default_factory=lambda: deque(maxlen=DOUBT_WINDOW))
     _unclear_in_a_row: int = 0
@@ -228,10 +235,12 @@ class Health:
     def _watch_failures(self, event: Event) -> None:
         if event in (Event.ISSUED, Event.HELD):
             self.canaries = min(self.canaries + 1, self.limits.canary)
+            self._rows += 1
             self._ended.append(False)
             return
         if event is not Event.REJECTED:
             return
+        self._rows += 1
         self._ended.append(True)
         self._rejections += 1
         if self.canaries == 0 < self.limits.canary and self._rejections >= CANARY_REJECTIONS:
@@ -240,18 +249,24 @@ class Health:
                 f"the first {CANARY_REJECTIONS} rows were all rejected and none got a coupon",
                 "Look at the reasons in failures.csv. Usually it is the wrong column, country code or series.",
             )
-        share, rejected = self.limits.max_failures, sum(self._ended)
+        lately = sum(self._ended)
+        if self._too_many(lately, len(self._ended), LUCK_LATELY):
+            self._end_for_failures(f"{lately} of the last {len(self._ended)} rows")
+        elif self.limits.max_failures.count is None and self._too_many(self._rejections, self._rows, LUCK):
+            self._end_for_failures(f"{self._rejections} of the {self._rows} rows of this run")
+
+    def _too_many(self, rejected: int, rows: int, luck: float) -> bool:
+        share = self.limits.max_failures
         if share.count is not None:
-            too_many = rejected > share.count
-        else:
-            many = len(self._ended) >= FAILURE_JUDGED_FROM
-            too_many = many and rejected > len(self._ended) * (share.percent or 0) / 100
-        if too_many:
-            self._end(
-                StopKind.FAILURES,
-                f"{rejected} of the last {len(self._ended)} rows were rejected: more than --max-failures allows",
-                "Look at the reasons in failures.csv. To go on all the same, run again with --max-failures 100%.",
-            )
+            return rejected > share.count
+        return rows >= FAILURE_JUDGED_FROM and above((share.percent or 0) / 100, rejected, rows, luck)
+
+    def _end_for_failures(self, which: str) -> None:
+        self._end(
+            StopKind.FAILURES,
+            f"{which} were rejected: more than --max-failures allows",
+            "Look at the reasons in failures.csv. To go on all the same, run again with --max-failures 100%.",
+        )
 
     def _end(self, kind: StopKind, because: str, hint: str) -> None:
         if self.stop is None:

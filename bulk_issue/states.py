@@ -36,7 +36,7 @@ class RowState(StrEnum):
     REJECTED = "rejected"
     #: The record names no usable customer, or one whom the suppression list names. Never sent.
     INVALID = "invalid"
-    #: Another row, of this job or another, has the claim on this customer. Never sent.
+    #: Another row, of this job or another, has the claim on this customer. Never sent, unless they turn out to be two.
     DUPLICATE = "duplicate"
     #: A record of a failures file that *is* a row of its parent job: retried there, shown as that row stands.
     LINKED = "linked"
@@ -80,6 +80,8 @@ class Event(StrEnum):
     RETRY = "retry"
     #: A person cancels the job.
     CANCEL = "cancel"
+    #: The name by which another row holds the claim turned out to be a placeholder: it names nobody.
+    FREED = "freed"
     #: A failures file brings a corrected record for this row.
     SUPERSEDE = "supersede"
     #: The suppression list names the customer.
@@ -122,7 +124,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
     },
     S.ISSUED: {},
     S.HELD: {},
-    S.DUPLICATE: {},
+    S.DUPLICATE: {E.FREED: S.PENDING},
     S.LINKED: {},
     S.CANCELLED: {},
     S.SUPERSEDED: {},
@@ -130,7 +132,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
 
 #: Rows in these states hold the claim on their customer: nobody else may send for them.
 CLAIMING = frozenset({S.IN_FLIGHT, S.IN_DOUBT, S.ISSUED, S.HELD})
-#: Rows in these states may still change without a person's doing.
+#: Rows in these states may still change without a person's doing, and without a reply to a row of another customer.
 OPEN = frozenset({S.PENDING, S.IN_FLIGHT, S.IN_DOUBT})
 
 

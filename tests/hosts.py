@@ -146,6 +146,8 @@ class Host:
         #: What was committed, in its order: intents, and names that a reply gave of a customer (`again` name, key).
         self.begun: dict[tuple[str, int, int], int] = {}
         self.named: dict[tuple[str, str], int] = {}
+        #: The customers whose replies told a name, by that.
+        self.told_of: dict[str, set[int]] = {}
         #: Rows that a person put back.
         self.put_back: set[tuple[Any, ...]] = set()
         self._eye: sqlite3.Connection | psycopg.Connection[Any] | None = None
@@ -229,6 +231,7 @@ class Host:
         again = self.ask("SELECT again FROM jobs WHERE id = ?", intent.job)[0][0]
         others = (each.key for each in self.server.profiles.get(customer, ()))
         for key in (f"id:{customer}", *others):
+            self.told_of.setdefault(key, set()).add(customer)
             self.named.setdefault((again, key), len(self.begun) + len(self.named))
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ no row left in doubt but where the tool can't know: reading is refused, no reply
 prove the reader (or, quickly enough, to measure its clock) with, the customer isn't known to the record, or another
 channel's coupon can't be told from ours (after a reboot, ours neither: only the wall clock tells its age, and that
 may have been set). A customer whom the files name in two ways may get a coupon under each until a reply has told both
-names; then no more, and that there are two is told.
+names; then no more, and that there are two is told. A name that replies of two customers bore makes nobody a duplicate.
 
 *Outside* (a request delivered twice, or taking effect after the grace) a customer may have more. The tool looks again
 at rows that were ever in doubt, once, at the job's end: each coupon of such a row that the record showed then must be
@@ -92,6 +92,7 @@ class _Oracle:
         if self.plan.within:
             self._one_coupon_each()
             self._one_coupon_of_all_names()
+            self._a_placeholder_names_nobody()
             self._doubts_have_a_reason()
         else:
             self._excess_is_told()
@@ -196,6 +197,15 @@ class _Oracle:
             customer = self.server.customer(self.keys[job, number] or "")
             if customer not in self.history.ambiguous | self.twofold:
                 self.say(f"{job}/{number} has {code} in excess, and there is none")
+
+    def _a_placeholder_names_nobody(self) -> None:
+        """Once replies of two customers bore a name, a row is a duplicate by it only of one that names it itself."""
+        shared = self.plan.placeholder
+        if shared is None or len(self.host.told_of.get(shared.key, ())) < 2:
+            return
+        for row in self.rows:
+            if row.state == "duplicate" and row.key == shared.key and self._followed(row).key != shared.key:
+                self.say(f"{row.job}/{row.number} is taken for the customer of {row.of}, by a placeholder")
 
     def _one_coupon_of_all_names(self) -> None:
         """A customer of two names may get a coupon under each, until a reply has told both; and then it is told."""

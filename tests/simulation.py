@@ -42,6 +42,8 @@ from tests.people import Act, People, acts, second_names
 LONGEST = 6 * 3600.0
 #: Runs of a command after the trouble has ended, before its job counts as one that never ends.
 RUNS = 12
+#: What a brand puts into many profiles; a request that names it means a customer of its own.
+EVERYBODYS = Identifier(IdentifierKind.EMAIL, "none@example.com", "email:none@example.com")
 #: With these nothing is left that another run could settle.
 _DONE = (ExitCode.DONE, ExitCode.FAILURES)
 #: Lines of a history that a failure shows.
@@ -96,6 +98,9 @@ class Plan:
     #: Customers who stand in the files under two names, by the second one; and whether replies tell both.
     twofold: dict[Identifier, Identifier] = field(default_factory=dict, repr=False)
     tells_names: bool = False
+    #: A name that stands in many profiles, and whether everybody's reply tells it or only some.
+    placeholder: Identifier | None = field(default=None, repr=False)
+    everybodys: bool = False
     #: What people do meanwhile.
     acts: list[Act] = field(default_factory=list)
 
@@ -164,7 +169,20 @@ def plan(seed: int) -> Plan:
     )
     # dice of its own: a seed that once showed something goes on to show it where nobody has a say
     _populate(drawn, customers, Random(f"people of {seed}"))
+    _share_a_name(drawn, Random(f"placeholder of {seed}"))
     return drawn
+
+
+def _share_a_name(plan: Plan, random: Random) -> None:
+    """In some histories many profiles bear one name, and some files have a record that names its customer so."""
+    if random.random() < 0.6:
+        return
+    plan.placeholder, plan.everybodys = EVERYBODYS, random.random() < 0.5
+    for at, (job, rows) in enumerate(plan.jobs):
+        if random.random() < 0.5:
+            named = [row.identifier for row in rows]
+            named.insert(random.randint(0, len(named)), EVERYBODYS)
+            plan.jobs[at] = job, rows_of(named)
 
 
 def _populate(plan: Plan, customers: Sequence[Identifier], random: Random) -> None:
@@ -366,13 +384,19 @@ class History:
 
     def _introduce(self) -> None:
         """The server knows its customers before they are first named, in the order of their numbers."""
-        if not self.plan.twofold:
-            return
-        for number in range(20):
-            self.server.customer(mobile(number).key)
+        if self.plan.twofold:
+            for number in range(20):
+                self.server.customer(mobile(number).key)
         if self.plan.tells_names:
             for second, first in self.plan.twofold.items():
                 self.server.profiles[self.server.customer(first.key)] = (first, second)
+        if self.plan.placeholder is not None:
+            # dice of its own, as above
+            random = Random(f"profiles of {self.plan.seed}")
+            for who in sorted({self.server.customer(who.key) for who in self.names.values()}):
+                if self.plan.everybodys or random.random() < 0.4:
+                    told = self.server.profiles.get(who, ())
+                    self.server.profiles[who] = (*told, self.plan.placeholder)
 
     def _depart(self, intent: Intent) -> None:
         self.host.look_at_intent(intent)

@@ -28,8 +28,8 @@ def _words(text: str) -> frozenset[str]:
 # A part is a module or a package directly under bulk_issue; within a package imports are free.
 
 CORE = _words(
-    "alike errors findings model states verdicts classify wire retry health countries customer_columns ending rows "
-    "columns shown candidates config hours outlook ports saying"
+    "alike errors findings model states verdicts classify wire retry chance health countries customer_columns ending "
+    "rows columns shown candidates config hours outlook ports saying"
 )
 #: Adapters in groups: those of one group know each other, the groups don't.
 ADAPTERS = (

@@ -93,6 +93,7 @@ async def nothing(*_: object) -> None:
         pytest.param(Reconciler, "_second_look", lambda *_: True, range(40, 160), id="one empty look is enough"),
         pytest.param(Readers, "_prove", nothing, range(60), id="nobody proves the reader"),
         pytest.param(claims, "alias_keys", lambda _: [], range(10, 70), id="nobody learns second names"),
+        pytest.param(claims, "differ", lambda *_: False, range(30), id="nobody looks at the customer's number"),
     ],
 )
 def test_a_mistake_is_seen(

@@ -25,9 +25,10 @@ from bulk_issue.ledger.claims import (
     keep_claims,
     record_excess,
 )
-from bulk_issue.ledger.coupons import columns_of, dump_warnings
+from bulk_issue.ledger.coupons import columns_of, dump_warnings, number_key
 from bulk_issue.ledger.database import AnyRow
 from bulk_issue.ledger.forgotten import forms
+from bulk_issue.ledger.placeholders import differ
 from bulk_issue.ledger.schema import attempts, rows
 from bulk_issue.model import Coupon, Moment
 from bulk_issue.ports import Landed, Settlement
@@ -73,15 +74,18 @@ class _Move:
     #: The columns that change.
     values: dict[str, Any]
     coupon: Coupon | None = None
-    #: What the coupon says of the customer beside the row's own key.
+    #: The customer's number, as a key, and what else the coupon calls them.
+    who: str | None = None
     names: Sequence[str] = ()
     place: tuple[int, int] = field(init=False)
-    #: The row's customer under every name of these, the row's own first.
-    named: Sequence[Named] = field(init=False)
 
     def __post_init__(self) -> None:
         self.place = self.row.job, self.row.number
-        self.named = [(self.row.scope, name, *self.place) for name in (self.row.key, *self.names)]
+
+    @property
+    def named(self) -> Sequence[Named]:
+        """The row's customer under every name, the row's own first."""
+        return [(self.row.scope, name, *self.place) for name in (self.row.key, *self.names)]
 
 
 def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Settlement]) -> list[Landed]:
@@ -91,9 +95,11 @@ def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Se
     moves = [_move(found[request[:2]], settlement) for request, settlement in zip(requests, settlements, strict=True)]
     landed = [move for move in moves if move is not None]
     issued = [(move, move.coupon) for move in landed if move.coupon is not None]
+    for (move, _), names in zip(issued, aliases(tx, [(move.row, coupon) for move, coupon in issued]), strict=True):
+        move.names = names
     others = claimed_by_others(tx, chain.from_iterable(move.named for move, _ in issued))
     alone = len(moves) == 1
-    if not alone and (len(found) < len(moves) or _touching([move for move, _ in issued], others)):
+    if not alone and (len(found) < len(moves) or _touching(tx, [move for move, _ in issued], others)):
         each = (settle(tx, [request], [settlement]) for request, settlement in zip(requests, settlements, strict=True))
         return list(chain.from_iterable(each))
     for move, coupon in issued:
@@ -103,12 +109,12 @@ def settle(tx: Connection, requests: Sequence[Request], settlements: Sequence[Se
             move.values["warnings"] = dump_warnings(warnings)
     for columns in dict.fromkeys(tuple(move.values) for move in landed):
         _moving(columns)(tx, [_moved(move) for move in landed if tuple(move.values) == columns])
-    keep_claims(tx, [(*move.place, move.to) for move in landed])
+    keep_claims(tx, [(*move.place, move.to, move.who) for move in landed])
     excess = False
     if alone:
         excess = not all(claim_aliases(tx, move.row, coupon, move.settlement.at.wall) for move, coupon in issued)
     else:
-        claim_names(tx, [(move.row, move.names) for move, _ in issued])
+        claim_names(tx, [(move.row, move.names, move.who) for move, _ in issued])
     verdicts = [
         _late(tx, found[request[:2]], settlement) if move is None else Landed.EXCESS if excess else Landed.LANDED
         for request, settlement, move in zip(requests, settlements, moves, strict=True)
@@ -185,7 +191,7 @@ def _move(row: AnyRow, settlement: Settlement) -> _Move | None:
             "error_code": "",
             "reason": "",
         }
-        return _Move(row, settlement, to, values, coupon, aliases(row, coupon))
+        return _Move(row, settlement, to, values, coupon, number_key(coupon))
     return _Move(row, settlement, to, values)
 
 
@@ -194,12 +200,18 @@ def _moved(move: _Move) -> dict[str, Any]:
     return {**move.values, "job": row.job, "number": row.number, "now_state": row.state, "attempt": row.attempt}
 
 
-def _touching(issued: Sequence[_Move], others: Mapping[Named, Sequence[AnyRow]]) -> bool:
-    """Whether a name that one of these coupons gives is another row's too, in the ledger or in the batch itself."""
-    names = [(move.row.scope, move.row.again, name) for move in issued for name in move.names]
+def _touching(tx: Connection, issued: Sequence[_Move], others: Mapping[Named, Sequence[AnyRow]]) -> bool:
+    """Whether these coupons have to do with each other's customers or with those of other rows.
+
+    A name that one of them gives is another row's too, in the ledger or in the batch itself; or replies of another
+    number bore it, if only under another `again` name.
+    """
+    names = [(move.row.scope, name) for move in issued for name in move.names]
+    known = forms(tx, (move.who for move in issued if move.who))
     return len({*names}) < len(names) or any(
         move.row.has_heir
         or any(other.again == move.row.again for name in move.named[1:] for other in others.get(name, ()))
+        or any(differ(known, other.customer, move.who) for name in move.named for other in others.get(name, ()))
         for move in issued
     )
 

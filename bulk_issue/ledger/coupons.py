@@ -65,6 +65,11 @@ def alias_keys(coupon: Coupon) -> list[str]:
     """Every key under which this coupon's customer may be named by another row."""
     named = [(_KINDS.get(kind.casefold()), value) for kind, value in coupon.identifiers]
     keys = [key(kind, value) for kind, value in named if kind is not None]
-    if coupon.customer_id is not None:
-        keys.append(key(IdentifierKind.ID, str(coupon.customer_id)))
-    return keys
+    number = number_key(coupon)
+    return keys if number is None else [*keys, number]
+
+
+def number_key(coupon: Coupon) -> str | None:
+    """The customer's number, which says who they are, as a key; None where a reply says none (0 is nobody's)."""
+    number = coupon.customer_id
+    return key(IdentifierKind.ID, str(number)) if number is not None and number > 0 else None

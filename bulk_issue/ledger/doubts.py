@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, exists, func, insert, or_, select, upda
 
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
-from bulk_issue.ledger.coupons import columns_of, dump_warnings
+from bulk_issue.ledger.coupons import columns_of, dump_warnings, number_key
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
 from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.schema import (
@@ -189,7 +189,7 @@ class LedgerDoubts(Face):
             .where(rows.c.state == row.state, rows.c.attempt == row.attempt)
             .values(values)
         )
-        keep_claim(tx, row.job, row.number, to)
+        keep_claim(tx, row.job, row.number, to, number_key(coupon) if coupon else None)
         if coupon is not None and at is not None:
             claim_aliases(tx, row, coupon, at)
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from bulk_issue.ledger import placeholders
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import AnyRow, Holders
 from bulk_issue.ledger.forgotten import HASHED, Hash, new_hash
@@ -27,7 +28,7 @@ AT_A_TIME = 2_000
 #: What a job has as its header when all of it is forgotten.
 NOTHING = "[]"
 
-_KEPT = insert_many(claims, "scope", "key", "again", "job", "row", "open", if_new=True)
+_KEPT = insert_many(claims, "scope", "key", "again", "job", "row", "open", "learned", "customer", if_new=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
         return None
     first, last, hashed = some[0].number, some[-1].number, new_hash(tx)
     _hash_claims(tx, seq, first, last, hashed)
+    placeholders.forget(tx, hashed)
     coded = [
         {"its": row.number, "new": hashed(row.code.casefold())} for row in some if row.code and not _done(row.code)
     ]
@@ -93,7 +95,9 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
         (decided, {"code": None, "why": ""}),
     ):
         tx.execute(update(table).where(table.c.job == seq, table.c.row.between(first, last)).values(said))
-    too_many = select(excess.c.id, excess.c.code).where(excess.c.job == seq, excess.c.row.between(first, last))
+    its_excess = (excess.c.job == seq) & excess.c.row.between(first, last)
+    tx.execute(update(excess).where(its_excess).values(names=None))
+    too_many = select(excess.c.id, excess.c.code).where(its_excess)
     for one in tx.execute(too_many).all():
         if not _done(one.code):
             tx.execute(update(excess).where(excess.c.id == one.id).values(code=hashed(one.code.casefold())))
@@ -137,4 +141,14 @@ def _hash_claims(tx: Connection, seq: int, first: int, last: int, hashed: Hash) 
     theirs = (claims.c.job == seq) & claims.c.row.between(first, last) & claims.c.key.not_like(f"{HASHED}%")
     plain = tx.execute(select(claims).where(theirs)).all()
     tx.execute(delete(claims).where(theirs))
-    _KEPT.of_tuples(tx, [(one.scope, hashed(one.key), one.again, one.job, one.row, 0) for one in plain])
+    _KEPT.of_tuples(
+        tx,
+        [
+            (one.scope, hashed(one.key), one.again, one.job, one.row, 0, one.learned, _hashed(one.customer, hashed))
+            for one in plain
+        ],
+    )
+
+
+def _hashed(text: str | None, hashed: Hash) -> str | None:
+    return text if text is None or _done(text) else hashed(text)

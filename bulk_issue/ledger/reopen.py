@@ -23,12 +23,12 @@ from bulk_issue.states import Event, RowState, sources
 
 #: Rows that are put in doubt at a time.
 AT_A_TIME = 2_000
-#: States whose rows may be sent once more, by a run or after a person's retry.
-_SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY))]
+#: States whose rows may be sent once more: by a run, after a person's retry, or because they are no duplicates.
+_SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY), *sources(Event.FREED))]
 #: Seconds for which an account rests whose `per` isn't known.
 REST = 60.0
 
-_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", if_new=True)
+_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", "learned", if_new=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,9 @@ def _doubt_pending(tx: Connection, seq: int, now: Moment) -> None:
         .order_by(rows.c.number)
         .limit(AT_A_TIME)
     ).all():
-        _CLAIM.of_tuples(tx, [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key)) for row in some])
+        _CLAIM.of_tuples(
+            tx, [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key), 0) for row in some]
+        )
         first, last = some[0].number, some[-1].number
         mine = select(claims.c.row).where(claims.c.job == seq, claims.c.row.between(first, last))
         won = set(tx.execute(mine).scalars())

@@ -174,6 +174,7 @@ Index("rows_issued", rows.c.queue, rows.c.kind, rows.c.number, sqlite_where=text
 Index("rows_by_state", rows.c.job, rows.c.state)
 Index("rows_doubted", rows.c.queue, rows.c.job, rows.c.number, sqlite_where=text("doubted = 1"))
 Index("rows_restored", rows.c.restored, sqlite_where=text("restored IS NOT NULL"))
+Index("rows_behind", rows.c.of_job, rows.c.of_row, sqlite_where=text("state = 'duplicate'"))
 Index("rows_from", rows.c.of_job, rows.c.job, sqlite_where=text("of_job IS NOT NULL AND state <> 'duplicate'"))
 
 claims = Table(
@@ -191,12 +192,26 @@ claims = Table(
     Column("heir_row", Integer),
     # the key's form (`bulk_issue.alike`); null where nothing can look like it, and once it is purged
     Column("alike", Text),
+    # 1 where a reply gave the row's customer this name, 0 where the row names them so itself
+    Column("learned", Integer, nullable=False),
+    # the customer's number, as a key (id:…), by the replies that bore this name; null while none has said a number
+    Column("customer", Text),
     PrimaryKeyConstraint("scope", "key", "again"),
     sqlite_with_rowid=False,
 )
 Index("claims_open", claims.c.scope, claims.c.key, unique=True, sqlite_where=text("open = 1"))
 Index("claims_of_row", claims.c.job, claims.c.row)
 Index("claims_alike", claims.c.scope, claims.c.again, claims.c.alike, sqlite_where=text("alike IS NOT NULL"))
+
+# names that replies of several customers bore: they name nobody
+placeholders = Table(
+    "placeholders",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    PrimaryKeyConstraint("scope", "key"),
+    sqlite_with_rowid=False,
+)
 
 attempts = Table(
     "attempts",
@@ -253,6 +268,8 @@ excess = Table(
     Column("code", Text, nullable=False),
     Column("because", Text, nullable=False),
     Column("at", Float, nullable=False),
+    # the names, as JSON, by which two rows are one customer's, where that is why; null where it isn't
+    Column("names", Text),
     UniqueConstraint("job", "row", "code"),
 )
 

@@ -60,7 +60,9 @@ _NEXT_DUE = select(func.min(rows.c.due)).where(rows.c.queue == bindparam("queue"
 #: The same of all pending rows, and of those that a person has put back.
 _ITS_DUE = {False: _DUE, True: _DUE.where(RETRIED)}
 _ITS_NEXT_DUE = {False: _NEXT_DUE, True: _NEXT_DUE.where(RETRIED)}
-_CLAIM = insert_many(claims, "scope", "key", "again", "job", "row", "open", "alike", if_new=True, returning="job, row")
+_CLAIM = insert_many(
+    claims, "scope", "key", "again", "job", "row", "open", "alike", "learned", if_new=True, returning="job, row"
+)
 _ATTEMPT = insert_many(attempts, "job", "row", "attempt", "holder", "begun_wall", "begun_boot", "begun_boot_id")
 _STILL = "rows.state = 'pending'"
 _BEGIN = update_many(rows, ("job", "number"), ("state", "attempt", "holder"), also=_STILL)
@@ -199,7 +201,7 @@ class LedgerWork(Face):
 
         The others lost it to another process just now (only where several write at once), and come up again.
         """
-        asked = [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key)) for row in free]
+        asked = [(row.scope, row.key, row.again, row.job, row.number, 1, form(row.key), 0) for row in free]
         landed = {(claim.job, claim.row) for claim in _CLAIM.select(tx, asked)}
         return [row for row in free if (row.job, row.number) in landed]
 

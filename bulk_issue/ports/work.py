@@ -91,7 +91,9 @@ class Work(Protocol):
 
         A late ISSUED still lands on its own row while that is IN_DOUBT with the same attempt. With ISSUED the
         coupon's customer id and identifiers are claimed too; if another row claimed one of them with another code,
-        that is recorded as excess.
+        that is recorded as excess. But rows whose replies have different customer ids are of different customers: an
+        identifier that both bear is a placeholder, is claimed for nobody from then on, and rows that were DUPLICATE, or
+        coupons that were excess, by nothing else are so no more.
         """
         ...
 

@@ -52,7 +52,9 @@ class Answers:
     def issued(self, issue: Issue) -> bytes:
         """What POST /v2/coupon/issue says. The coupon's `id` is 0, as in every official sample."""
         coupon, customer, series = issue.coupon, issue.customer, issue.series
-        identifiers = [{"type": kind, "value": value} for kind, value in customer.identifiers]
+        kinds = {kind for kind, _ in customer.identifiers}
+        shared = (each for each in self._settings.in_every_profile if each[0] not in kinds)
+        identifiers = [{"type": kind, "value": value} for kind, value in (*customer.identifiers, *shared)]
         body: dict[str, Any] = {
             "code": coupon.code,
             "seriesId": series.id,

@@ -8,6 +8,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 
 from bulk_issue.errors import ConfigError
+from bulk_issue.model import IdentifierKind
 from bulk_issue.sandbox.book import Endpoint
 from bulk_issue.sandbox.customers import Customer
 from bulk_issue.sandbox.faults import NAMES, Fault, catalogue
@@ -41,6 +42,8 @@ class Settings:
     store: str = "store01"
     series: tuple[CouponSeries, ...] = (CouponSeries(),)
     customers: tuple[Customer, ...] = field(default=(), repr=False)
+    #: Identifiers that replies list for every customer who has none of their kind: a brand writes such placeholders.
+    in_every_profile: tuple[tuple[IdentifierKind, str], ...] = ()
     #: Whoever isn't listed is registered when first named; otherwise they are unknown.
     anybody: bool = True
     #: Last digits give unlisted customers a behaviour (see `customers`).

@@ -52,10 +52,16 @@ def coupon(obj: dict[str, Any]) -> Coupon | None:
         detailed_info=text(obj.get("detailedInfo")),
         redemption_count=integer(obj.get("redemptionCount")),
         coupon_id=integer(obj.get("id")),
-        customer_id=integer(customer.get("id")),
+        customer_id=_number(customer),
         identifiers=tuple(dict.fromkeys(pair for pair in named if all(pair))),
         warnings=tuple(filter(None, map(_warning, listed(obj.get("warnings"))))),
     )
+
+
+def _number(customer: dict[str, Any]) -> int | None:
+    """A customer's number. 0 and what is below it are nobody's: several customers may bear them."""
+    number = integer(customer.get("id"))
+    return number if number is not None and number > 0 else None
 
 
 def _is_code(value: object) -> bool:
@@ -152,7 +158,7 @@ def _page(
         coupons=tuple(map(read, items)),
         total=total if total is not None and total >= 0 else None,
         known=True,
-        customer_id=integer(person.get("id")),
+        customer_id=_number(person),
     )
 
 

@@ -62,6 +62,8 @@ def upgrade() -> None:
         sa.Column("heir_job", sa.Integer(), nullable=True),
         sa.Column("heir_row", sa.Integer(), nullable=True),
         sa.Column("alike", sa.Text(), nullable=True),
+        sa.Column("learned", sa.Integer(), nullable=False),
+        sa.Column("customer", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("scope", "key", "again"),
         sqlite_with_rowid=False,
     )
@@ -88,6 +90,7 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("because", sa.Text(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("names", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("job", "row", "code"),
     )
@@ -154,6 +157,13 @@ def upgrade() -> None:
     )
     op.create_index("permits_free", "permits", ["account", "free_boot"], unique=False)
     op.create_table(
+        "placeholders",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "boots",
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("boot_id", sa.Text(), nullable=False),
@@ -216,6 +226,7 @@ def upgrade() -> None:
     )
     op.create_index("rows_by_state", "rows", ["job", "state"], unique=False)
     op.create_index("rows_doubted", "rows", ["queue", "job", "number"], unique=False, **_where("doubted = 1"))
+    op.create_index("rows_behind", "rows", ["of_job", "of_row"], unique=False, **_where("state = 'duplicate'"))
     op.create_index(
         "rows_from", "rows", ["of_job", "job"], unique=False, **_where("of_job IS NOT NULL AND state <> 'duplicate'")
     )
