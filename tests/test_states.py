@@ -137,7 +137,7 @@ def test_what_may_have_issued_holds_the_claim_until_it_surely_has_not() -> None:
 
 def test_open_rows_are_those_that_change_without_a_person() -> None:
     """Or without what a reply says of other customers."""
-    assert {state for state in S if reachable(state, without=BY_HAND | {E.FREED})} == OPEN
+    assert {state for state in S if reachable(state, without=BY_HAND | {E.FREED, E.READMIT})} == OPEN
 
 
 def test_a_duplicate_that_is_none_may_be_sent_and_nothing_else_happens_to_it() -> None:
