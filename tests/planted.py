@@ -419,6 +419,14 @@ MISTAKES = (
         ),
         test="test_sink.py::test_no_text_of_ours_is_a_formula_and_no_original_cell_or_code_is_touched",
     ),
+    Mistake(
+        name="the pool closes connections that other threads are using",
+        promise=3,
+        file="ledger/sqlite.py",
+        old="poolclass=QueuePool, pool_size=KEPT, max_overflow=-1",
+        new="pool_size=KEPT",
+        test="test_many_readers.py::test_thirty_threads_read_a_ledger_whose_campaign_runs",
+    ),
     # --- 4: never over the limit, and not far below it ----------------------------------------------------------
     Mistake(
         name="a permit is free `per` after the request was sent",

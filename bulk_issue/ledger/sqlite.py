@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, exc
+from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, exc
 
 from bulk_issue.errors import LedgerError, LedgerUnavailable
 from bulk_issue.ledger import moved
@@ -18,6 +18,8 @@ from bulk_issue.model import Moment
 
 T = TypeVar("T")
 
+#: Connections that are kept open for the next readers.
+KEPT = 8
 #: Milliseconds for which a writer waits for another process' transaction.
 BUSY_MS = 10_000
 
@@ -44,7 +46,12 @@ class Sqlite:
             connection.execute("PRAGMA synchronous = FULL")
             return connection
 
-        engine = create_engine("sqlite://", creator=connect, pool_size=4, hide_parameters=True)
+        # Named: without a file in its URL SQLAlchemy takes SingletonThreadPool, which closes connections that other
+        # threads are using, and that ends the process. This one lends each to one thread at a time, and as many as are
+        # asked for; it keeps some, because each close asks all other processes for a moment whether it is the last.
+        engine = create_engine(
+            "sqlite://", creator=connect, poolclass=QueuePool, pool_size=KEPT, max_overflow=-1, hide_parameters=True
+        )
         begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         return engine
