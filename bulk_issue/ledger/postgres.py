@@ -117,6 +117,9 @@ class Postgres:
             if self._holders is not None:
                 self._holders.attach(connection)
 
+    def detach(self, connection: Connection) -> None:
+        pass
+
     def _trust(self, connection: Connection) -> None:
         """Raise `LedgerError` where a committed intent may be lost."""
         setting = connection.exec_driver_sql(
