@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import cycle
@@ -200,12 +201,13 @@ class Soak:
 async def soak(folder: Path, seconds: float) -> Figures:
     """Let all of them visit for so long."""
     rows = int(seconds * ROWS_A_SECOND / CAMPAIGNS) + 1
-    async with Sandbox(Settings(rate=0, latency=0.05)) as box:
+    async with Sandbox(Settings(rate=0, latency=0.05)) as box, AsyncExitStack() as stack:
         console = Console(folder, box)
         limit = ("--rate", RATE * 60, "--per", "60", "--connections", "8", "--grace", "2", "--pace", "even")
         options = (*limit, "--port", "0", "--folder", folder / "page", "--type-above", "1000000")
         with (folder / "server.err").open("wb") as told:
             served = await console.start("serve", *options, err=told)
+        stack.callback(_kill, served)
         assert served.stdout is not None
         line = (await served.stdout.readline()).decode()
         address = line.split()[-1] if "Sign in once at http" in line else ""
@@ -234,6 +236,11 @@ async def soak(folder: Path, seconds: float) -> Figures:
         figures.served_twice = len(box.book.duplicates(box.series_id))
     figures.left = _beside(folder / "ledger.db")
     return figures
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
 
 
 def _beside(ledger: Path) -> list[str]:
