@@ -6,6 +6,7 @@ ARGS ?=
 SEEDS ?= 1000
 KILLS ?= 200
 STORIES ?= 10
+MINUTES ?= 5
 # one more than cores: many tests wait for processes
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
@@ -48,10 +49,11 @@ acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some min
 simulate: $(STAMP) ## SEEDS histories on virtual time (1000): crashes, faults, several processes
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
 
-torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed; STORIES (10) of three hosts
+torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed; STORIES (10) of three hosts; MINUTES (5) of a busy page
 	@$(PY) -m pytest -q tests/crash_points.py
 	@$(PY) -m tests.torture --kills $(KILLS)
 	@$(PY) -m tests.chaos --stories $(STORIES)
+	@$(PY) -m tests.soak --minutes $(MINUTES)
 
 planted: $(STAMP) ## known mistakes, each caught by the test that must catch it
 	@$(PY) -m tests.planted

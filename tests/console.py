@@ -56,7 +56,9 @@ class Console:
         given = inherited | ours | self.env
         return {name: value for name, value in given.items() if name not in self.without}
 
-    async def start(self, *arguments: object, into: IO[bytes] | None = None) -> asyncio.subprocess.Process:
+    async def start(
+        self, *arguments: object, into: IO[bytes] | None = None, err: IO[bytes] | None = None
+    ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.within,
             sys.executable,
@@ -66,7 +68,7 @@ class Console:
             env=self.environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=into or asyncio.subprocess.PIPE,
-            stderr=into or asyncio.subprocess.PIPE,
+            stderr=err or into or asyncio.subprocess.PIPE,
         )
 
     async def __call__(self, *arguments: object) -> Done:

@@ -347,8 +347,8 @@ MISTAKES = (
         name="a database that was put back is gone on with",
         promise=2,
         file="ledger/home.py",
-        old="    if written is not None and here.is_other_than(",
-        new="    if written is None and here.is_other_than(",
+        old="    if here is None or written is None or not here.is_other_than(",
+        new="    if here is None or written is None or here.is_other_than(",
         test="test_postgres.py::test_nobody_goes_on_in_a_database_that_was_put_back_before_it_was_reopened",
     ),
     Mistake(
@@ -442,6 +442,50 @@ MISTAKES = (
             "        line = (*guarded, *[shown(row) for shown in shows])\n"
         ),
         test="test_sink.py::test_no_text_of_ours_is_a_formula_and_no_original_cell_or_code_is_touched",
+    ),
+    Mistake(
+        name="the pool closes connections that other threads are using",
+        promise=3,
+        file="ledger/sqlite.py",
+        old="poolclass=QueuePool, pool_size=KEPT, max_overflow=-1",
+        new="pool_size=KEPT",
+        test="test_many_readers.py::test_thirty_threads_read_a_ledger_whose_campaign_runs",
+    ),
+    Mistake(
+        name="the connection that closes last may not write",
+        promise=3,
+        file="ledger/database.py",
+        old=(
+            "        self._readers.dispose()\n"
+            "        if self._connection is not None:\n"
+            "            self.dialect.detach(self._connection)\n"
+            "            self._connection.close()\n"
+            "        self._engine.dispose()\n"
+        ),
+        new=(
+            "        if self._connection is not None:\n"
+            "            self.dialect.detach(self._connection)\n"
+            "            self._connection.close()\n"
+            "        self._engine.dispose()\n"
+            "        self._readers.dispose()\n"
+        ),
+        test="test_journal.py::test_the_last_one_that_closes_moves_all_into_the_file",
+    ),
+    Mistake(
+        name="a ledger that came without its journal is sent from",
+        promise=2,
+        file="ledger/home.py",
+        old='    if tx.dialect.name == "sqlite":\n        return _without_journal(tx)\n',
+        new='    if tx.dialect.name == "sqlite":\n        return None\n',
+        test="test_journal.py::test_a_copy_with_nothing_in_it_says_so",
+    ),
+    Mistake(
+        name="the ledger's file says that it is whole while somebody records",
+        promise=2,
+        file="ledger/journal.py",
+        old="        self._to_be_moved = True  #",
+        new="        self._to_be_moved = False  #",
+        test="test_journal.py::test_from_the_first_change_on_the_file_says_that_it_needs_its_journal",
     ),
     # --- 4: never over the limit, and not far below it ----------------------------------------------------------
     Mistake(

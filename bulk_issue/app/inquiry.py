@@ -12,6 +12,7 @@ from bulk_issue import countries, rows
 from bulk_issue.app.desk import existing
 from bulk_issue.app.reports import default_out, refuse_purged
 from bulk_issue.config import LedgerUrl
+from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
 from bulk_issue.model import IdentifierKind, Job, JobId
@@ -53,6 +54,12 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
         reruns=[by_name[other] for other in views.reruns(name)],
         running=ledger.jobs.running_elsewhere(name),
     )
+
+
+async def doubtful(ledger: Path | LedgerUrl) -> LedgerError | None:
+    """Why this may not be all of the ledger that was in use; None if it is."""
+    async with existing(ledger) as ours:
+        return ours.history.doubtful()
 
 
 async def find(
@@ -112,4 +119,4 @@ def _codes(ledger: SqliteLedger, jobs: Sequence[JobId]) -> Iterator[str]:
                 yield code
 
 
-__all__ = ["History", "RunFacts", "Sighting", "Standing", "find", "revoke_plan", "standing"]
+__all__ = ["History", "RunFacts", "Sighting", "Standing", "doubtful", "find", "revoke_plan", "standing"]

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from bulk_issue.cli import frame, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import ConfigError
+from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.model import IdentifierKind
 from bulk_issue.saying import count
 from bulk_issue.states import RowState
@@ -46,6 +46,7 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
 
     async def look(asked: asyncio.Event) -> int:
         async with app.existing(ledger) as opened:
+            _warn(opened.history.doubtful())
             while True:
                 lines, running = _look(opened, job, ledger, as_json=as_json)
                 if watch and sys.stdout.isatty():
@@ -63,6 +64,11 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
         frame.say_all([] if as_json else [f"No jobs yet in {ledger}."])
         return ExitCode.DONE
     return frame.in_loop(look, farewell="The watch ends; the job goes on.")
+
+
+def _warn(doubt: LedgerError | None) -> None:
+    if doubt is not None:
+        frame.say(f"Warning: {doubt.message}.\n  {doubt.hint}", err=True)
 
 
 def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_json: bool) -> tuple[list[str], bool]:
@@ -113,6 +119,7 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
     asked = [line.strip() for line in lines if line.strip()]
     if not asked:
         raise ConfigError("nothing was asked for", hint="Write identifiers or codes to the standard input, one a line.")
+    _warn(frame.in_loop(lambda _asked: inquiry.doubtful(ledger)))
     found = frame.in_loop(lambda _asked: inquiry.find(ledger, asked, IdentifierKind(kind) if kind else None))
     for at, sightings in enumerate(found, 1):
         which = f"{at}: " if len(asked) > 1 else ""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bulk_issue.aside import aside_in
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
-from bulk_issue.ledger import moved, open_ledger, trusted
+from bulk_issue.ledger import journal, moved, open_ledger, trusted
 from bulk_issue.ledger.database import create_private
 from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.reopen import Restored
@@ -102,6 +102,7 @@ def compact(ledger: Path) -> bool:
         with closing(_connect(ledger)) as connection:
             connection.execute("VACUUM")
             busy, *_rest = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            journal.keep(connection)
     except sqlite3.OperationalError:
         return False
     return not busy
@@ -110,7 +111,7 @@ def compact(ledger: Path) -> bool:
 def unsound(path: Path) -> str:
     """What is wrong with the file as SQLite sees it; empty if nothing is."""
     try:
-        with closing(_connect(path)) as connection:
+        with closing(_look(path)) as connection:
             said = [line for (line,) in connection.execute("PRAGMA integrity_check(3)")]
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:
@@ -151,7 +152,7 @@ def _take(backup: Path, copy: Path) -> None:
 
 
 def _refuse_if_moved(ledger: Path) -> None:
-    with closing(_connect(ledger)) as connection:
+    with closing(_look(ledger)) as connection:
         place = moved.place_in(connection)
     if place:
         raise ConfigError(
@@ -172,7 +173,7 @@ def _beside(path: Path) -> Iterator[Path]:
 def _copy(ledger: Path, to: Path) -> None:
     """A consistent copy in one file, taken without holding up those who write."""
     try:
-        with closing(_connect(ledger)) as connection:
+        with closing(_look(ledger)) as connection:
             connection.execute("VACUUM INTO ?", (str(to),))
     except sqlite3.DatabaseError as error:
         raise LedgerError(
@@ -182,7 +183,7 @@ def _copy(ledger: Path, to: Path) -> None:
 
 def _count_on(copy: Path, ledger: Path) -> None:
     """Let the copy give no number that the ledger has given: it was another job's."""
-    with closing(_connect(ledger)) as old, closing(_connect(copy)) as new:
+    with closing(_look(ledger)) as old, closing(_connect(copy)) as new:
         for name, last in old.execute("SELECT name, seq FROM sqlite_sequence"):
             known = new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name)).rowcount
             if not known:
@@ -242,6 +243,11 @@ def _publish(copy: Path, to: Path) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=10.0, isolation_level=None)
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    """For reading only: it leaves the journal of a ledger where it is, also if it closes last."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0, isolation_level=None)
 
 
 def _utc(now: Moment) -> str:

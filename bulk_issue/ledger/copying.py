@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Table, Text, collate, func, se
 
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError
+from bulk_issue.ledger import home as homes
 from bulk_issue.ledger import moved, open_database, trusted
 from bulk_issue.ledger.database import AnyRow, Database, without_nul
 from bulk_issue.ledger.locks import Locks
@@ -99,6 +100,7 @@ class _Move:
         return any(tuple(row) in known for row in here.execute(its).all())
 
     def _refuse_what_cannot_be(self, here: Connection, there: Connection) -> None:
+        homes.stay(here)
         if here.execute(select(jobs.c.seq).limit(1)).first() is None:
             raise ConfigError(
                 f"the ledger {self.source.dialect.place} holds no jobs",

@@ -70,6 +70,10 @@ class Dialect(Protocol):
         """Make a new connection the writer's."""
         ...
 
+    def detach(self, connection: Connection) -> None:
+        """The writer's connection is about to close, the last of this process'."""
+        ...
+
     def transact(self, connection: Connection, work: Callable[[Connection], T], *, alone: bool) -> T:
         """Run `work` in one transaction that no other one of the ledger sees half of, or sees it half done.
 
@@ -200,10 +204,12 @@ class Database:
         self.holders.leave()
 
     def _close(self) -> None:
+        # The writer's goes last: SQLite moves the rest of its journal when the last connection closes that may write.
+        self._readers.dispose()
         if self._connection is not None:
+            self.dialect.detach(self._connection)
             self._connection.close()
         self._engine.dispose()
-        self._readers.dispose()
 
 
 class Face:

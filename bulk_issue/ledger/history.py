@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from bulk_issue.errors import LedgerError
+from bulk_issue.ledger import home
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.schema import attempts, claims, decided, excess, jobs, lookups, rows
@@ -49,6 +51,11 @@ class Sighting:
 
 class LedgerHistory(Face):
     """Each method reads one snapshot and never blocks a running job."""
+
+    def doubtful(self) -> LedgerError | None:
+        """Why this may not be all of the ledger that was in use, so that nobody sends from it; None if it is."""
+        with self._db.read() as connection:
+            return home.doubtful(connection)
 
     def of(self, job: JobId) -> History:
         """What happened to a job."""

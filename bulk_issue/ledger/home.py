@@ -1,8 +1,10 @@
-"""Where a ledger in PostgreSQL lives, so that a copy of it that was put back by the database's own means is noticed.
+"""Whether this is the ledger that was in use, and all of it: nobody begins a row in another one.
 
-A dump that is restored gets a database with a number of its own, often on another server. It knows nothing of what was
-issued since, so nobody begins a row there until `reopen` has seen to that, which writes down where it lives now. What
-is put back in its own place (the files of a whole server, a dump read into the same database) isn't noticed.
+A file says it itself when it came without what was recorded last (see `journal`). In PostgreSQL the ledger knows where
+it lives, so that a copy of it that was put back by the database's own means is noticed: a dump that is restored gets a
+database with a number of its own, often on another server. Neither knows what was issued since, so nobody begins a row
+there until `reopen` has seen to that. What is put back in its own place (the files of a whole server, a dump read into
+the same database) isn't noticed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from bulk_issue.errors import LedgerError
+from bulk_issue.ledger import journal
 from bulk_issue.ledger.schema import home
 
 _DATABASE = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
@@ -42,22 +45,46 @@ def settle_in(tx: Connection) -> None:
 
 
 def move_in(tx: Connection) -> None:
-    """From now on the ledger lives here."""
+    """From now on the ledger lives here, and goes on with what it knows."""
+    if tx.dialect.name == "sqlite":
+        journal.go_without(tx)
+        return
     tx.execute(delete(home))
     settle_in(tx)
 
 
 def stay(tx: Connection) -> None:
-    """Raise `LedgerError` where the ledger lived elsewhere: this is a copy that was put back."""
-    here = _here(tx)
-    if here is None:
-        return
+    """Raise `LedgerError` where this may not be all of the ledger that was in use."""
+    if (doubt := doubtful(tx)) is not None:
+        raise doubt
+
+
+def doubtful(tx: Connection) -> LedgerError | None:
+    """Why this may not be all of the ledger that was in use; None if nothing speaks for that."""
+    if tx.dialect.name == "sqlite":
+        return _without_journal(tx)
     written = tx.execute(select(home.c.database, home.c.server)).first()
-    if written is not None and here.is_other_than(Home(*written)):
-        raise LedgerError(
-            "this database was put back or copied: it may not know of all coupons that were issued",
-            hint="Stop all workers and runs, then run: bulk-issue ledger reopen",
-        )
+    here = _here(tx)
+    if here is None or written is None or not here.is_other_than(Home(*written)):
+        return None
+    return LedgerError(
+        "this database was put back or copied: it may not know of all coupons that were issued",
+        hint="Stop all workers and runs, then run: bulk-issue ledger reopen",
+    )
+
+
+def _without_journal(tx: Connection) -> LedgerError | None:
+    missing = journal.was_missing(tx)
+    if not missing:
+        return None
+    return LedgerError(
+        f"the ledger came without its journal ({missing}): what was recorded last is missing, "
+        "and it may not know of all coupons that were issued",
+        hint=(
+            "Use the ledger that it was copied from, or restore a backup (`bulk-issue ledger restore`). "
+            "If both are lost, run: bulk-issue ledger reopen"
+        ),
+    )
 
 
 def _here(tx: Connection) -> Home | None:

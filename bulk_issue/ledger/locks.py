@@ -20,7 +20,7 @@ class Locks:
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
-        self._folder = ledger.with_name(f"{ledger.name}.locks")
+        self._folder = _folder(ledger)
         self._held: dict[JobId, int] = {}
         self._entered: int | None = None
 
@@ -52,7 +52,7 @@ class Locks:
         """Hold the job until `free` or death; raises `JobHeld` naming the living holder's pid."""
         if job in self._held:
             raise JobHeld(f"job {job} is being run by this process already", hint="Wait for it to end.")
-        handle = self._open(self._path(job))
+        handle = _open(self._path(job))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -127,11 +127,50 @@ class Locks:
         return self._folder / f"{job}.lock"
 
     def _in_use(self) -> int:
-        return self._open(self._folder / "in-use")
+        return _open(self._folder / "in-use")
 
-    def _open(self, path: Path) -> int:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+class RecordersLock:
+    """Shared by those who record something in a ledger, so that each can tell whether it is the only one.
+
+    Used in the ledger's write transactions only: so a process that asks for it alone keeps no other from sharing it.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self._path = _folder(ledger) / "recording"
+        self._handle: int | None = None
+
+    def share(self) -> None:
+        """Be one of those who record, until `leave` or death."""
+        fcntl.flock(self._opened(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def is_ours_alone(self) -> bool:
+        """Whether nobody else records. The lock is to be left then, in the same transaction."""
+        try:
+            fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Record nothing any more."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _opened(self) -> int:
+        if self._handle is None:
+            self._handle = _open(self._path)
+        return self._handle
+
+
+def _folder(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.locks")
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def _pids(handle: int) -> list[str]:

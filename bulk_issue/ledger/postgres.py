@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import conninfo, pq, sql
 from psycopg.types.string import StrDumper
-from sqlalchemy import Connection, Engine, Table, create_engine, exc, text
+from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, exc, text
 
 from bulk_issue.config import LOOPBACK, LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
@@ -103,7 +103,12 @@ class Postgres:
             return connection
 
         return create_engine(
-            "postgresql+psycopg://", creator=connect, pool_size=4, pool_pre_ping=True, hide_parameters=True
+            "postgresql+psycopg://",
+            creator=connect,
+            poolclass=QueuePool,
+            pool_size=4,
+            pool_pre_ping=True,
+            hide_parameters=True,
         )
 
     def attach(self, connection: Connection) -> None:
@@ -111,6 +116,9 @@ class Postgres:
             self._trust(connection)
             if self._holders is not None:
                 self._holders.attach(connection)
+
+    def detach(self, connection: Connection) -> None:
+        pass
 
     def _trust(self, connection: Connection) -> None:
         """Raise `LedgerError` where a committed intent may be lost."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bulk_issue.findings import Finding, Grade
+from bulk_issue.ledger.journal import holds_something, is_missing, journal_of
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.states import CLAIMING
 
@@ -23,6 +24,11 @@ WHAT = "ledger"
 _WORTH_A_BACKUP = "SELECT EXISTS (SELECT 1 FROM attempts) AND NOT EXISTS (SELECT 1 FROM backups)"
 _STATES = ", ".join(f"'{state}'" for state in sorted(CLAIMING))
 _RESTORE = "Restore a backup (bulk-issue ledger restore), and report this with the output of this command."
+_WITHOUT = "what was recorded last is missing, and it may not know of all coupons that were issued"
+_COPY = (
+    "Use the ledger that it was copied from, and copy with `bulk-issue ledger backup`. If that one is lost, restore a "
+    "backup; if there is none: bulk-issue ledger reopen."
+)
 #: (what must not be, the query that counts it). The job that is registered just now is left out.
 _INVARIANTS = (
     (
@@ -75,6 +81,7 @@ def examine(path: Path) -> Iterator[Finding]:
         yield _failed(f"other users can read it (mode {mode:o})", f"Run: chmod 600 {path}")
     else:
         yield _ok("only its owner can read it")
+    had_journal = holds_something(journal_of(path))
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)) as ledger:
             ledger.execute("BEGIN")  # one snapshot for all counts
@@ -83,6 +90,9 @@ def examine(path: Path) -> Iterator[Finding]:
                 yield _failed(f"the file is damaged: {'; '.join(said)}", _RESTORE)
                 return
             yield _ok("SQLite finds it undamaged")
+            if is_missing(ledger, path, was_there=had_journal):
+                yield _failed(f"it came without its journal ({journal_of(path)}): {_WITHOUT}", _COPY)
+                return
             yield from agreement(lambda query: ledger.execute(query).fetchone()[0])
             if ledger.execute(_WORTH_A_BACKUP).fetchone()[0]:
                 remedy = "bulk-issue ledger backup FOLDER, on another disk; every night is a good time."

@@ -38,7 +38,8 @@ async def overview(request: web.Request) -> web.Response:
         (each, works.is_running(each.job.spec.id) or ledger.jobs.running_elsewhere(each.job.spec.id))
         for each in await asyncio.to_thread(ledger.views.jobs)
     ]
-    return request.app[PAGES].page(request, "jobs.html", jobs=jobs)
+    doubtful = await asyncio.to_thread(ledger.history.doubtful)
+    return request.app[PAGES].page(request, "jobs.html", jobs=jobs, doubtful=doubtful)
 
 
 async def show(request: web.Request) -> web.Response:
