@@ -17,6 +17,7 @@ from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
+from bulk_issue.held import HeldCodes
 from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
 from bulk_issue.pool import Pool
 from bulk_issue.ports import Hold, Part, Progress
@@ -142,6 +143,8 @@ class Run(Hand):
         presence = self._presence(hold, pool)
         async with self._alongside(reconciler, presence, pool):
             stop = await self._to_the_end(pool, reconciler, presence)
+            if stop is None or stop.kind is StopKind.ASKED:
+                await self._read_held(readers)
         self._sent = pool.begun
         return stop
 
@@ -149,7 +152,21 @@ class Run(Hand):
         reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
         async with self._alongside(reconciler, self._presence(hold, None), None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
+            await self._read_held(reconciler.readers)
         return None
+
+    async def _read_held(self, readers: Readers) -> None:
+        """Read which coupons the customers of held rows have, for as long as rows in doubt may be read."""
+        deadline = self.clock.now().boot + self.config.reconcile_for
+        codes = HeldCodes(
+            job=self.job.spec.id,
+            held=self.ledger.held,
+            readers=readers,
+            clock=self.clock,
+            enough=lambda: self.asked.is_set() or self.clock.now().boot >= deadline,
+            on_begin=lambda: self.tell("The codes that customers had before are read from the record. Ctrl-C is safe."),
+        )
+        await self._patience.insist(codes.read)
 
     async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
         deadline: float | None = None

@@ -218,6 +218,24 @@ decided = Table(
     Column("code", Text),
 )
 
+# the coupon that the customer of a HELD row had before: shown for the row, and no claim on that code. No line: not read
+held = Table(
+    "held",
+    metadata,
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    # null where the record names no coupon that could be given to the customer; `because` says why
+    Column("code", Text),
+    Column("coupon_id", Big),
+    Column("customer_id", Big),
+    Column("offer", Text),
+    Column("warnings", Text),
+    Column("because", Text),
+    Column("at", Float, nullable=False),
+    PrimaryKeyConstraint("job", "row"),
+    sqlite_with_rowid=False,
+)
+
 excess = Table(
     "excess",
     metadata,

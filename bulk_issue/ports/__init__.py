@@ -1,8 +1,9 @@
 """What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
 
-The ledger has five faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
-(who takes part in a job), `Doubts` (rows that wait for the server's record) and `Views` (read-only, for files and
-status). Every method of the first four is one transaction: on return it is on disk, on an exception nothing of it is.
+The ledger has six faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
+(who takes part in a job), `Doubts` (rows that wait for the server's record), `Held` (coupons that customers had before)
+and `Views` (read-only, for files and status). Every method of the first five is one transaction: on return it is on
+disk, on an exception nothing of it is.
 A write that the ledger refuses raises `LedgerUnavailable`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
+from bulk_issue.ports.held import Held, HeldRow
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
 from bulk_issue.ports.members import Member, Members, Muster, Part
 from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
@@ -25,6 +27,8 @@ __all__ = [
     "Doubt",
     "Doubtful",
     "Doubts",
+    "Held",
+    "HeldRow",
     "Hold",
     "Issued",
     "Issuer",
@@ -66,6 +70,9 @@ class Ledger(Protocol):
 
     @property
     def doubts(self) -> Doubts: ...
+
+    @property
+    def held(self) -> Held: ...
 
     @property
     def views(self) -> Views: ...
