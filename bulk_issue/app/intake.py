@@ -11,7 +11,7 @@ from pathlib import Path
 from bulk_issue import countries, rows
 from bulk_issue.config import Reading
 from bulk_issue.customer_columns import columns
-from bulk_issue.errors import SourceError
+from bulk_issue.errors import HeaderUnclear, SourceError
 from bulk_issue.exclusion import Exclusion, Judge
 from bulk_issue.model import IdentifierKind, JobId, Record, Row
 from bulk_issue.source import Source, open_source, valid_email
@@ -91,13 +91,19 @@ def _like_its_origin(source: Source, reading: Reading, recorded: Recorded) -> Re
 def _exclusion(path: Path, reading: Reading) -> Iterator[Exclusion]:
     """The suppression list, read by the same rules; which columns, sheet and dialect it has is its own affair."""
     judge = partial(judge_record, country=countries.country(reading.country))
-    with open_source(path, Reading()) as source, Exclusion(source.sha256, judge) as exclusion:
+    with ExitStack() as listed:
         try:
+            source = listed.enter_context(open_source(path, Reading()))
             places = columns(source.header, {})
-        except SourceError as error:
+        except HeaderUnclear as error:
             raise SourceError(
-                f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
+                f"--exclude {path}: its first record looks like a customer's: nobody would be left out by it",
+                hint="Put a line above it with the names of its columns: mobile, email, externalId or customer_id.",
             ) from error
+        except SourceError as error:
+            hint = "Call its columns mobile, email, externalId or customer_id."
+            raise SourceError(f"--exclude {path}: {error.message}", hint=hint) from error
+        exclusion = listed.enter_context(Exclusion(source.sha256, judge))
         exclusion.fill(str(path), source.chunks(), places)
         yield exclusion
 

@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -249,9 +250,23 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal; Ctrl-C and other signals there mean no, although the event loop waits for signals."""
+    with _interrupted():
+        return click.confirm(question, default=default, err=True)
+
+
+def choose(question: str, answers: Sequence[str]) -> str | None:
+    """Ask on the terminal which of these it is; None if nobody says it. No answer is taken for granted."""
+    with _interrupted(), suppress(click.Abort):
+        return str(click.prompt(question, type=click.Choice(answers, case_sensitive=False), err=True))
+    return None
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """Let signals end a question."""
     previous = {number: signal.signal(number, signal.default_int_handler) for number in _heard()}
     try:
-        return click.confirm(question, default=default, err=True)
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -51,6 +51,7 @@ async def read_so(request: web.Request) -> web.StreamResponse:
     try:
         inspected = await request.app[INSPECTIONS].of(draft)
         header = inspected.preview.header if inspected.preview else ()
+        was = draft
         draft = replace(
             draft,
             series_id=_whole(str(form.get("series", ""))),
@@ -60,6 +61,7 @@ async def read_so(request: web.Request) -> web.StreamResponse:
             encoding=str(form.get("encoding", "")).strip()[:40],
             sheet=str(form.get("sheet", "")).strip()[:80],
         )
+        draft = draft.answered(was, str(form.get("first", "")), inspected.first.record if inspected.first else 0)
     except BulkIssueError as error:
         return await _show(request, draft, error)
     request.app[DRAFTS].save(draft)
@@ -128,6 +130,7 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
     return {
         "draft": draft,
         "preview": inspected.preview,
+        "first": inspected.first.first if inspected.first else (),
         "checked": checked,
         "found": found,
         "damage": inspected.damage,
