@@ -83,7 +83,7 @@ class Run(Hand):
         left = JobState.RUNNING if self.hands_over else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
-        state, because, code = left, "the run was cut short", None
+        state, because, kind, code = left, "the run was cut short", "", None
         try:
             if hold.recovered:
                 self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
@@ -97,9 +97,9 @@ class Run(Hand):
             asked = stop is not None and stop.kind is StopKind.ASKED
             if unfinished and (asked or keeps) and left is not JobState.STOPPED:
                 state = left  # others go on; if it was cancelled, with its rows in doubt
-            because = stop.because if stop is not None and unfinished else ""
+            because, kind = (stop.because, str(stop.kind)) if stop is not None and unfinished else ("", "")
         finally:
-            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
+            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code, stop_kind=kind)
         found = await self.ledger.jobs.find(job)
         assert found is not None
         assert code is not None

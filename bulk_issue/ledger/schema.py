@@ -50,6 +50,8 @@ jobs = Table(
     Column("started", Float),
     Column("ended", Float),
     Column("because", Text, nullable=False),
+    # the kind of that (`StopKind`), so that each face says it in its own words; null where nothing stopped
+    Column("stop_kind", Text),
     # 1 once a person cancelled it: rows that come back from doubt are put aside too
     Column("cancelled", Integer, nullable=False),
     # the run that leads this job now: its lead; processes that share in it have a run each

@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("started", sa.Float(), nullable=True),
         sa.Column("ended", sa.Float(), nullable=True),
         sa.Column("because", sa.Text(), nullable=False),
+        sa.Column("stop_kind", sa.Text(), nullable=True),
         sa.Column("cancelled", sa.Integer(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("workers", sa.Integer(), nullable=False),
