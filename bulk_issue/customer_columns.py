@@ -34,6 +34,9 @@ BARE_ID = "id"
 #: A number as files and spreadsheets write it, and the digits from which on it is no year and no running number.
 _NUMBER = re.compile(r"[+-]?[\d\s().,-]+(e[+-]?\d+)?", re.IGNORECASE)
 FEW = 5
+#: Characters of an address at most; a longer cell is no value that names a customer.
+LONGEST = 320
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 
 _CLUES: Mapping[IdentifierKind, tuple[str, ...]] = {
     K.MOBILE: ("mob", "phone", "cell", "contact", "tel", "whatsapp"),
@@ -101,10 +104,12 @@ def like_a_customer(record: Sequence[str], below: Sequence[str]) -> bool:
 
 
 def _a_value(cell: str, below: str) -> bool:
+    if len(cell) > LONGEST:
+        return False
     digits = sum(character.isdigit() for character in cell)
-    if "@" in cell.strip("@") or (digits >= FEW and _NUMBER.fullmatch(cell)):
+    if _ADDRESS.fullmatch(cell) or (digits >= FEW and _NUMBER.fullmatch(cell)):
         return True
-    return digits > 0 and _form(cell) == _form(below)
+    return digits > 0 and cell != below and _form(cell) == _form(below)
 
 
 def _form(text: str) -> str:
