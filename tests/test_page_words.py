@@ -40,7 +40,7 @@ async def started(visitor: Visitor, content: bytes, rows: int) -> str:
     draft = re.findall(r"/campaigns/(u[0-9a-f]{24})/start", (await visitor.upload(content))[1])[0]
     form = {"csrf": await visitor.csrf(), "agreed": str(rows)}
     _, text = await visitor.post(f"/campaigns/{draft}/start", form)
-    return re.findall(r"/jobs/(j[0-9a-f]{9})/events", text)[0]
+    return str(re.findall(r"/jobs/(j[0-9a-f]{9})/events", text)[0])
 
 
 # --- stops ------------------------------------------------------------------------------------------------------
