@@ -121,7 +121,7 @@ def judge(
     only = inside[0]
     if only.series_id != doubt.series_id:
         return _OF_NO_SERIES
-    return Found(coupon=_as_coupon(only, reading), at=(only.created or 0.0) - facts.offset)
+    return Found(coupon=as_coupon(only, reading), at=(only.created or 0.0) - facts.offset)
 
 
 def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
@@ -205,7 +205,7 @@ def _judge_generic(doubt: Doubt, reading: Reading, ours: Sequence[RecordedCoupon
     for coupon in ours:
         if coupon.series_id == doubt.series_id:
             at = None if coupon.created is None else coupon.created - (facts.offset or 0.0)
-            return Found(coupon=_as_coupon(coupon, reading), at=at)
+            return Found(coupon=as_coupon(coupon, reading), at=at)
     return _OF_NO_SERIES
 
 
@@ -242,7 +242,8 @@ def _server_time(reading: Reading, moment: Moment, boots: Mapping[str, float] = 
     return None if zero is None else zero + moment.boot
 
 
-def _as_coupon(recorded: RecordedCoupon, reading: Reading) -> Coupon:
+def as_coupon(recorded: RecordedCoupon, reading: Reading) -> Coupon:
+    """A coupon of the record as a reply would have given it, with the warning that none did."""
     warnings = ("read from v1.1: the letters' case may differ",) if reading.endpoint.startswith("v1.1") else ()
     return Coupon(
         code=recorded.code,

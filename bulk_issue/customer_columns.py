@@ -31,6 +31,13 @@ SPELLINGS: Mapping[IdentifierKind, re.Pattern[str]] = {
 #: Often a running number, which is somebody else's customer id: taken only where nothing else names customers.
 BARE_ID = "id"
 
+#: A number as files and spreadsheets write it, and the digits from which on it is no year and no running number.
+_NUMBER = re.compile(r"[+-]?[\d\s().,-]+(e[+-]?\d+)?", re.IGNORECASE)
+FEW = 5
+#: Characters of an address at most; a longer cell is no value that names a customer.
+LONGEST = 320
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+
 _CLUES: Mapping[IdentifierKind, tuple[str, ...]] = {
     K.MOBILE: ("mob", "phone", "cell", "contact", "tel", "whatsapp"),
     K.EMAIL: ("mail",),
@@ -82,6 +89,32 @@ def names_customers(
         return all(any(_same(name, column) for name in names) for column in wanted.values())
     spellings = [SPELLINGS[identify_by]] if identify_by is not None else SPELLINGS.values()
     return any(spelling.fullmatch(_loose(name)) for name in names for spelling in spellings)
+
+
+def like_a_customer(record: Sequence[str], below: Sequence[str]) -> bool:
+    """Whether a record that stands for the columns' names may be a customer's, given the record `below` it.
+
+    A cell is a number, an address, or a text with digits of the same form as the one below it (`C0017` and `C0018`).
+    Where a column has one of the usual names the record is a header, whatever else it holds.
+    """
+    if names_customers(record, {}):
+        return False
+    under = [*below, *[""] * len(record)]
+    return any(_a_value(cell.strip(), other.strip()) for cell, other in zip(record, under, strict=False))
+
+
+def _a_value(cell: str, below: str) -> bool:
+    if len(cell) > LONGEST:
+        return False
+    digits = sum(character.isdigit() for character in cell)
+    if _ADDRESS.fullmatch(cell) or (digits >= FEW and _NUMBER.fullmatch(cell)):
+        return True
+    return digits > 0 and cell != below and _form(cell) == _form(below)
+
+
+def _form(text: str) -> str:
+    """What kind of character stands where."""
+    return "".join("9" if each.isdigit() else "a" if each.isalpha() else each for each in text)
 
 
 def _same(name: str, wanted: str) -> bool:

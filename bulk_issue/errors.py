@@ -6,6 +6,7 @@ A row that fails is data (an `Outcome`, a `Problem`), never an exception. Every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -50,6 +51,20 @@ class SourceError(BulkIssueError):
     """The input can't be read as a table of customers. The message names file, line and column."""
 
     exit_code = 2
+
+
+class HeaderUnclear(SourceError):
+    """The first record may hold the columns' names or be a customer, and only a person knows which."""
+
+    def __init__(self, path: str, record: int, first: Sequence[str]) -> None:
+        """`record` is its number as `--header-row` counts; its cells `first` are for the person who is asked."""
+        super().__init__(
+            f"{path}: record {record} looks like a customer's, and stands where the columns' names do",
+            hint=f'If it is a customer: --no-header (the columns are then called "column 1", "column 2" …, as in '
+            f'--map mobile="column 2"). If it holds the columns\' names: --header-row {record}.',
+        )
+        self.record = record
+        self.first = tuple(first)
 
 
 class SinkError(BulkIssueError):

@@ -17,6 +17,7 @@ from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
+from bulk_issue.held import HeldCodes
 from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
 from bulk_issue.pool import Pool
 from bulk_issue.ports import Hold, Part, Progress
@@ -100,7 +101,7 @@ class Run(Hand):
         left = JobState.RUNNING if self.hands_over else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
-        state, because, code = left, "the run was cut short", None
+        state, because, kind, code = left, "the run was cut short", "", None
         try:
             if hold.recovered:
                 self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
@@ -117,13 +118,13 @@ class Run(Hand):
             asked = stop is not None and stop.kind is StopKind.ASKED
             if unfinished and (asked or keeps) and left is not JobState.STOPPED:
                 state = left  # others go on; if it was cancelled, with its rows in doubt
-            because = stop.because if stop is not None and unfinished else ""
+            because, kind = (stop.because, str(stop.kind)) if stop is not None and unfinished else ("", "")
             if held_back and not because:
                 because = (
                     f"{count(held_back, 'row')} held back: they look like others, and nobody has said who they are"
                 )
         finally:
-            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
+            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code, stop_kind=kind)
         found = await self.ledger.jobs.find(job)
         assert found is not None
         assert code is not None
@@ -168,6 +169,8 @@ class Run(Hand):
         presence = self._presence(hold, pool)
         async with self._alongside(reconciler, presence, pool):
             stop = await self._to_the_end(pool, reconciler, presence)
+            if stop is None or stop.kind is StopKind.ASKED:
+                await self._read_held(readers)
         self._sent = pool.begun
         if stop is None and hold.retried:
             return Stop(kind=StopKind.ASKED, because="only the rows that were put back were to be sent")
@@ -177,7 +180,21 @@ class Run(Hand):
         reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
         async with self._alongside(reconciler, self._presence(hold, None), None):
             await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
+            await self._read_held(reconciler.readers)
         return None
+
+    async def _read_held(self, readers: Readers) -> None:
+        """Read which coupons the customers of held rows have, for as long as rows in doubt may be read."""
+        deadline = self.clock.now().boot + self.config.reconcile_for
+        codes = HeldCodes(
+            job=self.job.spec.id,
+            held=self.ledger.held,
+            readers=readers,
+            clock=self.clock,
+            enough=lambda: self.asked.is_set() or self.clock.now().boot >= deadline,
+            on_begin=lambda: self.tell("The codes that customers had before are read from the record. Ctrl-C is safe."),
+        )
+        await self._patience.insist(codes.read)
 
     async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
         deadline: float | None = None

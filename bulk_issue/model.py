@@ -443,6 +443,8 @@ class Job:
     ended: float | None = None
     #: Why the last run stopped, for people; empty if it ended.
     stopped_because: str = ""
+    #: The kind of that, a `StopKind`; empty where nothing stopped it, or the run was cut short.
+    stop_kind: str = ""
     #: How many workers may take part; 0: it wasn't deferred to any.
     workers: int = 0
     left_out: LeftOut = NOBODY

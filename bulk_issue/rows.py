@@ -39,8 +39,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "To send all the same, run the file with --changed finish; to send nothing, with --changed drop.",
     ),
     "altered": (
-        "{column} differs from that of row {row} of job {job} as a spreadsheet changes it: zeros, digits, a country "
-        "code or case, or an exponent, a decimal or a date in its place",
+        "{column} differs from that of row {row} of job {job} only as a spreadsheet changes it (zeros, an exponent, …)",
         "Fill in the value from its origin, with the column formatted as text. If it is meant: --alike send.",
     ),
     "hidden": (

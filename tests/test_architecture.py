@@ -38,12 +38,13 @@ ADAPTERS = (
     frozenset({"decisions"}),
     frozenset({"survey"}),
     frozenset({"exclusion"}),
+    frozenset({"seen"}),
     frozenset({"client", "auth"}),
     frozenset({"limiter"}),
     frozenset({"ledger", "engine"}),  # in one database
     frozenset({"clock"}),
 )
-SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "presence", "crew", "job", "share"})
+SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "held", "presence", "crew", "job", "share"})
 #: What adapters that write files share.
 BELOW_ADAPTERS = frozenset({"aside"})
 BELOW_APP = CORE.union(SERVICES, BELOW_ADAPTERS, *ADAPTERS)
@@ -110,7 +111,7 @@ OWNED: Mapping[str, frozenset[str]] = {
     "os.getenv": frozenset({"cli", "web"}),
     "sys.argv": frozenset({"cli"}),
     "sys.exit": frozenset({"cli"}),
-    "sqlite3": frozenset({"ledger", "survey", "exclusion"}),  # all but the ledger's are temporary: nobody's record
+    "sqlite3": frozenset({"ledger", "survey", "exclusion", "seen"}),  # all but the ledger's are temporary
     "tomllib": frozenset({"cli", "web"}),
 }
 

@@ -1369,3 +1369,15 @@ async def test_no_query_of_a_running_job_scans_all_rows(file_desk: Desk) -> None
             ]
             assert not slow, (statement, details)
     other.close()
+
+
+async def test_the_kind_of_a_stop_is_kept_until_the_job_goes_on(desk: Desk) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.ledger.jobs.release(hold, JobState.STOPPED, "too many", desk.clock.now(), 3, stop_kind="failures")
+    stopped = await desk.ledger.jobs.find(JOB)
+    assert stopped is not None and (stopped.stop_kind, stopped.stopped_because) == ("failures", "too many")
+
+    await desk.hold()
+    running = await desk.ledger.jobs.find(JOB)
+    assert running is not None and (running.stop_kind, running.stopped_because) == ("", "")

@@ -223,3 +223,40 @@ async def test_signing_in_by_password_and_keyboard_and_what_goes_wrong(page: Pag
         await upload(page, useless, box.series_id)
         await expect(page.get_by_role("alert")).to_contain_text("c.pdf is a PDF")
         await look(page, "useless-file")
+
+
+async def test_a_first_record_that_may_be_a_customer_and_a_campaign_that_stopped(page: Page, tmp_path: Path) -> None:
+    refused = [f"9198{n:04d}0740" for n in range(70)]
+    file = tmp_path / "no header.csv"
+    file.write_text("".join(f"N{at},{each}\n" for at, each in enumerate(refused)), encoding="utf-8")
+    async with Sandbox(Settings(rate=0)) as box, Server(tmp_path, box, ("--max-failures", "5%")) as server:
+        await page.goto(server.address)
+        await upload(page, file, box.series_id)
+        question = page.get_by_role("group", name="What is the first record of the file?")
+        await expect(question).to_contain_text(refused[0])
+        await expect(question.get_by_role("radio", checked=True)).to_have_count(0)
+        await expect(page.get_by_role("button", name="Issue")).to_have_count(0)
+        await look(page, "first-record")
+        # the browser itself asks for an answer
+        await page.get_by_role("button", name="Read it so").click()
+        await expect(question).to_be_visible()
+        await question.get_by_label("It is a customer").check()
+        await page.get_by_role("button", name="Read it so").click()
+        await page.get_by_label("Mobile", exact=True).select_option("column 2")
+        await page.get_by_role("button", name="Read it so").click()
+        await expect(page.get_by_role("radio", name="It is a customer")).to_be_checked()
+        assert box.book.requests() == 0
+
+        await page.get_by_role("button", name="Issue 70 coupons").click()
+        stopped = page.locator("#stopped")
+        await expect(stopped).to_contain_text("Too many rows were rejected, so it stopped by itself.")
+        await expect(stopped).to_contain_text("tick the box")
+        assert box.book.requests() == 5
+        await look(page, "stopped")
+        shown = await page.locator("main").inner_text()
+        assert "--" not in shown and "bulk-issue " not in shown
+        await page.get_by_label("Go on however many rows are rejected").check()
+        await page.get_by_role("button", name="Go on").click()
+        await until(page, "document.querySelector('.badge').textContent == 'ended'")
+        assert box.book.requests() == 70
+        assert await server.stop() == 0

@@ -391,7 +391,7 @@ def test_the_summary_counts_what_was_written(tmp_path: Path) -> None:
     facts = json.loads(text)
     assert " ".join(facts) == (
         "job file file_sha256 series_id org started_at ended_at duration_s rows counts requests responses_429 "
-        "lookups utilisation worst_window excess exit_code version"
+        "lookups utilisation worst_window with_code without_code excess exit_code version"
     )
     assert facts["counts"] == written.counts
     assert facts["counts"]["in_doubt"] == 2

@@ -8,6 +8,7 @@ from bulk_issue.app.checks import check
 from bulk_issue.app.desk import Desk, desk, existing, opened, there
 from bulk_issue.app.preview import Damage, Preview, damaged, preview
 from bulk_issue.app.reports import Files, Report, export
+from bulk_issue.app.served import Served, served
 from bulk_issue.audit import Audited, Seen
 from bulk_issue.ledger.members import who
 
@@ -21,6 +22,7 @@ __all__ = [
     "Preview",
     "Report",
     "Seen",
+    "Served",
     "Talk",
     "check",
     "damaged",
@@ -29,6 +31,7 @@ __all__ = [
     "export",
     "opened",
     "preview",
+    "served",
     "there",
     "who",
 ]

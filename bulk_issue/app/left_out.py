@@ -1,15 +1,15 @@
 """Who is left out of a job: its suppression list, applied whenever it is about to run, and what look-alikes are.
 
-The rule: a list is no part of how a job's customers are read. A file that is registered is marked on its way; a job that
-is registered is held against the list of now, from the cells that the ledger keeps, before anything of it is sent. Only
-a list that is another one than last time costs more than reading it.
+The rule: a list is no part of how a job's customers are read. A file that is registered is marked on its way; a job
+that is registered is held against the list of now, from the cells that the ledger keeps, before anything of it is sent.
+Only a list that is another one than last time costs more than reading it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from bulk_issue import countries
 from bulk_issue.app.intake import Intake, judge_record
 from bulk_issue.config import Omit, Reading
 from bulk_issue.customer_columns import columns
-from bulk_issue.errors import BulkIssueError, SourceError
+from bulk_issue.errors import BulkIssueError, HeaderUnclear, SourceError
 from bulk_issue.exclusion import Exclusion
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import NOBODY, Alike, Job, LeftOut, Record, Row, Withheld
@@ -109,15 +109,20 @@ def _list(said: LeftOut, country: str, remembered: LeftOut) -> Iterator[Exclusio
         return
     path = Path(said.path)
     judge = partial(judge_record, country=countries.country(country))
-    with _asked_for(path, again=said.path == remembered.path):
-        source = open_source(path, Reading())
-    with source, Exclusion(source.sha256, judge) as exclusion:
-        try:
-            places = columns(source.header, {})
-        except SourceError as error:
-            raise SourceError(
-                f"--exclude {path}: {error.message}", hint="Call its columns mobile, email, externalId or customer_id."
-            ) from error
+    with ExitStack() as opened:
+        with _asked_for(path, again=said.path == remembered.path):
+            try:
+                source = opened.enter_context(open_source(path, Reading()))
+                places = columns(source.header, {})
+            except HeaderUnclear as error:
+                raise SourceError(
+                    f"--exclude {path}: its first record looks like a customer's: nobody would be left out by it",
+                    hint="Put a line above it with the names of its columns: mobile, email, externalId or customer_id.",
+                ) from error
+            except SourceError as error:
+                hint = "Call its columns mobile, email, externalId or customer_id."
+                raise SourceError(f"--exclude {path}: {error.message}", hint=hint) from error
+        exclusion = opened.enter_context(Exclusion(source.sha256, judge))
         with _asked_for(path, again=said.path == remembered.path):
             exclusion.fill(str(path), source.chunks(), places)
         yield exclusion

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -250,19 +250,20 @@ def in_loop(work: Callable[[asyncio.Event], Awaitable[T]], farewell: str = _FARE
 
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal; Ctrl-C and other signals there mean no, although the event loop waits for signals."""
-    with _signals_mean_no():
+    with _interrupted():
         return click.confirm(question, default=default, err=True)
 
 
-def choose(question: str, words: Sequence[str], *, default: str) -> str:
-    """Ask for one of these words; as `ask` otherwise."""
-    with _signals_mean_no():
-        answer: str = click.prompt(question, type=click.Choice(words), default=default, err=True)
-        return answer
+def choose(question: str, words: Sequence[str], *, default: str | None = None) -> str | None:
+    """Ask for one of these words; None if nobody says it. Without a default no answer is taken for granted."""
+    with _interrupted(), suppress(click.Abort):
+        return str(click.prompt(question, type=click.Choice(words, case_sensitive=False), default=default, err=True))
+    return None
 
 
 @contextmanager
-def _signals_mean_no() -> Iterator[None]:
+def _interrupted() -> Iterator[None]:
+    """Let signals end a question."""
     previous = {number: signal.signal(number, signal.default_int_handler) for number in _heard()}
     try:
         yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame, session, values
+from bulk_issue.cli import frame, header, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
@@ -19,6 +19,7 @@ from bulk_issue.saying import count
 
 if TYPE_CHECKING:
     from bulk_issue.app import Desk, Report
+    from bulk_issue.config import Reading
     from bulk_issue.model import Job
 
 
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 @opt.talk_options
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
-    config = values.config(options, series, again, reading=values.reading(options))
-    return session.shown(
-        options,
-        config,
-        lambda desk: desk.run(file, session.talk(options, config)),
-        ["bulk-issue", *sys.argv[1:]],
-    )
+
+    def issue(reading: Reading, said: list[str]) -> int:
+        config = values.config(options, series, again, reading=reading)
+        work = lambda desk: desk.run(file, session.talk(options, config))  # noqa: E731 - a name for the last line
+        return session.shown(options, config, work, ["bulk-issue", *sys.argv[1:], *said])
+
+    return header.settled(options, values.reading(options), issue)
 
 
 @click.command()
@@ -60,16 +61,18 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
-    reading = values.reading(options)
-    config = values.config(options, series, again, reading=reading) if series is not None else None
-    plan = Plan.of(config) if config else values.plan(options)
-    checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan, values.omit(options)))
-    if options["as_json"]:
-        frame.say(json.dumps(before.check_facts(checked), indent=2))
-    else:
-        frame.say_all(before.check_words(checked, plan, heading=str(file)))
-    assert checked.survey is not None
-    return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
+    def look(reading: Reading, _said: list[str]) -> int:
+        config = values.config(options, series, again, reading=reading) if series is not None else None
+        plan = Plan.of(config) if config else values.plan(options)
+        checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan, values.omit(options)))
+        if options["as_json"]:
+            frame.say(json.dumps(before.check_facts(checked), indent=2))
+        else:
+            frame.say_all(before.check_words(checked, plan, heading=str(file)))
+        assert checked.survey is not None
+        return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
+
+    return header.settled(options, values.reading(options), look)
 
 
 # --- go on with a job -------------------------------------------------------------------------------------------

@@ -161,10 +161,13 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
 @click.command()
 @click.argument("job")
 @opt.option("--codes", is_flag=True, help="Only the issued codes, as Capillary's revoke call takes them: revoke.jsonl.")
+@opt.option("--served", is_flag=True, help="Only the list to mail from: customers and their codes, served.csv.")
 @opt.files_options
 @opt.ledger_option
-def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
+def export(job: str, ledger: Path | LedgerUrl, codes: bool, served: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
     """Write JOB's files again, from the ledger alone.
+
+    With --served: one row for each customer of JOB and of its reruns who has a coupon, whether or not JOB issued it.
 
     With --codes: a plan to undo the job. Each line of revoke.jsonl is the body of one POST /v2/coupon/revoke, with at
     most 50 codes. bulk-issue itself revokes nothing.
@@ -172,6 +175,17 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
     from bulk_issue import app
     from bulk_issue.app.inquiry import revoke_plan
     from bulk_issue.cli import words
+
+    if codes and served:
+        raise ConfigError("--codes and --served are two lists", hint="Ask for one of them at a time.")
+
+    async def mailing() -> app.Served:
+        async with app.existing(ledger) as opened:
+            return app.served(opened, session.find(opened, job), session.files(options))
+
+    if served:
+        frame.say_all(words.served_words(frame.in_loop(lambda _asked: mailing())))
+        return ExitCode.DONE
 
     async def plan() -> tuple[Path, int, Sequence[JobId]]:
         async with app.existing(ledger) as opened:

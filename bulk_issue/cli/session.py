@@ -94,7 +94,7 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
             [*map(str, Alike), "hold"],
             default="hold",
         )
-        return None if word == "hold" else Alike(word)
+        return Alike(word) if word and word != "hold" else None
 
     def confirm(checked: Checked, changed: AgreementChanged | None) -> bool:
         rows = checked.outlook.rows
@@ -116,7 +116,7 @@ def talk(options: dict[str, Any], config: Config, *, deferred: bool = False) -> 
             [*map(str, Removed), "stop"],
             default="stop",
         )
-        return None if word == "stop" else Removed(word)
+        return Removed(word) if word and word != "stop" else None
 
     return Talk(show=show, alike=alike, confirm=confirm, changed=changed)
 

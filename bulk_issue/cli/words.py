@@ -16,7 +16,7 @@ from bulk_issue.shown import remedy
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
-    from bulk_issue.app import Report
+    from bulk_issue.app import Report, Served
 
 
 #: The flags that a further command needs, given its name.
@@ -29,6 +29,7 @@ def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iter
     took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
     yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
     yield f"  {tally_words(tally)}"
+    yield from codes_words(report)
     if ending.sent == 0:
         yield "  Nothing was sent this time."
     if job.blank:
@@ -49,6 +50,33 @@ def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iter
     for path in report.written.edited:
         yield f"Kept: {path} (it had been edited, and not been run or decided from)"
     yield from next_words(report, again, carried)
+
+
+def codes_words(report: Report) -> Iterator[str]:
+    """How many rows can be mailed, where any have a code."""
+    coded = report.written.coded
+    if coded:
+        yield f"  {_have(coded, 'row')} a code, {number(bare := report.job.rows - coded)} {_has(bare)} none"
+
+
+def served_words(served: Served) -> Iterator[str]:
+    """What the list to mail from holds."""
+    too = f", those of its reruns ({', '.join(served.reruns)}) among them" if served.reruns else ""
+    yield f"{served.path}: {_have(served.customers, 'customer')} a code{too}"
+    if served.without:
+        yield f"  {_have(served.without, 'row')} no code and {_is(served.without)} not in it: see results.csv"
+
+
+def _have(value: int, noun: str) -> str:
+    return f"{count(value, noun)} {_has(value)}"
+
+
+def _has(value: int) -> str:
+    return "has" if value == 1 else "have"
+
+
+def _is(value: int) -> str:
+    return "is" if value == 1 else "are"
 
 
 def next_words(report: Report, again: Sequence[str], carried: Carried) -> Iterator[str]:

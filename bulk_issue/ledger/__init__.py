@@ -19,6 +19,7 @@ from bulk_issue.errors import ConfigError, LedgerError, SchemaMismatch
 from bulk_issue.ledger import home
 from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
+from bulk_issue.ledger.held import LedgerHeld
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
 from bulk_issue.ledger.members import LedgerMembers
@@ -49,6 +50,7 @@ class SqliteLedger:
         self.members = LedgerMembers(database)
         self.doubts = LedgerDoubts(database)
         self.omissions = LedgerOmissions(database)
+        self.held = LedgerHeld(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)
 

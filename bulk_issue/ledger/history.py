@@ -12,7 +12,7 @@ from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import home
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
-from bulk_issue.ledger.schema import attempts, claims, decided, excess, jobs, lookups, rows
+from bulk_issue.ledger.schema import attempts, claims, decided, excess, held, jobs, lookups, rows
 from bulk_issue.model import JobId, JobState
 from bulk_issue.states import RowState
 
@@ -98,14 +98,23 @@ class LedgerHistory(Face):
                 select(excess.c.job, excess.c.row).where(func.lower(excess.c.code).in_(codes))
             )
         }
+        had_before = {
+            (one.job, one.row)
+            for one in connection.execute(select(held.c.job, held.c.row).where(func.lower(held.c.code).in_(codes)))
+        }
         seen: set[tuple[int, int]] = set()
         for wanted in (
             or_(rows.c.key.in_(named), func.lower(rows.c.code).in_(codes)),
-            *(and_(rows.c.job == job, rows.c.number == number) for job, number in sorted(claimed | too_many)),
+            *(
+                and_(rows.c.job == job, rows.c.number == number)
+                for job, number in sorted(claimed | too_many | had_before)
+            ),
         ):
             for row in connection.execute(
                 select(rows, jobs.c.id, jobs.c.series_id, jobs.c.again, jobs.c.path, jobs.c.state.label("job_state"))
+                .add_columns(held.c.code.label("held_code"))
                 .join(jobs, jobs.c.seq == rows.c.job)
+                .outerjoin(held, and_(held.c.job == rows.c.job, held.c.row == rows.c.number))
                 .where(wanted, rows.c.state != str(RowState.LINKED), jobs.c.state != str(JobState.REGISTERING))
                 .order_by(rows.c.job, rows.c.number)
             ):
@@ -129,7 +138,7 @@ def _sighting(row: AnyRow, *, excess: bool) -> Sighting:
         again=row.again,
         file=row.path,
         state=RowState(row.state),
-        code="" if purged else row.code or "",
+        code="" if purged else row.code or row.held_code or "",
         issued_at=row.issued_at,
         error_code=row.error_code or "",
         reason=row.reason or "",

@@ -154,6 +154,7 @@ class LedgerJobs(Face):
                 started=func.coalesce(jobs.c.started, now.wall),
                 ended=None,
                 because="",
+                stop_kind=None,
                 **({"halted": None} if anew else {}),
             )
         )
@@ -188,16 +189,30 @@ class LedgerJobs(Face):
         permits.agree(tx, budget, self._db.dialect.clock(tx, budget.account, now)[0])
 
     async def release(
-        self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
+        self,
+        hold: Hold,
+        state: JobState,
+        because: str,
+        now: Moment,
+        exit_code: int | None = None,
+        *,
+        stop_kind: str = "",
     ) -> None:
         try:
-            await self._release(hold, state, because, now, exit_code)
+            await self._release(hold, state, because, now, exit_code, stop_kind)
         finally:
             await self._db.call(lambda: self._locks.free(hold.job))
 
     @transaction
     def _release(
-        self, tx: Connection, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None
+        self,
+        tx: Connection,
+        hold: Hold,
+        state: JobState,
+        because: str,
+        now: Moment,
+        exit_code: int | None,
+        stop_kind: str,
     ) -> None:
         seq = self._db.number(tx, hold.job)
         done = {"state": str(state), "because": because}
@@ -206,7 +221,7 @@ class LedgerJobs(Face):
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
-            .values(holder=None, ended=now.wall, **done, **over)
+            .values(holder=None, ended=now.wall, stop_kind=stop_kind or None, **done, **over)
         )
         tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
 
@@ -294,6 +309,7 @@ def as_job(row: AnyRow) -> Job:
         started=row.started,
         ended=row.ended,
         stopped_because=row.because,
+        stop_kind=row.stop_kind or "",
         workers=row.workers,
         left_out=LeftOut(
             path=row.list_path, sha256=row.list_sha256, alike=None if row.alike is None else Alike(row.alike)

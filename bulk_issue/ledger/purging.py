@@ -19,7 +19,7 @@ from bulk_issue.ledger import placeholders
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import AnyRow, Holders
 from bulk_issue.ledger.forgotten import HASHED, Hash, new_hash
-from bulk_issue.ledger.schema import attempts, claims, decided, excess, jobs, lookups, rows
+from bulk_issue.ledger.schema import attempts, claims, decided, excess, held, jobs, lookups, rows
 from bulk_issue.model import JobId, JobState, Moment
 from bulk_issue.states import OPEN
 
@@ -95,6 +95,7 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
         (decided, {"code": None, "why": ""}),
     ):
         tx.execute(update(table).where(table.c.job == seq, table.c.row.between(first, last)).values(said))
+    _forget_held(tx, seq, first, last, hashed)
     its_excess = (excess.c.job == seq) & excess.c.row.between(first, last)
     tx.execute(update(excess).where(its_excess).values(names=None))
     too_many = select(excess.c.id, excess.c.code).where(its_excess)
@@ -102,6 +103,16 @@ def forget(tx: Connection, seq: int, behind: int) -> int | None:
         if not _done(one.code):
             tx.execute(update(excess).where(excess.c.id == one.id).values(code=hashed(one.code.casefold())))
     return int(last)
+
+
+def _forget_held(tx: Connection, seq: int, first: int, last: int, hashed: Hash) -> None:
+    """Of coupons that customers had before, only what tells again which job knew a code."""
+    theirs = (held.c.job == seq) & held.c.row.between(first, last)
+    for one in tx.execute(select(held.c.row, held.c.code).where(theirs, held.c.code.is_not(None))).all():
+        if not _done(one.code):
+            coded = update(held).where(held.c.job == seq, held.c.row == one.row)
+            tx.execute(coded.values(code=hashed(one.code.casefold())))
+    tx.execute(update(held).where(theirs).values(coupon_id=None, customer_id=None, offer=None, warnings=None))
 
 
 def _done(text: str) -> bool:

@@ -51,6 +51,8 @@ jobs = Table(
     Column("started", Float),
     Column("ended", Float),
     Column("because", Text, nullable=False),
+    # the kind of that (`StopKind`), so that each face says it in its own words; null where nothing stopped
+    Column("stop_kind", Text),
     # 1 once a person cancelled it: rows that come back from doubt are put aside too
     Column("cancelled", Integer, nullable=False),
     # the run that leads this job now: its lead; processes that share in it have a run each
@@ -257,6 +259,24 @@ decided = Table(
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
     Column("code", Text),
+)
+
+# the coupon that the customer of a HELD row had before: shown for the row, and no claim on that code. No line: not read
+held = Table(
+    "held",
+    metadata,
+    Column("job", Integer, nullable=False),
+    Column("row", Integer, nullable=False),
+    # null where the record names no coupon that could be given to the customer; `because` says why
+    Column("code", Text),
+    Column("coupon_id", Big),
+    Column("customer_id", Big),
+    Column("offer", Text),
+    Column("warnings", Text),
+    Column("because", Text),
+    Column("at", Float, nullable=False),
+    PrimaryKeyConstraint("job", "row"),
+    sqlite_with_rowid=False,
 )
 
 excess = Table(

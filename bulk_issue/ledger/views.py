@@ -13,6 +13,7 @@ from bulk_issue.ledger.claims import Looks, look_alikes
 from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
+from bulk_issue.ledger.held import BEARING, Bearers
 from bulk_issue.ledger.jobs import as_job, to_retry
 from bulk_issue.ledger.lineage import homes
 from bulk_issue.ledger.members import beat
@@ -72,8 +73,10 @@ class LedgerViews(Face):
                 .order_by(rows.c.number)
             )
             too_many, corrected = self._excess(connection), self._corrected(connection, seq)
+            bearers = Bearers(connection)
             for part in stream.partitions():
                 followed = self._followed(connection, seq, part)
+                borne = bearers.of(seq, [row.number for row in part if _STATE(row) in BEARING])
                 # a million of these: columns by position, states by a dict, each some microseconds cheaper than by name
                 for number, cells, of_seq, of_row, *own in part:
                     shown, linked = own, own[0] == "linked"
@@ -86,24 +89,33 @@ class LedgerViews(Face):
                     state = STATES[text]
                     if states is not None and state not in states:
                         continue
+                    its = borne.get(number)
+                    why: Sequence[str] = ()
+                    if its is not None:
+                        bearer: Lineage | None = its.place
+                        code, coupon_id, customer_id, offer = its.code, its.coupon_id, its.customer_id, its.offer
+                        why = its.warnings
+                    else:
+                        bearer = Lineage(job=job, row=number) if text == "issued" else None
                     excess_here = too_many.get((of_seq, of_row) if linked else (seq, number), ()) if too_many else ()
                     yield ResultRow(
                         job=job,
                         number=number,
                         cells=tuple(load(cells)),
                         state=state,
-                        code=code if offer else "",  # a purged row's is a hash
+                        code=code if code and offer else "",  # a purged row's is a hash
                         coupon_id=coupon_id,
                         customer_id=customer_id,
                         offer=load_offer(offer),
                         error_code=error_code or "",
                         reason=reason or "",
-                        warnings=(*load_warnings(warnings), *excess_here),
+                        warnings=(*load_warnings(warnings), *why, *excess_here),
                         attempts=tries,
                         issued_at=at,
                         request_id=request or "",
                         first=first,
                         first_state=its_state,
+                        bearer=bearer,
                     )
 
     def _followed(self, connection: Connection, seq: int, part: Sequence[AnyRow]) -> dict[int, AnyRow]:

@@ -1,9 +1,9 @@
 """What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
 
-The ledger has six faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
-(who takes part in a job), `Doubts` (rows that wait for the server's record), `Omissions` (who is left out of a job) and
-`Views` (read-only, for files and status). Every async method is one transaction (`withhold`: one for some thousand
-rows): on return it is on disk, on an exception nothing of it is.
+The ledger has seven faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
+(who takes part in a job), `Doubts` (rows that wait for the server's record), `Held` (coupons that customers had
+before), `Omissions` (who is left out of a job) and `Views` (read-only, for files and status). Every async method is one
+transaction (`withhold`: one for some thousand rows): on return it is on disk, on an exception nothing of it is.
 A write that the ledger refuses raises `LedgerUnavailable`.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
+from bulk_issue.ports.held import Held, HeldRow
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
 from bulk_issue.ports.members import Member, Members, Muster, Part
 from bulk_issue.ports.omissions import Candidate, Omissions
@@ -28,6 +29,8 @@ __all__ = [
     "Doubt",
     "Doubtful",
     "Doubts",
+    "Held",
+    "HeldRow",
     "Hold",
     "Issued",
     "Issuer",
@@ -74,6 +77,9 @@ class Ledger(Protocol):
 
     @property
     def omissions(self) -> Omissions: ...
+
+    @property
+    def held(self) -> Held: ...
 
     @property
     def views(self) -> Views: ...

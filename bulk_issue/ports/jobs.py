@@ -93,9 +93,18 @@ class Jobs(Protocol):
         ...
 
     async def release(
-        self, hold: Hold, state: JobState, because: str, now: Moment, exit_code: int | None = None
+        self,
+        hold: Hold,
+        state: JobState,
+        because: str,
+        now: Moment,
+        exit_code: int | None = None,
+        *,
+        stop_kind: str = "",
     ) -> None:
         """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short.
+
+        `because` and `stop_kind` say why it stopped; both are empty if nothing stopped it.
 
         As RUNNING it is let go for another lead.
         """

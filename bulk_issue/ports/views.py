@@ -17,7 +17,11 @@ NO_OFFER = Coupon(code="")
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and frozen ones take twice as long
 class ResultRow:
-    """A row as people see it. For LINKED rows: state, coupon and errors are those of the linked row."""
+    """A row as people see it. For LINKED rows: state, coupon and errors are those of the linked row.
+
+    The coupon is the one that its customer has: of HELD rows the one that was there before, of DUPLICATE rows the first
+    row's, of SUPERSEDED rows that of the row that replaced it. Where it can't be told, `warnings` say why.
+    """
 
     job: JobId
     number: int
@@ -38,6 +42,8 @@ class ResultRow:
     #: For DUPLICATE: the row that has the claim; for SUPERSEDED: the one that replaced it; and how that stands.
     first: Lineage | None = None
     first_state: RowState | None = None
+    #: The row, of whatever job, whose coupon this is; None for a customer without one.
+    bearer: Lineage | None = None
 
     @property
     def coupon(self) -> Coupon | None:

@@ -38,10 +38,12 @@ from bulk_issue.sink.folder import (
     set_edited_aside,
     sha256,
 )
+from bulk_issue.sink.served import SERVED, write_served
 from bulk_issue.sink.tables import SHEET_LINES, Write, as_csv, csv_table, xlsx_table
 from bulk_issue.states import RowState
 
 __all__ = [
+    "SERVED",
     "SHEET_LINES",
     "SUMMARY",
     "Columns",
@@ -52,6 +54,7 @@ __all__ = [
     "format_in",
     "sha256",
     "write_results",
+    "write_served",
 ]
 
 
@@ -84,6 +87,9 @@ class Summary:
     #: What was used of the limit, 1.0 for all of it; None where nothing was sent.
     utilisation: float | None
     worst_window: int
+    #: Rows of results.csv that bear a coupon's code, and those that bear none; counted when the file is written.
+    with_code: int = 0
+    without_code: int = 0
     excess: int
     exit_code: int
     version: str
@@ -99,6 +105,8 @@ class Written:
 
     #: Rows by `_status`, every status named.
     counts: Mapping[str, int]
+    #: Rows that bear a coupon's code.
+    coded: int
     files: Sequence[Path]
     #: Files of an earlier write that a person had edited, under their new names.
     edited: Sequence[Path] = ()
@@ -122,12 +130,12 @@ def write_results(
     are not those that were registered; either way the files from before stand untouched.
     """
     spec, ours = job.spec, ALL_COLUMNS if columns is Columns.ALL else OUR_COLUMNS
-    counts = by_status({})
+    counts, codes = by_status({}), Counter[bool]()
 
     reasons: Counter[tuple[str, str]] = Counter()
 
     def facts() -> dict[str, Any]:
-        return replace(summary, counts=counts).facts()
+        return replace(summary, counts=counts, with_code=codes[True], without_code=codes[False]).facts()
 
     if file_format is Format.XLSX and job.rows >= SHEET_LINES:
         raise SinkError(f"{job.rows} rows don't fit: an Excel sheet ends at {SHEET_LINES} lines", hint=as_csv(spec.id))
@@ -143,7 +151,7 @@ def write_results(
                     csv_file = file_format is Format.CSV
                     table = csv_table(path, header) if csv_file else xlsx_table(path, header, facts, reasons)
                     write[name] = tables.enter_context(table)
-                kept = _fill(views.results(spec.id), job, ours, write, counts, reasons)
+                kept = _fill(views.results(spec.id), job, ours, write, counts, reasons, codes)
             (aside / SUMMARY).write_text(json.dumps(facts(), indent=2) + "\n", encoding="ascii")
             fresh = {(name, file_format) for name in kept}
             edited = set_edited_aside(out, lambda: {*taken_in, *(known.spec.sha256 for known in views.known())})
@@ -158,7 +166,7 @@ def write_results(
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
         raise SinkError(f"can't write the result files to {out}: {why}", hint=hint) from exc
-    return Written(counts=counts, files=files, edited=edited)
+    return Written(counts=counts, coded=codes[True], files=files, edited=edited)
 
 
 def _fill(
@@ -168,8 +176,9 @@ def _fill(
     write: Mapping[str, Write],
     counts: dict[str, int],
     reasons: Counter[tuple[str, str]],
+    codes: Counter[bool],
 ) -> set[str]:
-    """Write every row to its tables and count it, failures by (status, error code) too.
+    """Write every row to its tables and count it, failures by (status, error code) and rows with a code (or not) too.
 
     Says which tables are worth keeping, the results always.
     """
@@ -183,6 +192,7 @@ def _fill(
         if row.error_code == EXCLUDED:
             also = None
         counts[status] += 1
+        codes[bool(row.code)] += 1
         if row.state in (RowState.REJECTED, RowState.INVALID):
             reasons[status, row.error_code] += 1
         cells, surplus = row.cells, row.cells[width:]

@@ -13,8 +13,8 @@ from typing import BinaryIO, Self
 
 from bulk_issue.columns import ALL_COLUMNS, OURS
 from bulk_issue.config import Reading
-from bulk_issue.customer_columns import names_customers
-from bulk_issue.errors import SourceError
+from bulk_issue.customer_columns import like_a_customer, names_customers
+from bulk_issue.errors import HeaderUnclear, SourceError
 from bulk_issue.model import JobId, Lineage, Problem, Record
 from bulk_issue.rows import PROBLEMS, problem
 from bulk_issue.source.delimited import Delimited
@@ -150,8 +150,12 @@ class Source:
             above, names = top[0]  # whatever the settings are: they were given for the file that it came from
         elif reading.no_header:
             return 0, tuple(f"column {at}" for at in range(1, len(top[0][1]) + 1))
+        elif reading.header_row:
+            above, names = self._asked_for(reading.header_row)
         else:
-            above, names = self._asked_for(reading.header_row) if reading.header_row else self._by_itself(top)
+            above, names = self._by_itself(top)
+            if like_a_customer(names, next((cells for at, cells in top if at > above), ())):
+                raise HeaderUnclear(str(self.path), above, names)
         below = islice(self._table.records(), above, None)
         if not any(map(_count, below)):
             raise SourceError(

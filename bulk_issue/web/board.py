@@ -87,6 +87,11 @@ class Standing:
         return agreement(self.job.spec, self.tally, self.job.left_out, pending=rows, which=Selection.REJECTED)
 
     @property
+    def served(self) -> bool:
+        """Whether anybody in its file may have a coupon."""
+        return any(self.tally.get(state, 0) for state in (RowState.ISSUED, RowState.HELD, RowState.DUPLICATE))
+
+    @property
     def in_doubt(self) -> int:
         """Rows in doubt; while the job runs, those on the wire aren't."""
         on_the_wire = 0 if self.running else self.tally.get(RowState.IN_FLIGHT, 0)

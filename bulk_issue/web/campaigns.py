@@ -18,6 +18,7 @@ from bulk_issue.saying import number
 from bulk_issue.web.drafts import Draft, columns_from
 from bulk_issue.web.inspection import Inspected
 from bulk_issue.web.keys import BOARD, DRAFTS, INSPECTIONS, SETTINGS, WORKS
+from bulk_issue.web.plain import hint_of
 from bulk_issue.web.render import PAGES
 from bulk_issue.web.uploads import receive
 from bulk_issue.web.works import Order, Task, Work
@@ -110,7 +111,7 @@ def _as_said(draft: Draft, form: Mapping[str, Any], inspected: Inspected) -> Dra
         chosen = columns_from(form, header)
         if inspected.checked is not None and dict(chosen) == inspected.checked.columns:
             chosen = draft.columns  # as it is read now, chosen or found
-    return replace(
+    told = replace(
         draft,
         series_id=_series(series),
         again=said("again", 80),
@@ -119,6 +120,7 @@ def _as_said(draft: Draft, form: Mapping[str, Any], inspected: Inspected) -> Dra
         encoding=said("encoding", 40),
         sheet=said("sheet", 80),
     )
+    return told.answered(draft, str(form.get("first", "")), inspected.first.record if inspected.first else 0)
 
 
 async def discard(request: web.Request) -> web.StreamResponse:
@@ -165,6 +167,7 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
     return {
         "draft": draft,
         "preview": inspected.preview,
+        "first": inspected.first.first if inspected.first else (),
         "checked": checked,
         "found": found,
         "damage": inspected.damage,
@@ -181,8 +184,8 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
 
 def _ours(error: BulkIssueError, draft: Draft) -> dict[str, str]:
     """The error without the place where the server keeps the file; what flags say there, fields say here."""
-    hint = "Choose the column below, and press “Read it so”." if "--map" in error.hint else error.hint
-    return {"message": error.message.replace(str(draft.path), draft.name), "cells": error.cells, "hint": hint}
+    message = error.message.replace(str(draft.path), draft.name)
+    return {"message": message, "cells": error.cells, "hint": hint_of(error)}
 
 
 def _form(request: web.Request, error: BulkIssueError | None = None, status: int = 200) -> web.Response:

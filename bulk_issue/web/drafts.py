@@ -13,7 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from bulk_issue.model import IdentifierKind
 
 _ID = re.compile(r"u[0-9a-f]{24}").fullmatch
 LONGEST_NAME = 80
+#: What a first record may be.
+NAMES, CUSTOMER = "names", "customer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,9 @@ class Draft:
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""
+    #: What a person says of a first record that may be either: "names" of the columns or a "customer"; and its number.
+    first_is: str = ""
+    first_record: int = 0
 
     @property
     def name(self) -> str:
@@ -48,7 +53,26 @@ class Draft:
     @property
     def reading(self) -> Reading:
         named = {IdentifierKind(kind): column for kind, column in self.columns}
-        return Reading(map=named, delimiter=self.delimiter, encoding=self.encoding, sheet=self.sheet)
+        return Reading(
+            map=named,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            sheet=self.sheet,
+            header_row=self.first_record if self.first_is == NAMES else None,
+            no_header=self.first_is == CUSTOMER,
+        )
+
+    def answered(self, before: Draft, first_is: str, asked: int) -> Draft:
+        """With a person's answer about the first record: to the question of now (`asked`: its number), or another one.
+
+        A file that is read otherwise has another first record, and columns have other names when the answer changes.
+        """
+        if (before.delimiter, before.encoding, before.sheet) != (self.delimiter, self.encoding, self.sheet):
+            return replace(self, first_is="", first_record=0, columns=self.columns if not before.first_is else ())
+        record = asked or before.first_record
+        if not record or first_is not in (NAMES, CUSTOMER) or first_is == before.first_is:
+            return self
+        return replace(self, first_is=first_is, first_record=record, columns=())
 
 
 class Drafts:

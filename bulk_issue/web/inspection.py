@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bulk_issue import app
 from bulk_issue.config import Config
-from bulk_issue.errors import BulkIssueError
+from bulk_issue.errors import BulkIssueError, HeaderUnclear
 from bulk_issue.outlook import Plan
 from bulk_issue.web.drafts import Draft
 from bulk_issue.web.works import aside
@@ -29,6 +29,8 @@ class Inspected:
     checked: app.Checked | None = None
     damage: Sequence[app.Damage] = ()
     trouble: BulkIssueError | None = None
+    #: Set where a person must say what the first record is, before anything else is known.
+    first: HeaderUnclear | None = None
 
 
 class Inspections:
@@ -65,5 +67,7 @@ class Inspections:
             bad = checked.survey.rows - checked.survey.usable if checked.survey else 0
             damage = app.damaged(draft.path, draft.reading, min(bad, MOST_DAMAGE)) if bad else ()
             return replace(found, damage=damage)
+        except HeaderUnclear as error:
+            return replace(found, first=error)
         except BulkIssueError as error:
             return replace(found, trouble=error)

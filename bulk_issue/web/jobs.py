@@ -18,6 +18,7 @@ from bulk_issue.web.board import Standing
 from bulk_issue.web.chart import curve
 from bulk_issue.web.keys import BOARD, LEDGER, SETTINGS, WORKS
 from bulk_issue.web.render import PAGES
+from bulk_issue.web.stops import stopped
 from bulk_issue.web.works import Order, Task
 
 #: What was just done, by the word for it in the address.
@@ -121,6 +122,7 @@ def facts(request: web.Request, at: Standing) -> dict[str, Any]:
     return {
         "at": at,
         "job": at.job,
+        "stopped": stopped(at.job, running=at.running),
         "spec": at.job.spec,
         "S": RowState,
         "limit": config.rate,

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bulk_issue import saying
 from bulk_issue.shown import remedy, utc
+from bulk_issue.web import plain
 from bulk_issue.web.keys import SESSION, SESSIONS
 
 #: What is served under /static/, and as what.
@@ -44,7 +45,10 @@ class Pages:
         self._templates.filters |= {
             "number": saying.number,
             "duration": saying.duration,
-            "remedy": remedy,
+            "remedy": lambda code: plain.hint(remedy(code)),
+            "plain": plain.plain,
+            "message": plain.message,
+            "hint": plain.hint,
             "moment": _moment,
             "utc": utc,
         }

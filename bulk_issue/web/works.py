@@ -216,7 +216,8 @@ class Works:
         if draft is not None:
             config = replace(config, reading=draft.reading)
         if order.all_failures:
-            config = replace(config, max_failures=Share(percent=100.0))
+            # nor is a run stopped whose first rows are all rejected
+            config = replace(config, max_failures=Share(percent=100.0), canary=0)
         return replace(config, yes_short=True) if order.all_short else config
 
     def _talk(self, work: Work, loop: asyncio.AbstractEventLoop) -> app.Talk:

@@ -83,6 +83,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_decisions_job"), "decisions", ["job"], unique=False)
     op.create_table(
+        "held",
+        sa.Column("job", sa.Integer(), nullable=False),
+        sa.Column("row", sa.Integer(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("coupon_id", BIG, nullable=True),
+        sa.Column("customer_id", BIG, nullable=True),
+        sa.Column("offer", sa.Text(), nullable=True),
+        sa.Column("warnings", sa.Text(), nullable=True),
+        sa.Column("because", sa.Text(), nullable=True),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("job", "row"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "excess",
         sa.Column("id", BIG, nullable=False),
         sa.Column("job", sa.Integer(), nullable=False),
@@ -120,6 +134,7 @@ def upgrade() -> None:
         sa.Column("started", sa.Float(), nullable=True),
         sa.Column("ended", sa.Float(), nullable=True),
         sa.Column("because", sa.Text(), nullable=False),
+        sa.Column("stop_kind", sa.Text(), nullable=True),
         sa.Column("cancelled", sa.Integer(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("workers", sa.Integer(), nullable=False),
