@@ -35,8 +35,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "If it is the same person, go on with --alike skip; if it is another one, with --alike send.",
     ),
     "altered": (
-        "{column} differs from that of row {row} of job {job} as a spreadsheet changes it: zeros, digits, a country "
-        "code or case, or an exponent, a decimal or a date in its place",
+        "{column} differs from that of row {row} of job {job} only as a spreadsheet changes a number",
         "Fill in the value from its origin, with the column formatted as text. If it is meant: --alike send.",
     ),
     "hidden": (

@@ -26,11 +26,10 @@ from bulk_issue.ledger.locks import Locks
 from bulk_issue.ledger.schema import metadata
 from bulk_issue.ledger.soundness import examine
 from bulk_issue.model import Coupon, JobId, JobState, Lineage
+from bulk_issue.ports import Served
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
-from bulk_issue.ports import Served
 from bulk_issue.states import Event
-from bulk_issue.ports import Served
 from bulk_issue.states import RowState as S
 from tests.clocks import ManualClock
 from tests.console import Console, ended, mobiles

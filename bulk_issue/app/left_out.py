@@ -1,8 +1,8 @@
 """Who is left out of a job: its suppression list, applied whenever it is about to run, and what look-alikes are.
 
-The rule: a list is no part of how a job's customers are read. A file that is registered is marked on its way; a job that
-is registered is held against the list of now, from the cells that the ledger keeps, before anything of it is sent. Only
-a list that is another one than last time costs more than reading it.
+The rule: a list is no part of how a job's customers are read. The rows of a file are marked on their way into the
+ledger; a job that is there is held against the list of now, by the cells that the ledger keeps, before anything of it
+is sent. Only a list that has changed since costs more than reading it.
 """
 
 from __future__ import annotations

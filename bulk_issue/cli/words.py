@@ -69,7 +69,7 @@ def next_words(report: Report, again: Sequence[str], carried: Carried) -> Iterat
         yield f"  or: {shlex.join(again)} --alike send   (they are other people: send to them)"
     if tally.get(RowState.PENDING, 0) > held_back:
         yield f"Next: {shlex.join(again)}   (goes on where this stopped; nothing is sent twice)"
-    elif not held_back and tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
+    elif (not held_back and tally.get(RowState.IN_DOUBT, 0)) or tally.get(RowState.IN_FLIGHT, 0):
         reconcile = f"bulk-issue reconcile {job.id}{flags('reconcile')}"
         yield f"Next: {reconcile}   (asks Capillary again about the rows in doubt)"
         yield "  or decide by hand: fill in the column _decision of in_doubt.csv, then the same with"

@@ -177,9 +177,9 @@ def claimed_by_others(tx: Connection, named: Iterable[Named]) -> Mapping[Named, 
     named = dict.fromkeys(named)
     known = forms(tx, (key for _, key, _, _ in named))
     stands: dict[str, list[str]] = {}
-    for form, key in known.items():
-        stands.setdefault(key, []).append(form)
-    asked = [(scope, form, job, row) for scope, key, job, row in named for form in stands[key]]
+    for text, key in known.items():
+        stands.setdefault(key, []).append(text)
+    asked = [(scope, text, job, row) for scope, key, job, row in named for text in stands[key]]
     found: dict[Named, list[AnyRow]] = {}
     for row in _OTHERS.select(tx, asked):
         found.setdefault((row.scope, known[row.key], row.its_job, row.its_row), []).append(row)

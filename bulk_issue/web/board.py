@@ -15,7 +15,7 @@ from pathlib import Path
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import Job, JobId, JobState, Tally
+from bulk_issue.model import HeldBack, Job, JobId, JobState, Tally, Withheld
 from bulk_issue.ports import Doubtful, Pulse, RunFacts
 from bulk_issue.saying import THROUGH, shown_tally
 from bulk_issue.states import RowState
@@ -54,6 +54,8 @@ class Standing:
     waiting_in: Sequence[JobId]
     #: Rows in doubt, those given up longest ago first.
     doubts: Sequence[Doubtful]
+    #: Rows that wait until a person says who their customers are.
+    held_back: Mapping[Withheld, HeldBack]
     #: How many of the account's requests each job has now.
     shares: Mapping[JobId, int]
     counted: Counted
@@ -69,6 +71,10 @@ class Standing:
     @property
     def pending(self) -> int:
         return self.tally.get(RowState.PENDING, 0)
+
+    @property
+    def held(self) -> int:
+        return sum(each.rows for each in self.held_back.values())
 
     @property
     def in_doubt(self) -> int:
@@ -126,6 +132,7 @@ class Board:
             running=running,
             waiting_in=found.waiting_in,
             doubts=await asyncio.to_thread(views.doubtful, job, MOST_DOUBTS),
+            held_back=await asyncio.to_thread(views.held_back, job),
             shares=await asyncio.to_thread(views.shares, found.job.spec.account, self._clock.now()),
             counted=await self._count(job),
         )

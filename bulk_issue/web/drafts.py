@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bulk_issue.config import Reading
+from bulk_issue.config import Omit, Reading
 from bulk_issue.errors import ConfigError
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 
 _ID = re.compile(r"u[0-9a-f]{24}").fullmatch
 LONGEST_NAME = 80
@@ -40,6 +40,8 @@ class Draft:
     delimiter: str = ""
     encoding: str = ""
     sheet: str = ""
+    #: What a person said of the look-alikes; empty: nothing yet.
+    alike: str = ""
 
     @property
     def name(self) -> str:
@@ -49,6 +51,10 @@ class Draft:
     def reading(self) -> Reading:
         named = {IdentifierKind(kind): column for kind, column in self.columns}
         return Reading(map=named, delimiter=self.delimiter, encoding=self.encoding, sheet=self.sheet)
+
+    @property
+    def omit(self) -> Omit:
+        return Omit(alike=word(self.alike))
 
 
 class Drafts:
@@ -115,6 +121,11 @@ def harmless(name: str) -> str:
         stem, ending = plain, ""
     short = f"{stem[:LONGEST_NAME]}{dot}{ending[:10]}"
     return short if stem and short != "draft.json" else f"upload{dot}{ending[:10]}"
+
+
+def word(text: str) -> Alike | None:
+    """What a form says of look-alikes; None for anything else."""
+    return Alike(text) if text in set(Alike) else None
 
 
 def write_private(path: Path, facts: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from bulk_issue.saying import count
 from bulk_issue.states import RowState
 from bulk_issue.web.board import Standing
 from bulk_issue.web.chart import curve
+from bulk_issue.web.drafts import word
 from bulk_issue.web.keys import BOARD, LEDGER, SETTINGS, WORKS
 from bulk_issue.web.render import PAGES
 from bulk_issue.web.works import Order, Task
@@ -26,6 +27,7 @@ SAID = {
     "cancelled": "Cancelled: what was pending is put aside. Rows in doubt are still settled.",
     "retried": "The rejected rows are sent again.",
     "asked": "Capillary's record is being read for the rows in doubt.",
+    "said": "What you said is kept for this campaign.",
     "decided": "Your decision is recorded.",
     "late": "That row had been settled already; nothing was changed.",
 }
@@ -79,6 +81,16 @@ async def retry(request: web.Request) -> web.StreamResponse:
     await request.app[LEDGER].jobs.retry(at.job.spec.id, codes)
     _start(request, at, Task.RESUME)
     raise _back(request, at, "retried")
+
+
+async def look_alikes(request: web.Request) -> web.StreamResponse:
+    """Go on, now that the person says who those are that look like others."""
+    at, form = await standing(request), await request.post()
+    said = word(str(form.get("alike", "")))
+    if said is None:
+        raise ConfigError("nothing was said of the rows that are held back", hint="Press one of the two buttons.")
+    _start(request, at, Task.RESUME, alike=str(said))
+    raise _back(request, at, "said")
 
 
 async def decide(request: web.Request) -> web.StreamResponse:
@@ -138,12 +150,12 @@ async def _show(request: web.Request, at: Standing, error: BulkIssueError | None
     )
 
 
-def _start(request: web.Request, at: Standing, task: Task, **options: bool) -> None:
+def _start(request: web.Request, at: Standing, task: Task, *, alike: str = "", **options: bool) -> None:
     if at.running and not at.here:
         raise ConfigError(
             f"another process runs job {at.job.spec.id} now", hint="Wait for it to end, or stop it there."
         )
-    request.app[WORKS].start(Order(task=task, key=at.job.spec.id, **options))
+    request.app[WORKS].start(Order(task=task, key=at.job.spec.id, alike=alike, **options))
 
 
 def _back(request: web.Request, at: Standing, said: str) -> web.HTTPSeeOther:

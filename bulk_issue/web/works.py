@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from bulk_issue import app
-from bulk_issue.config import Config, Share
+from bulk_issue.config import Config, Omit, Share
 from bulk_issue.errors import BulkIssueError, ConfigError, LedgerError
 from bulk_issue.model import JobId, JobState
 from bulk_issue.ports import Progress
-from bulk_issue.web.drafts import Draft, Drafts, write_private
+from bulk_issue.web.drafts import Draft, Drafts, word, write_private
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Order:
     #: Go on however many rows are rejected; and although the series can't last.
     all_failures: bool = False
     all_short: bool = False
+    #: What a person has said of the look-alikes just now; empty: nothing.
+    alike: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -202,7 +204,9 @@ class Works:
     def _settings(self, order: Order, series_id: int, again: str, draft: Draft | None = None) -> Config:
         config = replace(self._config, series_id=series_id, again=again)
         if draft is not None:
-            config = replace(config, reading=draft.reading)
+            config = replace(config, reading=draft.reading, omit=draft.omit)
+        elif order.alike:
+            config = replace(config, omit=Omit(alike=word(order.alike)))
         if order.all_failures:
             config = replace(config, max_failures=Share(percent=100.0))
         return replace(config, yes_short=True) if order.all_short else config
