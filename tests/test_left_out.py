@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from bulk_issue.sandbox.customers import Customer
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
-from tests.console import Console, mobiles
+from tests.console import QUICK, Console, Done, ended, mobiles
 
 #: Known to the sandbox, and refused: what a spreadsheet makes of this id is somebody else's.
 REFUSED = Customer(id=555_000_001, external_id="0000000102", refusal=740)
@@ -289,3 +292,52 @@ async def test_a_new_occasion_names_who_was_served_under_others(console: Console
     facts = json.loads((await console("check", file, "--series", series, "--again", "diwli", "--json")).out)
     counts = {again: sum(jobs.values()) for again, jobs in facts["survey"]["served_elsewhere"].items()}
     assert Counter(counts) == {"": 3, "diwali": 2}
+
+
+# --- asked on a terminal ----------------------------------------------------------------------------------------
+
+
+async def typed(console: Console, answers: str, file: Path, *arguments: object) -> Done:
+    """Run the file on a terminal on which this is typed."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answers.encode())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", console.module, "run", str(file), "--series", str(console.box.series_id)),
+            *(*QUICK, *map(str, arguments)),
+            env=console.environment(),
+            stdin=theirs,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        return await ended(process)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "stand"), [("\n", 4, "pending"), ("skip\n", 0, "duplicate"), ("send\n", 0, "issued")]
+)
+async def test_a_terminal_is_asked_and_its_default_sends_nothing(
+    console: Console, answer: str, code: int, stand: str
+) -> None:
+    await console.run(console.customers("earlier.csv", ["9825000111"]))
+    file = console.customers("c.csv", CAMPAIGN[:2])
+    done = await typed(console, answer, file)
+
+    assert "Are they the same people" in done.err
+    assert done.code == code
+    assert statuses(console, file) == [stand, "issued"]
+
+
+async def test_a_new_occasion_is_always_asked_about_on_a_terminal(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    await console.run(file)
+    refused = await typed(console, "\n", file, "--again", "diwli")
+
+    assert refused.code == 2
+    assert "2 customers served without an occasion" in refused.err
+    assert "Issue 2 coupons now?" in refused.err
+    assert len(console.box.book.coupons_of(console.box.series_id)) == 2
+    assert (await typed(console, "y\n", file, "--again", "diwli")).code == 0

@@ -20,7 +20,7 @@ S, E = RowState, Event
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 
 #: What only a person does.
-BY_HAND = frozenset({E.RETRY, E.CANCEL, E.SUPERSEDE})
+BY_HAND = frozenset({E.RETRY, E.CANCEL, E.SUPERSEDE, E.EXCLUDE, E.READMIT})
 FINAL = frozenset({S.ISSUED, S.HELD, S.DUPLICATE, S.LINKED, S.CANCELLED, S.SUPERSEDED})
 MOVES = [(state, event) for state, event in product(S, E) if event in TRANSITIONS[state]]
 NOT_MOVES = [(state, event) for state, event in product(S, E) if event not in TRANSITIONS[state]]

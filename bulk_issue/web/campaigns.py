@@ -144,7 +144,7 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
         "places": {kind: header.index(column) for kind, column in used.items() if column in header},
         "repeats": [line.strip() for line in before.repeats_words(checked, found)] if checked and found else [],
         "alike": [line.strip() for line in before.look_alike_words(checked)] if checked else [],
-        "elsewhere": [line.strip() for line in before.elsewhere_words(checked, found)] if checked and found else [],
+        "elsewhere": [line.strip() for line in before.elsewhere_words(checked)] if checked else [],
         "series": [line.strip() for line in before.series_words(checked.series)] if checked else [],
         "cost": [line.strip() for line in before.cost_words(checked)] if checked and checked.outlook.rows else [],
         "forecast": before.forecast_words(checked.outlook, plan) if checked else "",
