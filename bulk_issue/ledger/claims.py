@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
 
-from bulk_issue.alike import alike, form, spans
+from bulk_issue.alike import alike, form, span
 from bulk_issue.ledger.batch import Batch, insert_many, update_many
 from bulk_issue.ledger.coupons import alias_keys
 from bulk_issue.ledger.database import AnyRow, upsert
@@ -163,7 +163,7 @@ def look_alikes(tx: Connection, looks: Iterable[Looks]) -> Mapping[Looks, AnyRow
     Purged customers aren't found so: only whoever has their identifier exactly can know them again.
     """
     wanted = list(dict.fromkeys(looks))
-    asked = [(look.scope, look.again, low, high, at) for at, look in enumerate(wanted) for low, high in spans(look.key)]
+    asked = [(look.scope, look.again, *its, at) for at, look in enumerate(wanted) if (its := span(look.key))]
     found: dict[Looks, AnyRow] = {}
     for claim in _ALIKE.select(tx, asked):
         look = wanted[claim.asked]
