@@ -88,3 +88,12 @@ def damaged(was: str, now: str) -> bool:
     cut = len(after) < len(before) and (before.startswith(after) or before.endswith(after))
     kept, lost = after[:KEPT_DIGITS], after[KEPT_DIGITS:]
     return cut or (len(after) == len(before) and bool(lost) and before.startswith(kept) and not lost.strip("0"))
+
+
+def altered(was: str, now: str, country: str = "", country_then: str = "") -> bool:
+    """Whether a failures record that names `now` in the place of `was` is no correction, but damage.
+
+    A country that is given now and wasn't then says what a country code is.
+    """
+    coded = now.startswith(IdentifierKind.MOBILE) and country and country != country_then
+    return damaged(was, now) and not coded

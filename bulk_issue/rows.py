@@ -36,7 +36,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     ),
     "altered": (
         "{column} differs from that of row {row} of job {job} only as a spreadsheet changes a number",
-        "Fill in the value from its origin, with the column formatted as text. If it is meant: --alike send.",
+        "Fill in the value from its origin, the column formatted as text. If it is meant: run it with --alike send.",
     ),
     "hidden": (
         "the row is hidden or filtered out in the sheet",

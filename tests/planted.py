@@ -151,8 +151,8 @@ MISTAKES = (
         name="a failures record that lost its zeros is taken for a correction",
         promise=2,
         file="ledger/registering.py",
-        old="if (was := _named(tx, theirs)) is not None and _altered(row, was.key):",
-        new="if (was := _named(tx, theirs)) is not None and row.key is None:",
+        old="if (was := named(tx, theirs)) is not None and _altered(row, was.key):",
+        new="if (was := named(tx, theirs)) is not None and row.key is None:",
         test="test_omissions.py::test_a_record_that_lost_its_zeros_supersedes_nothing_and_names_nobody",
     ),
     Mistake(

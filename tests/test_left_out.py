@@ -245,8 +245,10 @@ async def test_a_failures_record_that_lost_its_zeros_is_no_correction(console: C
     (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
     text = failures.read_text(encoding="utf-8-sig")
     failures.write_text(text.replace("0000000102", "102"))
+    checked = await console("check", failures, "--series", console.box.series_id)
     done = await console.run(failures)
 
+    assert "1 × externalId differs from that of row 2 of job" in checked.out and "To send: nothing" in checked.out
     assert done.code == 1
     assert "102" not in named(console)
     (row,) = console.results(failures)
