@@ -171,6 +171,7 @@ async def test_the_word_may_come_later(console: Console) -> None:
     assert begun.code == 4
     assert (await console("resume", job)).code == 4  # said nothing, sent nothing
     assert statuses(console, file) == ["pending", "pending", "issued"]
+    assert f"resume {job} --alike skip" in (await console("status", job)).out
 
     assert (await console("resume", job, "--alike", "skip")).code == 0
     assert statuses(console, file) == ["invalid", "invalid", "issued"]

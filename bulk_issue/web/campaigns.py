@@ -16,7 +16,7 @@ from bulk_issue.saying import number
 from bulk_issue.web.drafts import Draft, columns_from, word
 from bulk_issue.web.inspection import Inspected
 from bulk_issue.web.keys import BOARD, DRAFTS, INSPECTIONS, SETTINGS, WORKS
-from bulk_issue.web.render import PAGES
+from bulk_issue.web.render import PAGES, hint_of
 from bulk_issue.web.uploads import receive
 from bulk_issue.web.works import Order, Task, Work
 
@@ -154,8 +154,8 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
 
 def _ours(error: BulkIssueError, draft: Draft) -> dict[str, str]:
     """The error without the place where the server keeps the file; what flags say there, fields say here."""
-    hint = "Choose the column below, and press “Read it so”." if "--map" in error.hint else error.hint
-    return {"message": error.message.replace(str(draft.path), draft.name), "cells": error.cells, "hint": hint}
+    message = error.message.replace(str(draft.path), draft.name)
+    return {"message": message, "cells": error.cells, "hint": hint_of(error)}
 
 
 def _form(request: web.Request, error: BulkIssueError | None = None, status: int = 200) -> web.Response:

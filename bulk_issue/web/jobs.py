@@ -18,7 +18,7 @@ from bulk_issue.web.board import Standing
 from bulk_issue.web.chart import curve
 from bulk_issue.web.drafts import word
 from bulk_issue.web.keys import BOARD, LEDGER, SETTINGS, WORKS
-from bulk_issue.web.render import PAGES
+from bulk_issue.web.render import PAGES, hint_of
 from bulk_issue.web.works import Order, Task
 
 #: What was just done, by the word for it in the address.
@@ -146,7 +146,11 @@ async def _show(request: web.Request, at: Standing, error: BulkIssueError | None
         422 if error else 200,
         **facts(request, at),
         said=SAID.get(request.query.get("said", ""), ""),
-        trouble=[each for each in (error, failure) if each is not None],
+        trouble=[
+            {"message": each.message, "cells": each.cells, "hint": hint_of(each)}
+            for each in (error, failure)
+            if each is not None
+        ],
     )
 
 

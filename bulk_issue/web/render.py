@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bulk_issue import saying
+from bulk_issue.errors import BulkIssueError
 from bulk_issue.shown import remedy, utc
 from bulk_issue.web.keys import SESSION, SESSIONS
 
@@ -24,6 +25,15 @@ STATIC: Mapping[str, str] = {
     "page.js": "text/javascript",
     "LICENSES.txt": "text/plain",
 }
+
+
+def hint_of(error: BulkIssueError) -> str:
+    """What to do about an error, for a page: what flags say elsewhere, its fields say here."""
+    if "--map" in error.hint:
+        return "Choose the column below, and press “Read it so”."
+    if "--no-exclude" in error.hint:
+        return "Nothing was sent. The people who keep this server can put the list back, or name another one."
+    return error.hint
 
 
 class Pages:
