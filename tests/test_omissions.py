@@ -305,3 +305,11 @@ async def test_a_country_that_is_given_now_makes_a_correction(desk: Desk) -> Non
     await desk.register([record], replace(spec(OTHER), reading={"country": "IN"}))
 
     assert await begun(desk, OTHER) == [1]
+
+
+async def test_look_alikes_within_a_rerun_and_its_parent_are_sent_as_within_one_file(desk: Desk) -> None:
+    await rejected(desk, mobile(1))
+    records = [row(1, lineage=Lineage(job=JOB, row=1)), row(2, LOCAL[0])]
+    await desk.register(records, spec(OTHER))
+
+    assert await begun(desk, OTHER) == [1, 2]
