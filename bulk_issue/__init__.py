@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bulk_issue.api import (
         Account,
+        Alike,
         BulkIssueError,
         Config,
         Customers,
         ExitCode,
         IdentifierKind,
+        Omit,
         Pace,
         Progress,
         Reading,
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "Alike",
     "BulkIssueError",
     "Config",
     "Customers",
     "ExitCode",
     "IdentifierKind",
+    "Omit",
     "Pace",
     "Progress",
     "Reading",

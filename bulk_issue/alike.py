@@ -2,14 +2,13 @@
 
 Mobiles look alike when they differ only by a country code and leading zeros, external ids when they differ only by
 leading zeros and case. A customer's own number (`id`) and an e-mail address have one way to be written. Everybody who
-looks for look-alikes keeps the `form` of each key in an index, and looks into the `spans` of a form: both are a few
-steps, however many keys there are.
+looks for look-alikes keeps the `form` of each key in an index, and looks at the few that stand in the `span` of a key:
+a few steps, however many keys there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from bulk_issue.model import IdentifierKind
 
@@ -49,18 +48,19 @@ def form(key: str) -> str | None:
     return _MOBILE + bare[::-1] if key.startswith(IdentifierKind.MOBILE) else _EXTERNAL + bare
 
 
-def spans(key: str) -> Iterator[tuple[str, str]]:
-    """The ranges, ends included, of the forms of all look-alikes; `alike` says which of those found are some."""
+def span(key: str) -> tuple[str, str] | None:
+    """The range, ends included, in which the forms of all look-alikes stand; None where there can be none.
+
+    Others may stand there too: `alike` tells them. Of mobiles it holds one in ten million, and fewer of longer ones.
+    """
     mine = form(key)
     if mine is None:
-        return
+        return None
     digits = len(mine) - 1
     if mine[0] == _EXTERNAL or digits < SHORTEST_MOBILE:
-        yield mine, mine
-        return
-    yield mine, mine + "9" * LONGEST_COUNTRY_CODE
-    for code in range(1, min(LONGEST_COUNTRY_CODE, digits - SHORTEST_MOBILE) + 1):
-        yield mine[:-code], mine[:-code]
+        return mine, mine
+    shortest = mine[: 1 + max(digits - LONGEST_COUNTRY_CODE, SHORTEST_MOBILE)]
+    return shortest, shortest + "9" * 2 * LONGEST_COUNTRY_CODE
 
 
 def alike(one: str, other: str) -> bool:
@@ -88,3 +88,12 @@ def damaged(was: str, now: str) -> bool:
     cut = len(after) < len(before) and (before.startswith(after) or before.endswith(after))
     kept, lost = after[:KEPT_DIGITS], after[KEPT_DIGITS:]
     return cut or (len(after) == len(before) and bool(lost) and before.startswith(kept) and not lost.strip("0"))
+
+
+def altered(was: str, now: str, country: str = "", country_then: str = "") -> bool:
+    """Whether a failures record that names `now` in the place of `was` is no correction, but damage.
+
+    A country that is given now and wasn't then says what a country code is.
+    """
+    coded = now.startswith(IdentifierKind.MOBILE) and country and country != country_then
+    return damaged(was, now) and not coded

@@ -23,10 +23,10 @@ from pathlib import Path
 from bulk_issue.app import campaign
 from bulk_issue.app.campaign import Customers
 from bulk_issue.app.reports import Files, Report
-from bulk_issue.config import Account, Config, Pace, Reading, Share
+from bulk_issue.config import Account, Config, Omit, Pace, Reading, Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 from bulk_issue.ports import Progress, ResultRow
 from bulk_issue.states import RowState
 
@@ -81,11 +81,13 @@ def issue(
 
 __all__ = [
     "Account",
+    "Alike",
     "BulkIssueError",
     "Config",
     "Customers",
     "ExitCode",
     "IdentifierKind",
+    "Omit",
     "Pace",
     "Progress",
     "Reading",

@@ -34,6 +34,7 @@ def check_words(checked: Checked, plan: Plan, *, heading: str = "") -> Iterator[
     if checked.job is not None and checked.tally is not None and set(checked.tally) - _UNTOUCHED:
         yield f"This is job {checked.job}: {tally_words(checked.tally)}"
     yield from look_alike_words(checked)
+    yield from elsewhere_words(checked)
     for each in checked.earlier:
         yield from earlier_words(each.job, each.tally, each.difference, each.removed)
         yield "  A run finishes that job first." + (" Who were removed is asked about." if each.removed else "")
@@ -69,18 +70,18 @@ def _survey_words(checked: Checked, found: Survey) -> Iterator[str]:
     if more > 0:
         yield f"  … and {count(more, 'more reason')}: --json lists them."
     yield from repeats_words(checked, found)
-    yield from elsewhere_words(checked, found)
 
 
-def elsewhere_words(checked: Checked, found: Survey) -> Iterator[str]:
+def elsewhere_words(checked: Checked) -> Iterator[str]:
     """Customers who were served for other occasions."""
     if checked.new_occasion:
         yield f"  {checked.new_occasion} is a new occasion for this series."
-    for again, jobs in found.served_elsewhere.items():
+    elsewhere = checked.survey.served_elsewhere if checked.survey is not None else {}
+    for again, jobs in elsewhere.items():
         occasion = f"for the occasion {again}" if again else "without an occasion"
         named = ", ".join(jobs) if len(jobs) <= MOST_JOBS else f"{len(jobs)} jobs"
         yield f"  {count(sum(jobs.values()), 'customer')} served {occasion} (job {named})"
-    if found.served_elsewhere:
+    if elsewhere:
         yield "      Each occasion is a coupon of its own."
 
 

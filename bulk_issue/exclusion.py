@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from bulk_issue.alike import alike, form, spans
+from bulk_issue.alike import alike, form, span
 from bulk_issue.errors import ConfigError, SourceError
 from bulk_issue.model import IdentifierKind, Record, Row, Withheld
 
@@ -84,8 +84,9 @@ class Exclusion:
         return Withheld.ALIKE_EXCLUDED if any(map(self._looks_like_one, keys)) else None
 
     def _looks_like_one(self, key: str) -> bool:
-        found = "SELECT key FROM forms WHERE form BETWEEN ? AND ?"
-        return any(alike(key, other) for span in spans(key) for (other,) in self._keys.execute(found, span))
+        where = span(key)
+        found = self._keys.execute("SELECT key FROM forms WHERE form BETWEEN ? AND ?", where) if where else ()
+        return any(alike(key, other) for (other,) in found)
 
     def __enter__(self) -> Self:
         return self

@@ -39,8 +39,8 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "To send all the same, run the file with --changed finish; to send nothing, with --changed drop.",
     ),
     "altered": (
-        "{column} differs from that of row {row} of job {job} only as a spreadsheet changes it (zeros, an exponent, …)",
-        "Fill in the value from its origin, with the column formatted as text. If it is meant: --alike send.",
+        "{column} differs from that of row {row} of job {job} only as a spreadsheet changes a number",
+        "Fill in the value from its origin, the column formatted as text. If it is meant: run it with --alike send.",
     ),
     "hidden": (
         "the row is hidden or filtered out in the sheet",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from bulk_issue.sandbox.customers import Customer
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
-from tests.console import Console, mobiles
+from tests.console import QUICK, Console, Done, ended, mobiles
 
 #: Known to the sandbox, and refused: what a spreadsheet makes of this id is somebody else's.
 REFUSED = Customer(id=555_000_001, external_id="0000000102", refusal=740)
@@ -168,6 +171,7 @@ async def test_the_word_may_come_later(console: Console) -> None:
     assert begun.code == 4
     assert (await console("resume", job)).code == 4  # said nothing, sent nothing
     assert statuses(console, file) == ["pending", "pending", "issued"]
+    assert f"resume {job} --alike skip" in (await console("status", job)).out
 
     assert (await console("resume", job, "--alike", "skip")).code == 0
     assert statuses(console, file) == ["invalid", "invalid", "issued"]
@@ -242,8 +246,10 @@ async def test_a_failures_record_that_lost_its_zeros_is_no_correction(console: C
     (failures,) = console.folder.glob("c.csv-results/*/failures.csv")
     text = failures.read_text(encoding="utf-8-sig")
     failures.write_text(text.replace("0000000102", "102"))
+    checked = await console("check", failures, "--series", console.box.series_id)
     done = await console.run(failures)
 
+    assert "1 × externalId differs from that of row 2 of job" in checked.out and "To send: nothing" in checked.out
     assert done.code == 1
     assert "102" not in named(console)
     (row,) = console.results(failures)
@@ -289,3 +295,52 @@ async def test_a_new_occasion_names_who_was_served_under_others(console: Console
     facts = json.loads((await console("check", file, "--series", series, "--again", "diwli", "--json")).out)
     counts = {again: sum(jobs.values()) for again, jobs in facts["survey"]["served_elsewhere"].items()}
     assert Counter(counts) == {"": 3, "diwali": 2}
+
+
+# --- asked on a terminal ----------------------------------------------------------------------------------------
+
+
+async def typed(console: Console, answers: str, file: Path, *arguments: object) -> Done:
+    """Run the file on a terminal on which this is typed."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, answers.encode())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", console.module, "run", str(file), "--series", str(console.box.series_id)),
+            *(*QUICK, *map(str, arguments)),
+            env=console.environment(),
+            stdin=theirs,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        return await ended(process)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "stand"), [("\n", 4, "pending"), ("skip\n", 0, "duplicate"), ("send\n", 0, "issued")]
+)
+async def test_a_terminal_is_asked_and_its_default_sends_nothing(
+    console: Console, answer: str, code: int, stand: str
+) -> None:
+    await console.run(console.customers("earlier.csv", ["9825000111"]))
+    file = console.customers("c.csv", CAMPAIGN[:2])
+    done = await typed(console, answer, file)
+
+    assert "Are they the same people" in done.err
+    assert done.code == code
+    assert statuses(console, file) == [stand, "issued"]
+
+
+async def test_a_new_occasion_is_always_asked_about_on_a_terminal(console: Console) -> None:
+    file = console.customers("c.csv", mobiles(2))
+    await console.run(file)
+    refused = await typed(console, "\n", file, "--again", "diwli")
+
+    assert refused.code == 2
+    assert "2 customers served without an occasion" in refused.err
+    assert "Issue 2 coupons now?" in refused.err
+    assert len(console.box.book.coupons_of(console.box.series_id)) == 2
+    assert (await typed(console, "y\n", file, "--again", "diwli")).code == 0

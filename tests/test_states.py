@@ -20,7 +20,7 @@ S, E = RowState, Event
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 
 #: What only a person does.
-BY_HAND = frozenset({E.RETRY, E.CANCEL, E.SUPERSEDE})
+BY_HAND = frozenset({E.RETRY, E.CANCEL, E.SUPERSEDE, E.EXCLUDE, E.READMIT})
 FINAL = frozenset({S.ISSUED, S.HELD, S.LINKED, S.CANCELLED, S.SUPERSEDED})
 MOVES = [(state, event) for state, event in product(S, E) if event in TRANSITIONS[state]]
 NOT_MOVES = [(state, event) for state, event in product(S, E) if event not in TRANSITIONS[state]]
@@ -137,7 +137,7 @@ def test_what_may_have_issued_holds_the_claim_until_it_surely_has_not() -> None:
 
 def test_open_rows_are_those_that_change_without_a_person() -> None:
     """Or without what a reply says of other customers."""
-    assert {state for state in S if reachable(state, without=BY_HAND | {E.FREED, E.READMIT})} == OPEN
+    assert {state for state in S if reachable(state, without=BY_HAND | {E.FREED})} == OPEN
 
 
 def test_a_duplicate_that_is_none_may_be_sent_and_nothing_else_happens_to_it() -> None:

@@ -434,6 +434,61 @@ async def test_customers_who_were_served_since_the_look_are_shown_before_a_start
     assert visitor.box.book.requests() == 2
 
 
+async def looked(visitor: Visitor, what: bytes | str, form: object = None) -> str:
+    """What the page shows of an upload, or of a form sent to an address, once it has looked at the file."""
+    _, text = await visitor.upload(what) if isinstance(what, bytes) else await visitor.post(what, form)
+    while again := re.search(r'href="(/campaigns/\w+)">Look now', text):
+        await asyncio.sleep(0.05)
+        _, text = await visitor.get(again[1])
+    return text
+
+
+async def test_look_alikes_are_shown_and_a_person_says_who_they_are(visitor: Visitor) -> None:
+    async def ended() -> str:
+        for _ in range(400):
+            _, text = await visitor.get(f"/jobs/{job}")
+            if "Pause" not in text and 'class="badge on"' not in text:
+                return text
+            await asyncio.sleep(0.05)
+        raise AssertionError(text)
+
+    console = Console(visitor.folder, visitor.box)
+    await console.run(console.customers("earlier.csv", ["9825000111", "9825000211", "9825000311"]))
+    await visitor.sign_in()
+    text = await looked(visitor, b"mobile\n919825000111\n919825000211\n919825000311\n919825000411\n")
+    assert "3 customers look like some who were served before" in text
+    assert "Issue 1 coupon<" in text  # no default sends to them
+    (said,) = set(re.findall(r'action="(/campaigns/\w+/look-alikes)"', text))
+    token = await visitor.csrf()
+    text = await looked(visitor, said, {"csrf": token, "alike": "send"})
+    assert "Issue 4 coupons<" in text
+    text = await looked(visitor, said, {"csrf": token, "alike": ""})
+    assert "Issue 1 coupon<" in text
+    _, text = await visitor.start(text)
+    (job,) = set(re.findall(r"/jobs/(j\w+)/events", text))
+    text = await ended()
+    assert "3 rows held back" in text and "--" not in text.partition("<main")[2]
+
+    _, text = await visitor.post(f"/jobs/{job}/look-alikes", {"csrf": token, "alike": "skip"})
+    text = await ended()
+    assert "leave them out</button>" not in text
+    served = {coupon.named for coupon in visitor.box.book.coupons_of(visitor.box.series_id)}
+    assert served == {f"mobile:{each}" for each in ("9825000111", "9825000211", "9825000311", "919825000411")}
+
+
+async def test_the_page_tells_who_was_served_for_other_occasions(visitor: Visitor) -> None:
+    console = Console(visitor.folder, visitor.box)
+    await console.run(console.customers("earlier.csv", mobiles(2)))
+    await visitor.sign_in()
+    text = await looked(visitor, CSV)
+    (reading,) = re.findall(r'action="(/campaigns/\w+/reading)"', text)
+    form = {"csrf": await visitor.csrf(), "series": "544770", "again": "diwali", "column-mobile": "0"}
+    text = await looked(visitor, reading, form)
+
+    assert "diwali is a new occasion for this series." in text
+    assert "2 customers served without an occasion" in text
+
+
 async def test_a_large_campaign_is_confirmed_by_its_number(tmp_path: Path) -> None:
     async with visiting(tmp_path, confirm_above=2) as visitor:
         await visitor.sign_in()

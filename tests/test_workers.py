@@ -87,6 +87,21 @@ async def test_a_worker_that_is_asked_to_stop_leaves_the_job_to_another(console:
     await the_rest(console, file, await worker(console, *SLOW))
 
 
+async def test_a_worker_leaves_out_whom_the_list_names_when_it_begins(console: Console) -> None:
+    out = console.customers("out.csv", mobiles(1))
+    file = await deferred(console, 6, "--exclude", out)
+    console.customers("out.csv", mobiles(3))
+    one = await worker(console)
+    await until(lambda: written(console, file) or one.returncode is not None)
+    one.send_signal(signal.SIGTERM)
+    done = await ended(one)
+
+    assert done.code == 0, done.err
+    assert "The suppression list has changed: 2 customers added." in done.err
+    assert [row["_status"] for row in console.results(file)] == ["invalid"] * 3 + ["issued"] * 3
+    console.check_book(file)
+
+
 async def test_the_doubts_of_a_cancelled_job_outlast_its_worker(console: Console) -> None:
     file = await deferred(console, 400)
     first = await worker(console, *SLOW)

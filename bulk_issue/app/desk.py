@@ -199,7 +199,8 @@ class Desk:
         """The file of this job with the rows marked that are to be left out."""
         known = job if job is not None and job.state is not JobState.REGISTERING else None
         found = self.ledger.views.job(file.origin) if file.origin is not None else None
-        return leaving_out(file, self.config.omit, known, found.job if found else None)
+        views = self.ledger.views
+        return leaving_out(file, self.config.omit, known, found.job if found else None, views)
 
     async def resume(self, job: Job, talk: Talk, which: Selection = Selection.PENDING) -> list[Report]:
         """Go on with a registered job, without its file."""

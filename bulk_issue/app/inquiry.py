@@ -39,6 +39,8 @@ class Standing:
     reruns: Sequence[JobSummary]
     #: Whether a process runs it now.
     running: bool
+    #: Rows that wait until a person says who their customers are.
+    held_back: int
 
 
 def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSummary]) -> Standing:
@@ -53,6 +55,7 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
         parents=[by_name[other] for other in views.parents(name)],
         reruns=[by_name[other] for other in views.reruns(name)],
         running=ledger.jobs.running_elsewhere(name),
+        held_back=sum(held.rows for held in views.held_back(name).values()),
     )
 
 

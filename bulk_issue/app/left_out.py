@@ -1,8 +1,8 @@
 """Who is left out of a job: its suppression list, applied whenever it is about to run, and what look-alikes are.
 
-The rule: a list is no part of how a job's customers are read. A file that is registered is marked on its way; a job
-that is registered is held against the list of now, from the cells that the ledger keeps, before anything of it is sent.
-Only a list that is another one than last time costs more than reading it.
+The rule: a list is no part of how a job's customers are read. The rows of a file are marked on their way into the
+ledger; a job that is there is held against the list of now, by the cells that the ledger keeps, before anything of it
+is sent. Only a list that has changed since costs more than reading it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from bulk_issue import countries
+from bulk_issue.alike import altered
 from bulk_issue.app.intake import Intake, judge_record
 from bulk_issue.config import Omit, Reading
 from bulk_issue.customer_columns import columns
@@ -23,7 +24,8 @@ from bulk_issue.errors import BulkIssueError, HeaderUnclear, SourceError
 from bulk_issue.exclusion import Exclusion
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import NOBODY, Alike, Job, LeftOut, Record, Row, Withheld
-from bulk_issue.ports import Candidate
+from bulk_issue.ports import Candidate, Views
+from bulk_issue.rows import problem
 from bulk_issue.saying import count
 from bulk_issue.source import open_source
 from bulk_issue.states import RowState
@@ -59,14 +61,18 @@ class Change:
 
 
 @contextmanager
-def leaving_out(file: Intake, omit: Omit, own: Job | None, origin: Job | None) -> Iterator[tuple[Intake, LeftOut]]:
+def leaving_out(
+    file: Intake, omit: Omit, own: Job | None, origin: Job | None, views: Views | None = None
+) -> Iterator[tuple[Intake, LeftOut]]:
     """The file with its rows marked, and by what.
 
     `own` is the job that the file is, and `origin` the one whose failures it holds: what they leave out, this leaves
-    out, unless the settings say otherwise.
+    out, unless the settings say otherwise. Failures that a spreadsheet may have altered name nobody.
     """
     remembered = own.left_out if own is not None else LeftOut(path=origin.left_out.path) if origin else NOBODY
     said = _said(omit, remembered)
+    if origin is not None and views is not None and said.alike is not Alike.SEND:
+        file = _refusing(file, origin, views)
     with _list(said, file.reading.country, remembered) as exclusion:
         if exclusion is None:
             yield file, said
@@ -75,11 +81,27 @@ def leaving_out(file: Intake, omit: Omit, own: Job | None, origin: Job | None) -
         places = exclusion.match(columns(file.source.header, file.reading.map))
 
         def mark(records: Sequence[Record], rows: Sequence[Row]) -> None:
+            file.mark(records, rows)
             exclusion.apply(records, rows, places)
             for row in rows:
                 row.withheld = _as_said(row.withheld, said.alike)
 
         yield replace(file, mark=mark), replace(said, sha256=exclusion.sha256)
+
+
+def _refusing(file: Intake, origin: Job, views: Views) -> Intake:
+    """The file, without the identifiers that a spreadsheet may have made of those that its failures had."""
+    country, country_then = file.reading.country.upper(), origin.spec.reading.get("country", "")
+
+    def mark(_records: Sequence[Record], rows: Sequence[Row]) -> None:
+        known = views.origins([row.lineage for row in rows if row.lineage and row.identifier])
+        for row in rows:
+            was = known.get(row.lineage) if row.lineage and row.identifier else None
+            if was and row.identifier and altered(was[0], row.identifier.key, country, country_then):
+                wrong = problem("altered", column=row.identifier.kind, row=was[1].row, job=was[1].job)
+                row.problem, row.identifier = wrong, None
+
+    return replace(file, mark=mark)
 
 
 def _said(omit: Omit, remembered: LeftOut) -> LeftOut:

@@ -140,7 +140,8 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
     async def put_aside() -> tuple[Job, int, int]:
         async with app.existing(ledger) as opened:
             found = session.find(opened, job)
-            rows = await opened.jobs.cancel(found.spec.id) if await opened.work.unfinished(found.spec.id) else 0
+            waits = await opened.work.unfinished(found.spec.id) or await opened.omissions.held_back(found.spec.id)
+            rows = await opened.jobs.cancel(found.spec.id) if waits else 0
             tally = await opened.work.tally(found.spec.id)
             return found, rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
 

@@ -97,7 +97,11 @@ def job_words(each: Standing, carried: Carried) -> Iterator[str]:
         yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
     if each.summary.waiting_in:
         return
-    if tally.get(RowState.PENDING, 0):
+    if each.held_back:
+        resume = f"bulk-issue resume {job.spec.id}{flags}"
+        yield f"Held back: {count(each.held_back, 'row')} whose customers look like others."
+        yield f"Next: {resume} --alike skip (the same people: leave them out), or --alike send (others: send to them)"
+    if tally.get(RowState.PENDING, 0) > each.held_back:
         yield f"Next: bulk-issue resume {job.spec.id}{flags}"
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
         yield f"Next: bulk-issue reconcile {job.spec.id}{flags}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, true, update
 
-from bulk_issue.alike import alike, form, spans
+from bulk_issue.alike import alike, form, span
 from bulk_issue.ledger import placeholders
 from bulk_issue.ledger.batch import Batch, insert_many, update_many
 from bulk_issue.ledger.coupons import alias_keys, number_key
@@ -204,7 +204,7 @@ def look_alikes(tx: Connection, looks: Iterable[Looks]) -> Mapping[Looks, AnyRow
     Purged customers aren't found so: only whoever has their identifier exactly can know them again.
     """
     wanted = list(dict.fromkeys(looks))
-    asked = [(look.scope, look.again, low, high, at) for at, look in enumerate(wanted) for low, high in spans(look.key)]
+    asked = [(look.scope, look.again, *its, at) for at, look in enumerate(wanted) if (its := span(look.key))]
     found: dict[Looks, AnyRow] = {}
     for claim in _ALIKE.select(tx, asked):
         look = wanted[claim.asked]
@@ -218,9 +218,9 @@ def claimed_by_others(tx: Connection, named: Iterable[Named]) -> Mapping[Named, 
     named = dict.fromkeys(named)
     known = forms(tx, (key for _, key, _, _ in named))
     stands: dict[str, list[str]] = {}
-    for stored, key in known.items():
-        stands.setdefault(key, []).append(stored)
-    asked = [(scope, stored, job, row) for scope, key, job, row in named for stored in stands[key]]
+    for text, key in known.items():
+        stands.setdefault(key, []).append(text)
+    asked = [(scope, text, job, row) for scope, key, job, row in named for text in stands[key]]
     found: dict[Named, list[AnyRow]] = {}
     for row in _OTHERS.select(tx, asked):
         found.setdefault((row.scope, known[row.key], row.its_job, row.its_row), []).append(row)

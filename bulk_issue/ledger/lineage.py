@@ -20,6 +20,13 @@ def real_row(tx: Connection, job: int, number: int) -> AnyRow | None:
         job, number = row.of_job, row.of_row
 
 
+def named(tx: Connection, row: AnyRow | None) -> AnyRow | None:
+    """The row, or the nearest one that it was run again from, that names a customer."""
+    while row is not None and row.key is None:
+        row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
+    return row
+
+
 def homes(tx: Connection, seq: int) -> Sequence[int]:
     """The jobs whose rows a job may work: itself, and those that its records are linked to."""
     linked = select(rows.c.of_job).where(rows.c.job == seq, rows.c.state == "linked").distinct()

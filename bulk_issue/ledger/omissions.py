@@ -146,7 +146,7 @@ class LedgerOmissions(Face):
                     tx.execute(statement, its_rows)
             if Withheld.ALIKE_SERVED not in by_why:
                 served = [row for row in some if row.withheld == Withheld.ALIKE_SERVED]
-                self._settle_served(tx, served, skip=left_out.alike is Alike.SKIP)
+                self._settle_served(tx, seq, served, skip=left_out.alike is Alike.SKIP)
 
     def _held(self, tx: Connection, seq: int, behind: tuple[int, int]) -> Sequence[AnyRow]:
         job, number = behind
@@ -155,13 +155,14 @@ class LedgerOmissions(Face):
         found = select(*wanted).join(jobs, jobs.c.seq == rows.c.job).where(rows.c.queue == seq, HELD_BACK, further)
         return tx.execute(found.order_by(rows.c.job, rows.c.number).limit(AT_A_TIME)).all()
 
-    def _settle_served(self, tx: Connection, held: Sequence[AnyRow], *, skip: bool) -> None:
+    def _settle_served(self, tx: Connection, seq: int, held: Sequence[AnyRow], *, skip: bool) -> None:
         """Rows whose look-alike has its claim no more go; the others are duplicates of it, if a person says so."""
-        found = look_alikes(tx, (Looks(row.scope, row.again, row.key, (row.job,)) for row in held))
+        wanted = [Looks(row.scope, row.again, row.key, (row.job, seq)) for row in held]
+        found = look_alikes(tx, wanted)
         gone, same = list[dict[str, object]](), list[dict[str, object]]()
-        for row in held:
+        for row, look in zip(held, wanted, strict=True):
             its = {"its_job": row.job, "its_row": row.number}
-            claim = found.get(Looks(row.scope, row.again, row.key, (row.job,)))
+            claim = found.get(look)
             if claim is None:
                 gone.append(its)
             elif skip:

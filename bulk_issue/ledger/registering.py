@@ -12,13 +12,13 @@ from json.encoder import encode_basestring
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from bulk_issue import model
-from bulk_issue.alike import damaged
+from bulk_issue.alike import altered
 from bulk_issue.errors import JobPurged, LedgerError
 from bulk_issue.ledger.database import AnyRow, Database
-from bulk_issue.ledger.lineage import real_row
+from bulk_issue.ledger.lineage import named, real_row
 from bulk_issue.ledger.restored import mark
 from bulk_issue.ledger.schema import DOUBTED, attempts, excess, jobs, lookups, permits, rows, runs, scope
-from bulk_issue.model import NOBODY, Alike, IdentifierKind, JobId, JobSpec, JobState, LeftOut, Moment, Withheld
+from bulk_issue.model import NOBODY, Alike, JobId, JobSpec, JobState, LeftOut, Moment, Withheld
 from bulk_issue.rows import problem, withheld
 from bulk_issue.states import CLAIMING, Event, RowState, after, sources
 
@@ -169,7 +169,7 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
             )
         if row.state == "invalid":
             continue
-        if (was := _named(tx, theirs)) is not None and _altered(row, was.key):
+        if (was := named(tx, theirs)) is not None and _altered(row, was.key):
             _refuse(tx, seq, row, was)
         else:
             _join(tx, seq, row, theirs)
@@ -180,22 +180,13 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
     tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.READY), rows=count, blank=blank))
 
 
-def _named(tx: Connection, row: AnyRow | None) -> AnyRow | None:
-    """The row, or the nearest one that it was run again from, that names a customer."""
-    while row is not None and row.key is None:
-        row = real_row(tx, row.of_job, row.of_row) if row.of_job is not None else None
-    return row
-
-
 def _altered(row: AnyRow, was: str) -> bool:
     """Whether a record's identifier may be no correction, but what a spreadsheet made of the one before.
 
     A person may have said that it is meant: in so many words, or by the country whose code they gave.
     """
-    if row.alike == Alike.SEND or not damaged(was, row.key):
-        return False
-    country, theirs = (json.loads(text).get("country", "") for text in (row.reading, row.their_reading))
-    return not (row.key.startswith(f"{IdentifierKind.MOBILE}:") and country and country != theirs)
+    countries = (json.loads(text).get("country", "") for text in (row.reading, row.their_reading))
+    return row.alike != Alike.SEND and altered(was, row.key, *countries)
 
 
 def _refuse(tx: Connection, seq: int, row: AnyRow, was: AnyRow) -> None:

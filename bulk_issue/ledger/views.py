@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, cast, exists, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, and_, bindparam, cast, exists, func, or_, select
 
 from bulk_issue.ledger.batch import Batch
 from bulk_issue.ledger.claims import Looks, look_alikes
@@ -15,7 +15,7 @@ from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.held import BEARING, Bearers
 from bulk_issue.ledger.jobs import as_job, to_retry
-from bulk_issue.ledger.lineage import homes
+from bulk_issue.ledger.lineage import homes, named, real_row
 from bulk_issue.ledger.members import beat
 from bulk_issue.ledger.omissions import held_back
 from bulk_issue.ledger.schema import (
@@ -24,6 +24,7 @@ from bulk_issue.ledger.schema import (
     NOT_DUPLICATE,
     SENDABLE,
     attempts,
+    claims,
     excess,
     jobs,
     lookups,
@@ -57,6 +58,7 @@ _SERVED = Batch(
     """,
     ("scope", "key"),
 )
+_ANY = select(claims.c.job).where(claims.c.scope == bindparam("where")).limit(1)
 _NEWEST_FIRST = select(jobs).order_by(jobs.c.created.desc(), jobs.c.seq.desc())
 STATES = {state.value: state for state in RowState}
 
@@ -189,7 +191,10 @@ class LedgerViews(Face):
 
     def served(self, org: str, series_id: int, again: str, keys: Sequence[str]) -> Mapping[str, Served]:
         with self._db.read() as connection:
-            where, known = scope(org, series_id), forms(connection, keys)
+            where = scope(org, series_id)
+            if connection.execute(_ANY, {"where": where}).first() is None:
+                return {}  # of a series that is new here a million customers needn't be asked for
+            known = forms(connection, keys)
             by: dict[str, dict[str, Lineage]] = {}
             for form, its_again, job, row in _SERVED.select(connection, [(where, form) for form in known]):
                 by.setdefault(known[form], {})[its_again] = Lineage(job=JobId(job), row=row)
@@ -207,6 +212,18 @@ class LedgerViews(Face):
                 for key in {**by, **alike}
                 for its in [by.get(key, {})]
             }
+
+    def origins(self, rows: Sequence[Lineage]) -> Mapping[Lineage, tuple[str, Lineage]]:
+        with self._db.read() as connection:
+            names = dict(connection.execute(select(jobs.c.seq, jobs.c.id)).tuples().all())
+            numbers = {name: seq for seq, name in names.items()}
+            found: dict[Lineage, tuple[str, Lineage]] = {}
+            for row in rows:
+                seq = numbers.get(row.job)
+                was = named(connection, real_row(connection, seq, row.row)) if seq is not None else None
+                if was is not None:
+                    found[row] = (was.key, Lineage(job=JobId(names[was.job]), row=was.number))
+            return found
 
     def held_back(self, job: JobId) -> Mapping[Withheld, HeldBack]:
         with self._db.read() as connection:

@@ -128,7 +128,7 @@ class LedgerWork(Face):
         while passed < PASSED_AT_ONCE:
             pending = tx.execute(_ITS_DUE[hold.retried], {"queue": queue, "now": now.wall, "n": look}).all()
             free, lost = self._parted(tx, pending)
-            free, same, held = self._looked_alike(tx, free, looks_alike)
+            free, same, held = self._looked_alike(tx, queue, free, looks_alike)
             lost += same
             room = wanted - len(won)
             winners = self._claim(tx, free[:room])
@@ -162,7 +162,7 @@ class LedgerWork(Face):
         return list(free.values()), lost
 
     def _looked_alike(
-        self, tx: Connection, free: Sequence[AnyRow], word: Alike | None
+        self, tx: Connection, queue: int, free: Sequence[AnyRow], word: Alike | None
     ) -> tuple[list[AnyRow], list[tuple[AnyRow, AnyRow]], list[tuple[AnyRow, AnyRow]]]:
         """Of rows whose customer is free: those that may go, duplicates by a person's word, and those to hold back.
 
@@ -171,7 +171,7 @@ class LedgerWork(Face):
         """
         if word is Alike.SEND:
             return list(free), [], []
-        wanted = {(row.job, row.number): Looks(row.scope, row.again, row.key, (row.job,)) for row in free}
+        wanted = {(row.job, row.number): Looks(row.scope, row.again, row.key, (row.job, queue)) for row in free}
         found = look_alikes(tx, wanted.values())
         if not found:
             return list(free), [], []

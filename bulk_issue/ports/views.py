@@ -143,6 +143,13 @@ class Views(Protocol):
         """The rows that a person has to say something about before they are sent, by reason."""
         ...
 
+    def origins(self, rows: Sequence[Lineage]) -> Mapping[Lineage, tuple[str, Lineage]]:
+        """The identifier key of each of these rows and whose it is: its own, or that of the row it was run again from.
+
+        Rows of which this ledger knows no key are left out.
+        """
+        ...
+
     def parents(self, job: JobId) -> Sequence[JobId]:
         """The jobs whose rows this job's records are, or replace; and theirs, and so on."""
         ...

@@ -16,7 +16,7 @@ from bulk_issue.app.agreement import Agreement, Selection, agreement
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import Job, JobId, JobState, Tally
+from bulk_issue.model import HeldBack, Job, JobId, JobState, Tally, Withheld
 from bulk_issue.ports import Doubtful, Pulse, RunFacts
 from bulk_issue.saying import THROUGH, shown_tally
 from bulk_issue.states import RowState
@@ -59,6 +59,8 @@ class Standing:
     waiting_in: Sequence[JobId]
     #: Rows in doubt, those given up longest ago first.
     doubts: Sequence[Doubtful]
+    #: Rows that wait until a person says who their customers are.
+    held_back: Mapping[Withheld, HeldBack]
     #: How many of the account's requests each job has now.
     shares: Mapping[JobId, int]
     counted: Counted
@@ -90,6 +92,10 @@ class Standing:
     def served(self) -> bool:
         """Whether anybody in its file may have a coupon."""
         return any(self.tally.get(state, 0) for state in (RowState.ISSUED, RowState.HELD, RowState.DUPLICATE))
+
+    @property
+    def held(self) -> int:
+        return sum(each.rows for each in self.held_back.values())
 
     @property
     def in_doubt(self) -> int:
@@ -148,6 +154,7 @@ class Board:
             running=running,
             waiting_in=found.waiting_in,
             doubts=await asyncio.to_thread(views.doubtful, job, MOST_DOUBTS),
+            held_back=await asyncio.to_thread(views.held_back, job),
             shares=await asyncio.to_thread(views.shares, found.job.spec.account, self._clock.now()),
             counted=await self._count(job),
         )

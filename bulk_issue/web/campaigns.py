@@ -15,7 +15,7 @@ from bulk_issue.errors import AgreementChanged, BulkIssueError, SourceError
 from bulk_issue.model import IdentifierKind
 from bulk_issue.outlook import Plan
 from bulk_issue.saying import number
-from bulk_issue.web.drafts import Draft, columns_from
+from bulk_issue.web.drafts import Draft, columns_from, word
 from bulk_issue.web.inspection import Inspected
 from bulk_issue.web.keys import BOARD, DRAFTS, INSPECTIONS, SETTINGS, WORKS
 from bulk_issue.web.plain import hint_of
@@ -63,6 +63,14 @@ async def read_so(request: web.Request) -> web.StreamResponse:
         return await _show(request, draft, error)
     request.app[DRAFTS].save(draft)
     raise web.HTTPSeeOther(f"/campaigns/{draft.id}")
+
+
+async def look_alikes(request: web.Request) -> web.StreamResponse:
+    """Keep what the person says of those who look like others, and show what would be sent then."""
+    draft, form = _draft(request), await request.post()
+    said = word(str(form.get("alike", "")))
+    request.app[DRAFTS].save(replace(draft, alike=str(said or "")))
+    raise web.HTTPSeeOther(f"/campaigns/{draft.id}#holds")
 
 
 async def start(request: web.Request) -> web.StreamResponse:
@@ -175,6 +183,8 @@ def _facts(request: web.Request, draft: Draft, inspected: Inspected, error: Bulk
         "kinds": list(IdentifierKind),
         "places": {kind: header.index(column) for kind, column in used.items() if column in header},
         "repeats": [line.strip() for line in before.repeats_words(checked, found)] if checked and found else [],
+        "alike": [line.strip() for line in before.look_alike_words(checked)] if checked else [],
+        "elsewhere": [line.strip() for line in before.elsewhere_words(checked)] if checked else [],
         "series": [line.strip() for line in before.series_words(checked.series)] if checked else [],
         "cost": [line.strip() for line in before.cost_words(checked)] if checked and checked.outlook.rows else [],
         "forecast": before.forecast_words(checked.outlook, plan) if checked else "",

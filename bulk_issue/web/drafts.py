@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bulk_issue.config import Reading
+from bulk_issue.config import Omit, Reading
 from bulk_issue.errors import ConfigError
-from bulk_issue.model import IdentifierKind
+from bulk_issue.model import Alike, IdentifierKind
 
 _ID = re.compile(r"u[0-9a-f]{24}").fullmatch
 LONGEST_NAME = 80
@@ -45,6 +45,8 @@ class Draft:
     #: What a person says of a first record that may be either: "names" of the columns or a "customer"; and its number.
     first_is: str = ""
     first_record: int = 0
+    #: What a person said of the look-alikes; empty: nothing yet.
+    alike: str = ""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,10 @@ class Draft:
         if not record or first_is not in (NAMES, CUSTOMER) or first_is == before.first_is:
             return self
         return replace(self, first_is=first_is, first_record=record, columns=())
+
+    @property
+    def omit(self) -> Omit:
+        return Omit(alike=word(self.alike))
 
 
 class Drafts:
@@ -139,6 +145,11 @@ def harmless(name: str) -> str:
         stem, ending = plain, ""
     short = f"{stem[:LONGEST_NAME]}{dot}{ending[:10]}"
     return short if stem and short != "draft.json" else f"upload{dot}{ending[:10]}"
+
+
+def word(text: str) -> Alike | None:
+    """What a form says of look-alikes; None for anything else."""
+    return Alike(text) if text in set(Alike) else None
 
 
 def write_private(path: Path, facts: Mapping[str, Any]) -> None:

@@ -61,8 +61,9 @@ class Inspections:
         found = Inspected()
         try:
             found = replace(found, preview=app.preview(draft.path, draft.reading))
-            config = replace(self._config, series_id=draft.series_id, again=draft.again) if draft.series_id else None
-            checked = await app.check(draft.path, draft.reading, config, Plan.of(config or self._config))
+            base = replace(self._config, omit=draft.omit)
+            config = replace(base, series_id=draft.series_id, again=draft.again) if draft.series_id else None
+            checked = await app.check(draft.path, draft.reading, config, Plan.of(config or self._config), draft.omit)
             found = replace(found, checked=checked)
             bad = checked.survey.rows - checked.survey.usable if checked.survey else 0
             damage = app.damaged(draft.path, draft.reading, min(bad, MOST_DAMAGE)) if bad else ()

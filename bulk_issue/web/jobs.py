@@ -9,17 +9,22 @@ from typing import Any
 
 from aiohttp import web
 
+from bulk_issue import app
+from bulk_issue.app.left_out import leave_out
 from bulk_issue.clock import SystemClock
+from bulk_issue.config import Omit
 from bulk_issue.errors import BulkIssueError, ConfigError
 from bulk_issue.model import Decision, JobId, Lineage
 from bulk_issue.saying import count
 from bulk_issue.states import RowState
 from bulk_issue.web.board import Standing
 from bulk_issue.web.chart import curve
+from bulk_issue.web.drafts import word
 from bulk_issue.web.keys import BOARD, LEDGER, SETTINGS, WORKS
+from bulk_issue.web.plain import hint_of
 from bulk_issue.web.render import PAGES
 from bulk_issue.web.stops import stopped
-from bulk_issue.web.works import Order, Task
+from bulk_issue.web.works import Order, Task, aside
 
 #: What was just done, by the word for it in the address.
 SAID = {
@@ -27,6 +32,7 @@ SAID = {
     "cancelled": "Cancelled: what was pending is put aside. Rows in doubt are still settled.",
     "retried": "The rejected rows are sent again, and no others.",
     "asked": "Capillary's record is being read for the rows in doubt.",
+    "said": "What you said is kept for this campaign.",
     "decided": "Your decision is recorded.",
     "late": "That row had been settled already; nothing was changed.",
 }
@@ -91,6 +97,24 @@ async def retry(request: web.Request) -> web.StreamResponse:
     raise _back(request, at, "retried")
 
 
+async def look_alikes(request: web.Request) -> web.StreamResponse:
+    """Keep what the person says of those who look like others. It sends nothing: going on does."""
+    at, form = await standing(request), await request.post()
+    job, said = at.job, word(str(form.get("alike", "")))
+    if said is None:
+        raise ConfigError("nothing was said of the rows that are held back", hint="Press one of the two buttons.")
+    place = request.app[SETTINGS].config.ledger
+
+    async def keep() -> int:
+        async with app.opened(place) as ledger:
+            await leave_out(ledger, job, Omit(alike=said))
+            return await ledger.work.pending(job.spec.id)
+
+    if not await aside(keep):
+        _start(request, at, Task.RECONCILE)  # nothing is left to send: the job ends
+    raise _back(request, at, "said")
+
+
 async def decide(request: web.Request) -> web.StreamResponse:
     """Record what a person knows of one row in doubt."""
     at, form = await standing(request), await request.post()
@@ -145,7 +169,11 @@ async def _show(request: web.Request, at: Standing, error: BulkIssueError | None
         422 if error else 200,
         **facts(request, at),
         said=SAID.get(request.query.get("said", ""), ""),
-        trouble=[each for each in (error, failure) if each is not None],
+        trouble=[
+            {"message": each.message, "cells": each.cells, "hint": hint_of(each)}
+            for each in (error, failure)
+            if each is not None
+        ],
     )
 
 

@@ -53,4 +53,6 @@ def hint_of(error: BulkIssueError) -> str:
         return "Say what the first record is, and press “Read it so”."
     if "--map" in error.hint:
         return "Choose the column below, and press “Read it so”."
+    if "--no-exclude" in error.hint:
+        return "Nothing was sent. The people who keep this server can put the list back, or name another one."
     return hint(error.hint)

@@ -84,6 +84,7 @@ def _routes(pages: Pages) -> list[web.RouteDef]:
         post(guard.UPLOAD, campaigns.upload),
         get("/campaigns/{draft}", campaigns.show),
         post("/campaigns/{draft}/reading", campaigns.read_so),
+        post("/campaigns/{draft}/look-alikes", campaigns.look_alikes),
         post("/campaigns/{draft}/start", campaigns.start),
         post("/campaigns/{draft}/discard", campaigns.discard),
         get("/jobs/{job}", jobs.show),
@@ -93,6 +94,7 @@ def _routes(pages: Pages) -> list[web.RouteDef]:
         post("/jobs/{job}/go-on", jobs.go_on),
         post("/jobs/{job}/cancel", jobs.cancel),
         post("/jobs/{job}/retry", jobs.retry),
+        post("/jobs/{job}/look-alikes", jobs.look_alikes),
         post("/jobs/{job}/decide", jobs.decide),
     ]
 

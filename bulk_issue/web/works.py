@@ -214,7 +214,7 @@ class Works:
     def _settings(self, order: Order, series_id: int, again: str, draft: Draft | None = None) -> Config:
         config = replace(self._config, series_id=series_id, again=again)
         if draft is not None:
-            config = replace(config, reading=draft.reading)
+            config = replace(config, reading=draft.reading, omit=draft.omit)
         if order.all_failures:
             # nor is a run stopped whose first rows are all rejected
             config = replace(config, max_failures=Share(percent=100.0), canary=0)
