@@ -57,6 +57,7 @@ class Hand:
                 send_within=config.leaves_within,
                 max_attempts=config.max_attempts,
                 generic=self.generic,
+                series_ends=self.series.ends if self.series is not None else None,
                 first=config.first,
                 between=config.between,
             ),

@@ -73,6 +73,8 @@ class Terms:
     max_attempts: int
     #: GENERIC series: everybody has the same code.
     generic: bool = False
+    #: When the series ends, epoch seconds; None if its facts don't say.
+    series_ends: float | None = None
     #: At most so many intents in this run; None for no bound.
     first: int | None = None
     #: Nothing new starts outside of these hours.
@@ -302,6 +304,7 @@ class Pool:
                 identifier=intent.identifier,
                 now=self.clock.now().wall,
                 generic=self.terms.generic,
+                series_ends=self.terms.series_ends,
             )
             outcome = classify(answer, asked)
         now = self.clock.now()
