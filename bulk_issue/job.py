@@ -221,7 +221,7 @@ class Run(Hand):
             draw=self.draw,
             grace=self.config.grace,
             generic=self.generic,
-            on_settled=health.settled,
+            on_settled=lambda doubt, event: health.settled(doubt.reason, event),
         )
 
     def _audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:

@@ -43,8 +43,8 @@ class Reconciler:
     draw: Callable[[], float]
     grace: float
     generic: bool = False
-    #: Told when a row was settled.
-    on_settled: Callable[[], None] = lambda: None
+    #: Told when a row was settled, and how.
+    on_settled: Callable[[Doubt, Event], None] = lambda _doubt, _event: None
 
     _tries: dict[tuple[JobId, int, int], int] = field(default_factory=dict)
     _not_before: dict[tuple[JobId, int, int], float] = field(default_factory=dict)
@@ -103,7 +103,8 @@ class Reconciler:
         match finding:
             case Found(coupon=coupon, at=at):
                 because = "found in Capillary's record"
-                done = await self.doubts.settle(doubt, Event.FOUND, coupon, because, at, now, shared=self.generic)
+                event = Event.FOUND
+                done = await self.doubts.settle(doubt, event, coupon, because, at, now, shared=self.generic)
                 if not done:
                     await self._later(doubt, "the coupon belongs to another row of this customer")
                     return
@@ -119,7 +120,7 @@ class Reconciler:
                 return
         self._tries.pop(_name(doubt), None)
         self._not_before.pop(_name(doubt), None)
-        self.on_settled()
+        self.on_settled(doubt, event)
 
     @property
     def _shown_by(self) -> float:

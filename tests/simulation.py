@@ -250,6 +250,10 @@ def _faults(plan: Plan) -> list[Any]:
         f.BUSY,
         f.busy_for(3),
         f.UNHEARD_OF,
+        f.FAILED_AFTER,
+        f.FAILED_BEFORE,
+        f.FOR_NO_CAUSE,
+        f.SEARCH_BUSY,
     )
     faults: list[Any] = [late, broken_and_late, held_up, slow, *(lambda _, fate=fate: fate for fate in plain)]
     if not plan.within:

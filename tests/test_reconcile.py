@@ -283,6 +283,50 @@ async def test_what_is_unknown_or_used_up_is_rejected_by_the_record_only(
     assert findings(host)[-1] == "not in Capillary's record"
 
 
+@pytest.mark.parametrize("fate", [f.FAILED_AFTER, f.SEARCH_BUSY])
+@on_virtual_time
+async def test_a_refusal_behind_which_a_coupon_was_issued_costs_no_second_one(tmp_path: Path, fate: Fate) -> None:
+    """Called a rejection, it would be put back by a person's `retry`."""
+    host = with_doubt(tmp_path, fate)
+    ending = await ended(host)
+    async with host.ledger() as ledger:
+        put_back = await ledger.jobs.retry(A.id, ["709", "http-461"])
+    again = await ended(host)
+
+    assert put_back == 0
+    assert settled(host, ending)
+    assert again.exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("canary", "seconds", "in_doubt"), [(1, 10.0, 5), (0, 2 * GRACE + 60.0, 60)], ids=["from the start", "after one"]
+)
+@on_virtual_time
+async def test_a_file_whose_rows_are_refused_for_no_cause_ends_soon(
+    tmp_path: Path, canary: int, seconds: float, in_doubt: int
+) -> None:
+    """The breaker waits for the record once, not for every row."""
+    fates = {mobile(n).key: [f.FOR_NO_CAUSE] * 9 for n in range(1 - canary, 300)}
+    host = Host.with_server(tmp_path, fates=ByCustomer(fates))
+    ending = await ended(host, 300, canary=canary)
+
+    assert ending.exit_code is ExitCode.STOPPED
+    assert now() < seconds
+    assert host.states().count("in_doubt") <= in_doubt
+    assert len(host.server.book.coupons) == 1 - canary
+
+
+@on_virtual_time
+async def test_where_a_fifth_is_refused_for_no_cause_the_others_are_issued(tmp_path: Path) -> None:
+    fates = {mobile(n).key: [f.FOR_NO_CAUSE] for n in range(1, 300, 5)}
+    host = Host.with_server(tmp_path, fates=ByCustomer(fates))
+    ending = await ended(host, 300, max_failures=Share(percent=100.0))
+
+    assert ending.exit_code is ExitCode.FAILURES
+    assert (host.states().count("issued"), host.states().count("rejected")) == (240, 60)
+    assert now() < 60.0 + 5 * GRACE
+
+
 # --- who may say so -----------------------------------------------------------------------------------------------
 
 

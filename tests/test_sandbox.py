@@ -815,6 +815,8 @@ SEEN: Mapping[FaultKind, tuple[int, bytes] | type[Exception] | None] = {
     FaultKind.HTML: (200, b"<!DOCTYPE html>"),
     FaultKind.UNREADABLE: (200, b"{"),
     FaultKind.SERVICE_TIMED_OUT: (200, b'{"errors":[{"status":false,"code":748'),
+    FaultKind.FAILED: (200, b'{"errors":[{"status":false,"code":709'),
+    FaultKind.BLAMED: (400, b'{"message"'),
     FaultKind.REDIRECT: (307, b""),
     FaultKind.LIMITED: (429, b"<!DOCTYPE html>"),
     FaultKind.AUTHORISATION_DOWN: (503, b'{"errorMessage":"Authorization status unavailable!","errorCode":4001}'),

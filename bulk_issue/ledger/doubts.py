@@ -66,6 +66,7 @@ class LedgerDoubts(Face):
             if_absent=RowState(row.if_absent or RowState.PENDING),
             known_codes=codes_of_others(tx, row.scope, row.key, row.job, row.number),
             empty_since=_moment(row, "empty"),
+            reason=row.reason or "",
         )
 
     @beside

@@ -29,6 +29,8 @@ class Doubt:
     known_codes: frozenset[str] = field(repr=False)
     #: When a proven reader first found nothing, if it did.
     empty_since: Moment | None = None
+    #: Why it is in doubt, in words that name nobody.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
