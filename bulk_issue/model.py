@@ -197,6 +197,8 @@ class Reply:
     at: Moment
     #: True if the credential of this request was fetched for it (always, under Basic auth).
     fresh_credential: bool = False
+    #: True if the body was longer.
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
