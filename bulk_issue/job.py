@@ -186,6 +186,10 @@ class Run(Hand):
                 return True
             if not flying and not rows[RowState.IN_DOUBT]:
                 break
+            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck:
+                doubtful = count(rows[RowState.IN_DOUBT], "row")
+                self.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
+                break
             if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
                 return False
             left = deadline - self.clock.now().boot

@@ -280,6 +280,8 @@ class Reading:
     #: When the first page's answer had arrived (the moment that `server_time` belongs to).
     at: Moment
     customer_id: int | None = field(default=None, repr=False)
+    #: True if it was first asked who bears the identifier; then nobody does where `customer_id` is None.
+    by_bearer: bool = False
 
 
 @unique

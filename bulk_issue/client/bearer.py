@@ -74,4 +74,5 @@ def _reading(reply: Reply, page: wire.Page | None = None) -> Reading:
         server_time=wire.date_header(reply.headers.get("date", "")),
         at=reply.at,
         customer_id=page.customer_id if page else None,
+        by_bearer=True,
     )

@@ -88,6 +88,8 @@ class ModelServer:
     legacy: bool = False
     #: Customers without coupons aren't listed, as if nobody knew them.
     unlisted: bool = False
+    #: Keys under which requests know the customer, and look-ups don't.
+    hidden: frozenset[str] = frozenset()
     #: Whether the account may ask who bears an identifier.
     tells_bearers: bool = True
     #: Customers whom nobody knows, and those to whom requests are refused, by identifier key.
@@ -272,7 +274,7 @@ class ModelServer:
 
     async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
         def read(shown: Sequence[Entry], customer: int) -> tuple[wire.Page | None, str]:
-            if identifier.key in self.unknown or (self.unlisted and not shown):
+            if identifier.key in self.unknown | self.hidden or (self.unlisted and not shown):
                 return wire.coupons_v2(bodies.nobody()), ""
             epoch = EPOCH + self.offset
             if self.legacy:
@@ -285,7 +287,7 @@ class ModelServer:
 
     async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
         def read(shown: Sequence[Entry], customer: int) -> tuple[wire.Page | None, str]:
-            found = wire.bearer(bodies.bearer(None if identifier.key in self.unknown else customer))
+            found = wire.bearer(bodies.bearer(None if identifier.key in self.unknown | self.hidden else customer))
             assert found is not None
             if found.customer_id is None:
                 return wire.Page(coupons=(), total=0, known=True), "v2/customers/lookup"
@@ -318,6 +320,7 @@ class ModelServer:
             server_time=wire.date_header(date),
             at=self.clock.now(),
             customer_id=page.customer_id,
+            by_bearer=endpoint == "v2/customers/lookup",
         )
 
     async def series(self, series_id: int) -> Series | Unreadable:
