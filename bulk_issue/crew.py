@@ -67,7 +67,7 @@ class Hand:
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
             on_reply=readers.saw,
-            look_first=LookFirst(records=self.records, limiter=self.lookups) if config.look_first else None,
+            look_first=LookFirst(readers=readers) if config.look_first else None,
         )
 
     async def be_seen(self, presence: Presence, pool: Pool | None) -> None:

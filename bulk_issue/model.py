@@ -280,8 +280,13 @@ class Reading:
     #: When the first page's answer had arrived (the moment that `server_time` belongs to).
     at: Moment
     customer_id: int | None = field(default=None, repr=False)
-    #: True if it was first asked who bears the identifier; then nobody does where `customer_id` is None.
+    #: True if it was first asked who bears the identifier.
     by_bearer: bool = False
+
+    @property
+    def names_nobody(self) -> bool:
+        """Whether it says that nobody bears the identifier."""
+        return self.by_bearer and self.customer_id is None
 
 
 @unique

@@ -148,7 +148,7 @@ class Readers:
 
     def facts(self, reading: Reading, identifier: Identifier) -> ReaderFacts | None:
         """What the reader of this reading has shown of itself; None while it isn't proven for this identifier."""
-        if _is_nobodys(reading) and (identifier.kind, _form(identifier)) not in self._forms:
+        if reading.names_nobody and (identifier.kind, form(identifier)) not in self._forms:
             return None
         return self._facts.get((reading.endpoint, identifier.kind))
 
@@ -162,8 +162,8 @@ class Readers:
     async def proofs(self, identifier: Identifier, reading: Reading | None = None) -> Sequence[Issued]:
         """Some coupons that replies gave and that can prove the reader, those with the quickest answers first."""
         issued = await self.doubts.issued(self.job, identifier.kind, AMONG)
-        if reading is not None and _is_nobodys(reading):
-            issued = [each for each in issued if _form(each.identifier) == _form(identifier)]
+        if reading is not None and reading.names_nobody:
+            issued = [each for each in issued if form(each.identifier) == form(identifier)]
         return sorted(issued, key=lambda each: each.answered.since(each.sent))
 
     async def read_canary(self) -> None:
@@ -183,7 +183,7 @@ class Readers:
         for each in [each for each in proofs if (each.job, each.row, reading.by_bearer) not in self._seen][:PROOFS]:
             await self._read_back(each, by_bearer=reading.by_bearer)
             facts = self.facts(reading, identifier)
-            if facts is not None and (facts.offset is not None or _is_nobodys(reading)):
+            if facts is not None and (facts.offset is not None or reading.names_nobody):
                 return
 
     async def _read_back(self, issued: Issued, *, by_bearer: bool = False) -> bool:
@@ -201,17 +201,12 @@ class Readers:
         self._facts[facts.endpoint, facts.kind] = facts
         self._seen.add((issued.job, issued.row, reading.by_bearer))
         if reading.by_bearer:
-            self._forms.add((facts.kind, _form(issued.identifier)))
+            self._forms.add((facts.kind, form(issued.identifier)))
         await self.doubts.prove(self.job, self.account, facts, self.clock.now())
         return True
 
 
-def _is_nobodys(reading: Reading) -> bool:
-    """Whether it says that nobody bears the identifier."""
-    return reading.by_bearer and reading.customer_id is None
-
-
-def _form(identifier: Identifier) -> str:
+def form(identifier: Identifier) -> str:
     """What identifiers that a record knows alike have in common: the length of a number, leading zeros, the case."""
     value = identifier.value
     match identifier.kind:
