@@ -8,8 +8,8 @@ reconcile costs a minute; so whatever isn't certain is UNCLEAR, and "not process
   or series lock, and says nothing else.
 
 Where an answer says several things (several errors; a code and a message that each have a line in the table) they must
-all mean the same; otherwise the answer is UNCLEAR. So is every refusal that speaks of a time-out. A code that is known to change its meaning stands back behind its
-message.
+all mean the same; otherwise the answer is UNCLEAR. So is every refusal that speaks of a time-out. A code that is known
+to change its meaning stands back behind its message.
 """
 
 from __future__ import annotations

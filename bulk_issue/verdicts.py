@@ -328,10 +328,10 @@ _INDEX = {(line.on, line.key): line for line in TABLE}
 _PATTERNS = tuple((re.compile(line.key), line) for line in _MESSAGES)
 #: How much of a message, or of a body, is looked at.
 _LOOKED_AT = 2000
-_TIME = re.compile(r"tim(?:ed?|ing)[ -]?out|deadline")
+_OF_TIME = re.compile(r"tim(?:ed?|ing)[ -]?out|deadline")
 #: With a 400, which blames the request, all that blames the server counts.
-_TROUBLE = re.compile(
-    _TIME.pattern + r"|again|later|retry|unavailable|temporar|busy|overload|went wrong|unexpected"
+_OF_TROUBLE = re.compile(
+    _OF_TIME.pattern + r"|again|later|retry|unavailable|temporar|busy|overload|went wrong|unexpected"
     r"|internal|exception|failure|failed|gateway|upstream|proxy|connection"
 )
 
@@ -349,12 +349,12 @@ def on_message(message: str) -> tuple[Verdict, ...]:
 
 def speaks_of_time(message: str) -> bool:
     """Whether a message may wrap a time-out: then something within was given up, and may have been done."""
-    return _TIME.search(_plain(message)) is not None
+    return _OF_TIME.search(_plain(message)) is not None
 
 
 def speaks_of_trouble(body: bytes) -> bool:
     """Whether a body speaks of time or trouble, in whatever form."""
-    return _TROUBLE.search(_plain(body[:_LOOKED_AT].decode("utf-8", "replace"))) is not None
+    return _OF_TROUBLE.search(_plain(body[:_LOOKED_AT].decode("utf-8", "replace"))) is not None
 
 
 def _plain(words: str) -> str:

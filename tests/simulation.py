@@ -96,6 +96,9 @@ class Plan:
     #: Customers who stand in the files under two names, by the second one; and whether replies tell both.
     twofold: dict[Identifier, Identifier] = field(default_factory=dict, repr=False)
     tells_names: bool = False
+    #: Whether the record lists nobody without coupons, and whether it tells who bears an identifier.
+    unlisted: bool = False
+    tells_bearers: bool = True
     #: What people do meanwhile.
     acts: list[Act] = field(default_factory=list)
 
@@ -180,6 +183,7 @@ def _populate(plan: Plan, customers: Sequence[Identifier], random: Random) -> No
             if random.random() < 0.6:
                 named.insert(random.randint(0, len(named)), second)
         plan.jobs[at] = job, rows_of(named)
+    plan.unlisted, plan.tells_bearers = random.random() < 0.3, random.random() < 0.7
 
 
 def _customers(random: Random) -> list[Identifier]:
@@ -329,6 +333,8 @@ class History:
             legacy=plan.legacy,
             store=plan.store,
             unknown=plan.unknown,
+            unlisted=plan.unlisted,
+            tells_bearers=plan.tells_bearers,
             refusals=plan.refusals,
             fates=Dice(plan.random, _faults(plan), plan.share),
             looks=_looks(plan, plan.random),

@@ -145,7 +145,9 @@ async def test_a_record_that_lists_nobody_without_coupons_is_no_obstacle(tmp_pat
 @pytest.mark.parametrize("canary", [0, 1])
 @pytest.mark.parametrize("unlisted", [True, False])
 @on_virtual_time
-async def test_before_the_reader_is_proven_one_row_goes_at_a_time(tmp_path: Path, canary: int, unlisted: bool) -> None:
+async def test_before_the_reader_is_proven_one_row_goes_at_a_time(
+    tmp_path: Path, canary: int, *, unlisted: bool
+) -> None:
     """The record shows coupons a minute late: meanwhile its silence says nothing."""
     late = lambda: 60.0 if asyncio.get_running_loop().time() < 30.0 else 0.0  # noqa: E731
     host = Host.with_server(tmp_path, lag=late, unlisted=unlisted)

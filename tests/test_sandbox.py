@@ -633,7 +633,9 @@ async def test_a_token_is_worth_nothing_after_its_time(api: Open, monkeypatch: p
 @pytest.mark.parametrize("denied", [each for each in Endpoint if each is not Endpoint.TOKEN])
 async def test_an_account_without_rights_draws_a_403(api: Open, denied: Endpoint) -> None:
     client = await api(denied=frozenset({denied}))
-    client.box.world.give(client.box.world.customers.find(f"id:{CUSTOMER}"), SERIES, created=0.0)
+    found = client.box.world.customers.find(f"id:{CUSTOMER}")
+    assert found is not None
+    client.box.world.give(found, SERIES, created=0.0)
 
     answers = {
         Endpoint.ISSUE: await client.issue(),

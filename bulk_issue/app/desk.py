@@ -6,15 +6,15 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
-from bulk_issue.app.deciding import decisions
+from bulk_issue.app.deciding import decisions, refuse_unknown
 from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
 from bulk_issue.audit import Audited
@@ -27,7 +27,7 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.model import Decision, Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.share import Share
@@ -177,9 +177,19 @@ class Desk:
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
         found = decisions(path, job, self.ledger.views)
-        landed = await self.ledger.doubts.decide(found, who, why, self.clock.now())
+        landed = await self.record(job, found, who, why)
         self.taken_in.add(sha256(path))
         return landed, len(found) - landed
+
+    async def record(self, job: Job, found: Sequence[Decision], who: str, why: str) -> int:
+        """Record decisions on rows of a job, all or none; raises `ConfigError` for one that can't be true."""
+        series: Series | None = None
+        with suppress(JobHalted):  # nothing can be asked: the ledger's word has to do
+            series = await self.same_org(job)
+            lookups = Pacer(LOOKUPS, LOOKUPS_PER, even=True)
+            await refuse_unknown(found, self.ledger.doubts, self.client, lookups, job.spec.series_id)
+        shared = series is not None and series.generic
+        return await self.ledger.doubts.decide(found, who, why, self.clock.now(), shared=shared)
 
     # --- before a start -----------------------------------------------------------------------------------------
 

@@ -34,12 +34,13 @@ class BearerReader:
         if identifier.kind is IdentifierKind.EXTERNAL_ID:
             names = (self._spelling,) if self._spelling else EXTERNAL_IDS
         nobody: Reply | None = None
+        said: Reply | None = None
         for name in names:
             query = {"source": "INSTORE", "identifierName": name, "identifierValue": identifier.value}
             got = await self._look(f"/{LOOKUP}", query)
             if isinstance(got, Unreadable):
                 return got
-            found = wire.bearer(got.body) if speaks(got) else None
+            said, found = got, wire.bearer(got.body) if speaks(got) else None
             if found is not None and found.customer_id is not None and got.status < 300:
                 if len(names) > 1:
                     self._spelling = name
@@ -48,7 +49,8 @@ class BearerReader:
                 nobody = got
             elif not speaks(got):
                 return silence(got)
-        return silence(got) if nobody is None else _reading(nobody)
+        assert said is not None  # every kind has a name
+        return silence(said) if nobody is None else _reading(nobody)
 
     async def _coupons(self, customer_id: int, *, named: bool) -> Reading | Unreadable:
         """That customer's coupons; `named` where the identifier itself is the customer's id."""

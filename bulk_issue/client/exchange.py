@@ -211,7 +211,7 @@ def _storable(value: str) -> str:
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The body, until it is longer than `LONGEST_BODY`; aiohttp closes a connection on which something was left unread."""
+    """The body, until it is longer than `LONGEST_BODY`; aiohttp closes a connection where something was left unread."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

@@ -87,7 +87,7 @@ class Reader:
         self._clock = clock
         #: Pinned to one when it has answered: readers are proven one by one.
         self._endpoints = _endpoints(series_id)
-        self._lengths = LENGTHS
+        self._lengths: tuple[int, ...] = LENGTHS
         #: The spelling of `externalId` with which v2 knew a customer.
         self._spelling: str | None = None
 
@@ -169,11 +169,12 @@ class Reader:
         if self._spelling in names:
             names = (self._spelling,)
         unknown: tuple[Reply, wire.Page] | None = None
+        said: Reply | None = None
         for name in names:
             got = await self._readable(endpoint, {name: identifier.value}, offset)
             if isinstance(got, Unreadable):
                 return got
-            page = endpoint.read(got.body) if speaks(got) else None
+            said, page = got, endpoint.read(got.body) if speaks(got) else None
             if page is not None and page.known and got.status < 300:
                 if len(names) > 1:
                     self._spelling = name
@@ -182,7 +183,8 @@ class Reader:
                 unknown = got, page
             elif not speaks(got):
                 return silence(got)  # whatever it is, it isn't about the name
-        return unknown or silence(got)
+        assert said is not None  # every kind has a name
+        return unknown or silence(said)
 
     async def _readable(self, endpoint: _Endpoint, named: Mapping[str, str], offset: int) -> Reply | Unreadable:
         """A page as long as it may be to be read whole."""

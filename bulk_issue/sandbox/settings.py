@@ -14,7 +14,6 @@ from bulk_issue.sandbox.faults import NAMES, Fault, catalogue
 from bulk_issue.sandbox.series import CouponSeries
 from bulk_issue.sandbox.times import Dates
 
-
 #: Look-ups: a plan's `read_faults` are theirs.
 READS = (Endpoint.COUPONS, Endpoint.COUPONS_V11, Endpoint.LOOKUP, Endpoint.COUPONS_BY_ID)
 
