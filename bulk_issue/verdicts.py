@@ -331,8 +331,8 @@ _LOOKED_AT = 2000
 _OF_TIME = re.compile(r"tim(?:ed?|ing)[ -]?out|deadline")
 #: With a 400, which blames the request, all that blames the server counts.
 _OF_TROUBLE = re.compile(
-    _OF_TIME.pattern + r"|again|later|retry|unavailable|temporar|busy|overload|went wrong|unexpected"
-    r"|internal|exception|failure|failed|gateway|upstream|proxy|connection"
+    _OF_TIME.pattern + r"|\bagain\b|\blater\b|retry|unavailable|temporar|busy|overload|went wrong|unexpected"
+    r"|internal|exception|(?<!validation )fail(?:ed|ure)|gateway|upstream|proxy|connection"
 )
 
 

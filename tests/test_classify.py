@@ -527,6 +527,8 @@ def test_a_busy_search_engine_is_left_to_the_record(body: object) -> None:
         {"errors": [{"code": 400, "message": "Something went wrong, please try again later"}]},
         {"message": "Request timed out"},
         {"error": "Internal error"},
+        {"errors": [{"code": 400, "message": "Coupon issue failed"}]},
+        {"message": "java.lang.NullPointerException"},
         b"upstream request timeout",
         b"<html><body>Service temporarily unavailable</body></html>",
         b"<html><title>504 Gateway Time-out</title></html>",
@@ -545,6 +547,7 @@ def test_a_400_that_speaks_of_time_or_trouble_is_left_to_the_record(body: object
         b"",
         {"errors": [{"code": 400, "message": "Invalid input"}]},
         {"errors": [{"status": False, "code": 9999, "message": "Bad input: mobile"}]},
+        {"message": "Validation failed for the field mobile against its pattern"},
         b"<html><head><title>400 Bad Request</title></head></html>",
     ],
 )
