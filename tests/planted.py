@@ -155,8 +155,8 @@ MISTAKES = (
         name="that nobody bears an identifier of one form counts for all forms",
         promise=2,
         file="readers.py",
-        old="        if reading.names_nobody and (identifier.kind, form(identifier)) not in self._forms:\n",
-        new="        if reading.names_nobody and not self._forms:\n",
+        old='            return f"{len(value)} digits"\n',
+        new='            return "digits"\n',
         test="test_reconcile.py::test_that_nobody_bears_an_identifier_of_another_form_says_nothing",
     ),
     Mistake(
