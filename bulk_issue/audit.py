@@ -98,8 +98,8 @@ class Audit:
         reading = await self._read(issued.identifier)
         if reading is None:
             return Seen.UNREAD
-        await self.readers.learn(reading, issued.identifier.kind)
-        facts = self.readers.facts(reading, issued.identifier.kind)
+        await self.readers.learn(reading, issued.identifier)
+        facts = self.readers.facts(reading, issued.identifier)
         boots = await self.readers.boots(issued.sent, issued.answered)
         codes: list[str] = []
         if not self.generic and second_coupons(issued, reading, facts, boots):
@@ -111,7 +111,9 @@ class Audit:
             await self.doubts.excess(issued.job, issued.row, code, because, self.clock.now())
         if codes:
             return Seen.EXCESS
-        return Seen.CONFIRMED if shows(issued, reading) else Seen.MISSING
+        if shows(issued, reading):
+            return Seen.CONFIRMED
+        return Seen.UNREAD if reading.by_bearer and facts is None else Seen.MISSING
 
     async def _read(self, identifier: Identifier) -> Reading | None:
         """A look-up that tells the time too; None if a few tries bring none."""

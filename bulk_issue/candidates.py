@@ -145,9 +145,14 @@ def measure(issued: Issued, reading: Reading) -> ReaderFacts | None:
 
 def shows(issued: Issued, reading: Reading) -> bool:
     """Whether the record shows the coupon that a row has."""
-    code = issued.code.casefold()
+    return holds(reading, issued.code, issued.series_id)
+
+
+def holds(reading: Reading, code: str, series_id: int) -> bool:
+    """Whether the record shows a coupon of the series with this code."""
     return any(
-        coupon.code.casefold() == code and coupon.series_id in (None, issued.series_id) for coupon in reading.coupons
+        coupon.code.casefold() == code.casefold() and coupon.series_id in (None, series_id)
+        for coupon in reading.coupons
     )
 
 

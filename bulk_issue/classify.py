@@ -3,13 +3,13 @@
 One pure, total function over the table in `verdicts`. The rule: a coupon issued twice costs money, a row left to
 reconcile costs a minute; so whatever isn't certain is UNCLEAR, and "not processed" is a closed list:
 
-- surely nothing left; HTTP 429, 401, 461; HTTP 521 with a JSON object; HTTP 503 with errorCode 4001;
+- surely nothing left; HTTP 429, 401; HTTP 521 with a JSON object; HTTP 503 with errorCode 4001;
 - a refusal in JSON, with a 2xx or 4xx and nothing in it that may be a coupon, that says 5005 or speaks of a customer
   or series lock, and says nothing else.
 
 Where an answer says several things (several errors; a code and a message that each have a line in the table) they must
-all mean the same; otherwise the answer is UNCLEAR. A code that is known to change its meaning stands back behind its
-message.
+all mean the same; otherwise the answer is UNCLEAR. So is every refusal that speaks of a time-out. A code that is known
+to change its meaning stands back behind its message.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Asked:
     now: float
     #: GENERIC series: everybody has the same code, so that others have redeemed it says nothing.
     generic: bool = False
+    #: When the series ends, as far as its facts say so; epoch seconds.
+    series_ends: float | None = None
 
 
 def classify(answer: Answer, asked: Asked) -> Outcome:
@@ -75,8 +77,8 @@ def _of_reply(reply: Reply, asked: Asked) -> Outcome:
     if (success or errors) and _code_may_be_a_coupon(body, errors):
         return _outcome(verdicts.UNREADABLE, f"http-{status}")
     if errors and (400 <= status < 500 or (success and is_json)):
-        return _refusal(status, errors, asked, is_json=is_json)
-    return _outcome(verdicts.on_status(status), f"http-{status}", _words(errors, asked))
+        return _refusal(reply, errors, asked, is_json=is_json)
+    return _outcome(_by_status(reply), f"http-{status}", _words(errors, asked))
 
 
 # --- a coupon ---------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ def _alike(value: str, sent: Identifier) -> bool:
 def _busy(status: int, errors: tuple[ApiError, ...], *, is_json: bool) -> Outcome | None:
     """The statuses that say "not processed", with the bodies that they need for it."""
     match status:
-        case 401 | 429 | 461:
+        case 401 | 429:
             return _outcome(verdicts.on_status(status), f"http-{status}")
         case 521 if is_json:
             return _outcome(verdicts.on_status(521, "as JSON"), "http-521")
@@ -171,28 +173,46 @@ def _wait(reply: Reply) -> float | None:
     return wire.retry_after(value, reply.at.wall if now is None else now)
 
 
-def _refusal(status: int, errors: tuple[ApiError, ...], asked: Asked, *, is_json: bool) -> Outcome:
-    """A well-formed refusal, by its codes and messages, then by its status."""
-    said = [(error, line) for error in errors for line in _lines(error)]
+def _by_status(reply: Reply) -> Verdict:
+    """The line of a status without words that have a line of their own."""
+    trouble = reply.status == 400 and verdicts.speaks_of_trouble(reply.body)
+    return verdicts.on_status(reply.status, "in words of trouble" if trouble else "")
+
+
+def _refusal(reply: Reply, errors: tuple[ApiError, ...], asked: Asked, *, is_json: bool) -> Outcome:
+    """A well-formed refusal. None that speaks of a time-out is definite."""
+    line, error_code, quoted = _refused(reply, errors, asked, is_json=is_json)
+    if line.meaning is not Meaning.UNCLEAR and any(verdicts.speaks_of_time(error.message) for error in errors):
+        line = verdicts.TIMED_OUT
+    return _outcome(line, error_code, _words(quoted, asked))
+
+
+def _refused(
+    reply: Reply, errors: tuple[ApiError, ...], asked: Asked, *, is_json: bool
+) -> tuple[Verdict, str, Iterable[ApiError]]:
+    """The line of a refusal by its codes and messages, then by its status; its error code, and what to quote."""
+    status = reply.status
+    said = [(error, line) for error in errors for line in _lines(error, asked)]
     unknown = all(line is verdicts.UNKNOWN_REFUSAL for _, line in said)
-    if unknown and status in (400, 405, 415):
-        return _outcome(verdicts.on_status(status), f"http-{status}", _words(errors, asked))
+    if unknown and status in (400, 405, 415, 461):
+        return _by_status(reply), f"http-{status}", errors
     if unknown and status in (403, 404):
         own = next((error.code for error in errors if error.code and is_json), "")
-        line = verdicts.on_status(status, "in Capillary's words" if own else "")
-        return _outcome(line, own or f"http-{status}", _words(errors, asked))
+        return verdicts.on_status(status, "in Capillary's words" if own else ""), own or f"http-{status}", errors
     # Of unclear lines, the one that leaves the most open.
     error, line = min(said, key=lambda pair: pair[1].if_absent is not RowState.PENDING)
     if len({line.meaning for _, line in said}) > 1:
         line = verdicts.CONTRADICTION
     elif line.meaning is Meaning.NOT_PROCESSED and not is_json:
         line = verdicts.UNREADABLE
-    return _outcome(line, error.code, _words([error], asked))
+    return line, error.code, [error]
 
 
-def _lines(error: ApiError) -> tuple[Verdict, ...]:
+def _lines(error: ApiError, asked: Asked) -> tuple[Verdict, ...]:
     """What one error says: its code's line and its message's lines, as far as they say something definite."""
     code, message = verdicts.on_code(error.code), verdicts.on_message(error.message)
+    if error.code in verdicts.EXPIRIES and asked.series_ends is not None and asked.series_ends < asked.now:
+        code = verdicts.SERIES_EXPIRED
     definite = tuple(line for line in message if line.meaning is not Meaning.UNCLEAR)
     if code is not None and not code.by_text:
         return (code, *definite)

@@ -57,6 +57,7 @@ class Hand:
                 send_within=config.leaves_within,
                 max_attempts=config.max_attempts,
                 generic=self.generic,
+                series_ends=self.series.ends if self.series is not None else None,
                 first=config.first,
                 between=config.between,
             ),
@@ -66,7 +67,7 @@ class Hand:
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
             on_reply=readers.saw,
-            look_first=LookFirst(records=self.records, limiter=self.lookups) if config.look_first else None,
+            look_first=LookFirst(readers=readers) if config.look_first else None,
         )
 
     async def be_seen(self, presence: Presence, pool: Pool | None) -> None:

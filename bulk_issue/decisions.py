@@ -1,8 +1,8 @@
 """What a person decided about rows in doubt: in_doubt.csv (or .xlsx) with its `_decision` column filled in.
 
 A decision can put a row back to be sent, so nothing is guessed: what isn't exactly `issued CODE`, `not issued` or blank
-refuses the whole file, naming the row. The file may have been saved by a spreadsheet (`;` or tab, BOM or none, another
-encoding in cells that don't matter here, blank lines at the end).
+refuses the whole file, naming the row; so does another code in `_coupon_code`. The file may have been saved by a
+spreadsheet (`;` or tab, BOM or none, another encoding in cells that don't matter here, blank lines at the end).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from bulk_issue.errors import SourceError
 from bulk_issue.model import Decision, JobId, Lineage
 
 _WANTED = ("_job", "_row", "_decision")
+#: Blank in the files of rows in doubt.
+CODE = "_coupon_code"
 _NOT_OURS = "Give the job's in_doubt.csv or .xlsx with _decision filled in, its other columns as they were."
 _ALLOWED = "Write `issued CODE` or `not issued` into _decision, or leave it blank."
 
@@ -56,6 +58,7 @@ def decided(
         raise _not_ours(path, header)
     # Ours come after the user's columns: of two with one name it's the last.
     job_at, row_at, decision_at = (len(header) - 1 - header[::-1].index(name) for name in _WANTED)
+    code_at = len(header) - 1 - header[::-1].index(CODE) if CODE in header else None
     decisions: dict[Lineage, Decision] = {}
     for place, record in records:
         cells = record + [""] * (len(header) - len(record))  # spreadsheets drop empty cells at the end of a line
@@ -74,7 +77,14 @@ def decided(
                 f"{where}: it names another customer than row {row} of job {job} does",
                 hint=f"Was one column sorted without the others? bulk-issue export {job} writes the file as it was.",
             )
-        decisions[lineage] = Decision(lineage=lineage, code=_code(text, f"{where} (row {row} of job {job})"))
+        where = f"{where} (row {row} of job {job})"
+        code, beside = _code(text, where), cells[code_at].strip() if code_at is not None else ""
+        if beside and beside.casefold() != (code or "").casefold():
+            raise SourceError(
+                f"{where}: the decision and the code in {CODE} contradict each other",
+                hint=f"Write `issued` with that code, or `not issued` and clear {CODE}. Nothing was recorded.",
+            )
+        decisions[lineage] = Decision(lineage=lineage, code=code)
     return list(decisions.values())
 
 

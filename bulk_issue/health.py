@@ -6,7 +6,7 @@ promises; this module keeps an outage from filling the ledger with doubt, and a 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
@@ -14,8 +14,8 @@ from bulk_issue.chance import above
 from bulk_issue.config import Share
 from bulk_issue.model import Intent, Meaning, Outcome
 from bulk_issue.retry import backoff
-from bulk_issue.states import Event
-from bulk_issue.verdicts import remedy
+from bulk_issue.states import Event, RowState
+from bulk_issue.verdicts import EXPIRIES, remedy, speaks_of_time
 
 #: The breaker opens after this many unclear outcomes in a row, or `max_doubt` of the last so many.
 UNCLEAR_IN_A_ROW, DOUBT_WINDOW = 5, 100
@@ -27,6 +27,8 @@ FAILURE_WINDOW, FAILURE_JUDGED_FROM = 1_000, 50
 LUCK, LUCK_LATELY = 1e-3, 1e-6
 #: Rejections without a single coupon that stop a run in its canary phase.
 CANARY_REJECTIONS = 5
+#: Rows that the record must settle as rejected, and none with a coupon, before a refusal's words count as a rejection.
+CONVINCED = 3
 #: Seconds that a run goes on with an open breaker, or with nothing but 429 and "not processed".
 PATIENCE = 900.0
 #: Seconds between probes while the record can't be read at all: each may leave one more row in doubt.
@@ -92,6 +94,11 @@ class Health:
     _probe_at: float = 0.0
     _blind_probe_at: float = 0.0
     _settled_since_probe: bool = False
+    #: Refusals without a cause before the first coupon.
+    _causeless: int = 0
+    #: By the words of a refusal without a cause: rows that the record settled as rejected, and those with a coupon.
+    _came_to_nothing: Counter[str] = field(default_factory=Counter)
+    _came_to_a_coupon: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._unprocessed_since = self.began
@@ -117,8 +124,10 @@ class Health:
             self._unprocessed_in_a_row = 0
             self._unprocessed_since = None
             self._quiet_until = 0.0
-        self._watch_doubt(intent, outcome, now)
-        self._watch_failures(event)
+        comes_to_nothing = self._comes_to_nothing(outcome)
+        self._watch_doubt(intent, outcome, now, unclear=outcome.meaning is Meaning.UNCLEAR and not comes_to_nothing)
+        self._watch_failures(Event.REJECTED if comes_to_nothing else event)
+        self._watch_canary(outcome)
 
     def halt(self, because: str, hint: str) -> None:
         """The whole job is refused, for a reason that no answer to a row gave."""
@@ -128,9 +137,15 @@ class Health:
         """Nothing more can be sent, for a reason that no answer to a row gave."""
         self._end(StopKind.STALLED, because, hint)
 
-    def settled(self) -> None:
-        """A row in doubt was settled from the server's record."""
+    def settled(self, reason: str = "", event: Event | None = None) -> None:
+        """A row in doubt was settled from the server's record; it had come into doubt for this reason."""
         self._settled_since_probe = True
+        if event is Event.ABSENT_REJECTED:
+            if not self._is_convinced(reason):  # afterwards its rows count as soon as they are answered
+                self._watch_failures(Event.REJECTED)
+            self._came_to_nothing[reason] += 1
+        elif event is Event.FOUND:
+            self._came_to_a_coupon.add(reason)
 
     # --- asked --------------------------------------------------------------------------------------------------
 
@@ -182,16 +197,7 @@ class Health:
                 "Capillary refuses the credentials (401)",
                 "Check user and password, or client key and secret, and run the same command again.",
             )
-        if code in ("http-403", "http-404"):
-            self._refused_rows.append((code, intent.row))
-            if len({row for refused, row in self._refused_rows if refused == code}) >= 3:
-                self._end(
-                    StopKind.HALTED,
-                    f"three rows in a row were answered by {code[5:]}",
-                    "Check --base-url, and that this account may issue coupons.",
-                )
-        else:
-            self._refused_rows.clear()
+        self._watch_refused_rows(intent, code)
         if len(self._first_answers) < 3 and outcome.meaning is not Meaning.NOT_PROCESSED:
             self._first_answers.append(code)
             if self._first_answers == ["http-400"] * 3:
@@ -201,10 +207,55 @@ class Health:
                     "Check the series and which column holds the identifier (--map, --identify-by).",
                 )
 
-    def _watch_doubt(self, intent: Intent, outcome: Outcome, now: float) -> None:
+    def _watch_refused_rows(self, intent: Intent, code: str) -> None:
+        """What one row may draw by itself is everybody's when three draw it in a row."""
+        if code not in ("http-403", "http-404", *EXPIRIES):
+            self._refused_rows.clear()
+            return
+        self._refused_rows.append((code, intent.row))
+        if len({row for refused, row in self._refused_rows if refused == code}) < 3:
+            return
+        if code in EXPIRIES:
+            self._end(
+                StopKind.HALTED,
+                f"three rows in a row were refused because the series or its campaign has expired ({code})",
+                "Check the series' validity in Capillary. When it is right, retry the rejected rows.",
+            )
+        else:
+            self._end(
+                StopKind.HALTED,
+                f"three rows in a row were answered by {code[5:]}",
+                "Check --base-url, and that this account may issue coupons.",
+            )
+
+    def _comes_to_nothing(self, outcome: Outcome) -> bool:
+        """Whether this is a refusal without a cause whose words the record has shown to come to nothing in this run.
+
+        Such rows are settled from the record as ever, but there is no outage to wait for.
+        """
+        causeless = outcome.meaning is Meaning.UNCLEAR and outcome.if_absent is RowState.REJECTED
+        return causeless and self._is_convinced(outcome.reason)
+
+    def _is_convinced(self, reason: str) -> bool:
+        known = self._came_to_nothing[reason] >= CONVINCED and reason not in self._came_to_a_coupon
+        return known and not speaks_of_time(reason)  # what was done behind a time-out, the next one may do
+
+    def _watch_canary(self, outcome: Outcome) -> None:
+        """Refusals without a cause, before the first coupon: nothing can settle them, and waiting doesn't help."""
+        if self.canaries > 0 or self.limits.canary == 0:
+            return
+        self._causeless += outcome.meaning is Meaning.UNCLEAR and outcome.if_absent is RowState.REJECTED
+        if self._causeless and self._causeless + self._rejections >= CANARY_REJECTIONS:
+            self._end(
+                StopKind.FAILURES,
+                f"the first {CANARY_REJECTIONS} rows were all refused and none got a coupon",
+                "Read Capillary's words in in_doubt.csv, and look whether these customers have got one. Rows in doubt "
+                "are safe; when the cause is gone, run the same command again.",
+            )
+
+    def _watch_doubt(self, intent: Intent, outcome: Outcome, now: float, *, unclear: bool) -> None:
         if outcome.meaning is Meaning.NOT_PROCESSED:
             return
-        unclear = outcome.meaning is Meaning.UNCLEAR
         self._doubts.append(unclear)
         self._unclear_in_a_row = self._unclear_in_a_row + 1 if unclear else 0
         if self._open_since is None:

@@ -105,13 +105,14 @@ class HeldCodes:
 
     async def _look(self, row: HeldRow) -> _Said:
         """One customer's record."""
-        reading, kind = await self.readers.read(row.identifier), row.identifier.kind
+        who = row.identifier
+        reading = await self.readers.read(who)
         if isinstance(reading, Unreadable):
             return _Said.NOTHING
-        if self.readers.facts(reading, kind) is None:
-            await self.readers.learn(reading, kind)
-            if self.readers.facts(reading, kind) is None:
-                return _Said.UNPROVEN
+        if self.readers.facts(reading, who) is None:
+            await self.readers.learn(reading, who)
+            if self.readers.facts(reading, who) is None:
+                return _Said.NOTHING if reading.names_nobody else _Said.UNPROVEN
         now = self.clock.now()
         found = current(reading, row.series_id, now.wall if reading.server_time is None else reading.server_time)
         if isinstance(found, Coupon):

@@ -235,6 +235,10 @@ class Run(Hand):
                 return True
             if not flying and not rows[RowState.IN_DOUBT]:
                 break
+            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck:
+                doubtful = count(rows[RowState.IN_DOUBT], "row")
+                self.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
+                break
             if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
                 return False
             left = deadline - self.clock.now().boot
@@ -270,7 +274,7 @@ class Run(Hand):
             draw=self.draw,
             grace=self.config.grace,
             generic=self.generic,
-            on_settled=health.settled,
+            on_settled=lambda doubt, event: health.settled(doubt.reason, event),
         )
 
     def _audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:

@@ -262,6 +262,8 @@ class Reply:
     at: Moment
     #: True if the credential of this request was fetched for it (always, under Basic auth).
     fresh_credential: bool = False
+    #: True if the body was longer.
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +345,13 @@ class Reading:
     #: When the first page's answer had arrived (the moment that `server_time` belongs to).
     at: Moment
     customer_id: int | None = field(default=None, repr=False)
+    #: True if it was first asked who bears the identifier.
+    by_bearer: bool = False
+
+    @property
+    def names_nobody(self) -> bool:
+        """Whether it says that nobody bears the identifier."""
+        return self.by_bearer and self.customer_id is None
 
 
 @unique

@@ -22,6 +22,7 @@ from bulk_issue.classify import Asked, classify
 from bulk_issue.errors import BulkIssueError, ConfigError, JobHalted, JobHeld, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.hours import Hours
+from bulk_issue.look import LookFirst
 from bulk_issue.model import Answer, Fault, FaultKind, Intent, Meaning, Moment, Outcome, Reply
 from bulk_issue.ports import Begun, Budget, Clock, Hold, Issuer, Landed, Limiter, Settlement, Wait, Work
 from bulk_issue.retry import THROTTLED, backoff, decide
@@ -73,6 +74,8 @@ class Terms:
     max_attempts: int
     #: GENERIC series: everybody has the same code.
     generic: bool = False
+    #: When the series ends, epoch seconds; None if its facts don't say.
+    series_ends: float | None = None
     #: At most so many intents in this run; None for no bound.
     first: int | None = None
     #: Nothing new starts outside of these hours.
@@ -114,7 +117,7 @@ class Pool:
     #: Awaited once, when the canary has its coupon and before any other row is begun.
     after_canary: Callable[[], Awaitable[None]] | None = None
     #: Asked before each request, once its intent is on disk: what keeps it from being sent, None if nothing does.
-    look_first: Callable[[Intent], Awaitable[Outcome | None]] | None = None
+    look_first: LookFirst | None = None
     begun: int = 0
     excess: int = 0
     #: Boot seconds of the latest answers, for the rate that people see.
@@ -199,7 +202,9 @@ class Pool:
         """One transaction, and on their way what it has begun; True when there is nothing left to do."""
         landed, begun = await self._commit(list(self._answered), n)
         for verdict in landed:
-            self._answered.popleft()
+            recorded = self._answered.popleft()
+            if self.look_first is not None:
+                self.look_first.recorded(recorded.intent)
             self.excess += verdict is Landed.EXCESS
         self.begun += len(begun.intents)
         self._granted -= len(begun.intents)
@@ -294,7 +299,7 @@ class Pool:
     async def _issue(self, intent: Intent) -> None:
         """One intent, at most one request, one outcome to record."""
         answer: Answer | None = None
-        outcome = await self.look_first(intent) if self.look_first is not None else None
+        outcome = await self._looked(intent)
         if outcome is None:
             answer = await self._request(intent)
             asked = Asked(
@@ -302,6 +307,7 @@ class Pool:
                 identifier=intent.identifier,
                 now=self.clock.now().wall,
                 generic=self.terms.generic,
+                series_ends=self.terms.series_ends,
             )
             outcome = classify(answer, asked)
         now = self.clock.now()
@@ -336,6 +342,12 @@ class Pool:
             self._throttled_in_a_row = 0
         if isinstance(answer, Reply) and self.on_reply is not None:
             await self.on_reply(intent.begun, answer)
+
+    async def _looked(self, intent: Intent) -> Outcome | None:
+        """What a look before the request keeps it back for, if anything does."""
+        if (look := self.look_first) is None:
+            return None
+        return await self.patience.insist(lambda: look(intent))
 
     async def _request(self, intent: Intent) -> Answer:
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from bulk_issue.candidates import Finding, Found, Nothing, Unsure, judge
 from bulk_issue.errors import LedgerUnavailable
-from bulk_issue.model import JobId, Moment, Unreadable
+from bulk_issue.model import JobId, Moment, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts
 from bulk_issue.readers import Readers
 from bulk_issue.retry import backoff
@@ -24,6 +24,9 @@ SECOND_LOOK = 10.0
 LOOK_AGAIN, LOOK_AGAIN_LONGEST = 5.0, 60.0
 #: Seconds that the loop sleeps at most: another process may have left rows in doubt.
 NAP = 5.0
+
+#: Why a look-up may fail and the next one not.
+_PASSING = (ReadProblem.UNREADABLE, ReadProblem.THROTTLED)
 
 _IF_ABSENT = {
     RowState.PENDING: Event.ABSENT,
@@ -43,11 +46,17 @@ class Reconciler:
     draw: Callable[[], float]
     grace: float
     generic: bool = False
-    #: Told when a row was settled.
-    on_settled: Callable[[], None] = lambda: None
+    #: Told when a row was settled, and how.
+    on_settled: Callable[[Doubt, Event], None] = lambda _doubt, _event: None
 
     _tries: dict[tuple[JobId, int, int], int] = field(default_factory=dict)
     _not_before: dict[tuple[JobId, int, int], float] = field(default_factory=dict)
+    _stuck: set[tuple[JobId, int, int]] = field(default_factory=set)
+
+    @property
+    def stuck(self) -> int:
+        """Rows in doubt that the record, as it was last read, can't settle."""
+        return len(self._stuck)
 
     async def run(self) -> None:
         """Settle what becomes due, until cancelled."""
@@ -65,7 +74,9 @@ class Reconciler:
             return min(self.readers.back_at - now.boot, NAP)
         before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)
         # those that wait for their next look may be the first in the list
-        for doubt in await self.doubts.due(self.job, before, 100 + len(self._not_before)):
+        due = await self.doubts.due(self.job, before, 100 + len(self._not_before))
+        self._stuck &= {_name(doubt) for doubt in due}  # a person may have decided
+        for doubt in due:
             if self._ready(doubt):
                 await self._settle(doubt)
             if self.clock.now().boot < self.readers.back_at:
@@ -93,19 +104,23 @@ class Reconciler:
         if isinstance(reading, Unreadable):
             finding = Unsure(because=reading.reason)
         else:
-            kind = doubt.identifier.kind
-            if await self.readers.learn(reading, kind):
+            if await self.readers.learn(reading, doubt.identifier):
                 return  # look again with what is known now: this reading is older than the proof
-            facts = self.readers.facts(reading, kind)
+            facts = self.readers.facts(reading, doubt.identifier)
             boots = await self.readers.boots(doubt.sent, doubt.given_up)
             finding = judge(doubt, reading, facts, grace=self.grace, generic=self.generic, boots=boots)
         now = self.clock.now()
+        # what the record says stays so once a coupon would show; what couldn't be read may be read the next time
+        passing = isinstance(reading, Unreadable) and reading.problem in _PASSING
+        lasting = not passing and began.since(doubt.given_up) >= self._shown_by
         match finding:
             case Found(coupon=coupon, at=at):
                 because = "found in Capillary's record"
-                done = await self.doubts.settle(doubt, Event.FOUND, coupon, because, at, now, shared=self.generic)
+                event = Event.FOUND
+                done = await self.doubts.settle(doubt, event, coupon, because, at, now, shared=self.generic)
                 if not done:
-                    await self._later(doubt, "the coupon belongs to another row of this customer")
+                    because = "the coupon belongs to another row of this customer"
+                    await self._later(doubt, because, lasting=lasting)
                     return
             case Nothing() if self._second_look(doubt, began):
                 event = _IF_ABSENT[doubt.if_absent]
@@ -115,11 +130,12 @@ class Reconciler:
                 self._not_before[_name(doubt)] = now.boot + max(SECOND_LOOK, self._shown_by - now.since(doubt.given_up))
                 return
             case Unsure(because=because):
-                await self._later(doubt, because)
+                await self._later(doubt, because, lasting=lasting)
                 return
         self._tries.pop(_name(doubt), None)
         self._not_before.pop(_name(doubt), None)
-        self.on_settled()
+        self._stuck.discard(_name(doubt))
+        self.on_settled(doubt, event)
 
     @property
     def _shown_by(self) -> float:
@@ -134,8 +150,9 @@ class Reconciler:
             return False
         return began.since(doubt.empty_since) >= SECOND_LOOK
 
-    async def _later(self, doubt: Doubt, because: str) -> None:
-        """Note a look-up that settled nothing, and when the next one is."""
+    async def _later(self, doubt: Doubt, because: str, *, lasting: bool) -> None:
+        """Note a look-up that settled nothing, and when the next one is; `lasting` where it will settle nothing."""
+        (self._stuck.add if lasting else self._stuck.discard)(_name(doubt))
         now = self.clock.now()
         await self.doubts.note(doubt, because, now, empty=False)
         tries = self._tries[_name(doubt)] = self._tries.get(_name(doubt), 0) + 1

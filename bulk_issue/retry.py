@@ -13,6 +13,8 @@ from bulk_issue.states import Event, RowState
 
 #: The error code of a look-up before a request that drew a 429.
 THROTTLED = "http-429"
+#: The error code of a look-up before a request whose reader has shown nothing yet.
+UNPROVEN = "look-up-unproven"
 #: Seconds: the first pause, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
@@ -87,4 +89,4 @@ def _free(answer: Answer | None, outcome: Outcome) -> bool:
         case Reply():
             return answer.status in (401, 429)
         case None:
-            return outcome.error_code == THROTTLED
+            return outcome.error_code in (THROTTLED, UNPROVEN)

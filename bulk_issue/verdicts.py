@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 
 from bulk_issue.model import FaultKind, Meaning
@@ -64,6 +64,7 @@ class Verdict:
 
 H, R, N, U, X = Meaning.HELD, Meaning.REJECTED, Meaning.NOT_PROCESSED, Meaning.UNCLEAR, Meaning.HALT
 DOC, INFER, FIELD = Source.DOC, Source.INFER, Source.FIELD
+_REJ = RowState.REJECTED
 
 _SETTLES = "Nothing by hand: the row is settled from Capillary's record, and what that can't settle a person decides."
 _AGAIN = "Nothing: it is tried again by itself. If it stays so, retry the row later."
@@ -75,6 +76,7 @@ _FRAUD = "Leave the customer out, or clear the mark in Capillary, then retry."
 _ORG = "Check the credentials and --base-url: they belong to one organisation."
 _REGISTER = "Check the country code and which column is used, or register the customer first, then retry."
 _TEXT = "Read Capillary's words in the reason; retry when their cause has gone."
+_VALIDITY = "Check the series' validity in Capillary; when it is right, retry the rows."
 _SUPPORT = "Ask Capillary support, quoting the request id."
 _ADDRESS = "Check --base-url, and that this account may issue coupons."
 
@@ -86,34 +88,34 @@ def _codes(meaning: Meaning, keys: str, reason: str, remedy: str, source: Source
     )
 
 
-def _by_text(meaning: Meaning, key: str, reason: str, remedy: str, source: Source) -> Verdict:
-    return Verdict(on=On.CODE, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source, by_text=True)
+def _by_text(
+    meaning: Meaning, key: str, reason: str, remedy: str, source: Source, if_absent: RowState = RowState.PENDING
+) -> Verdict:
+    return replace(_line(On.CODE, meaning, key, reason, remedy, source, if_absent), by_text=True)
 
 
 def _foreign(keys: str, reason: str, source: Source) -> Iterable[Verdict]:
     """Codes that a call to issue one coupon shouldn't draw: the record has the last word."""
-    return (
-        Verdict(
-            on=On.CODE,
-            key=key,
-            meaning=U,
-            reason=reason,
-            remedy=_SUPPORT,
-            source=source,
-            if_absent=RowState.REJECTED,
-        )
-        for key in keys.split()
-    )
+    return (_line(On.CODE, U, key, reason, _SUPPORT, source, _REJ) for key in keys.split())
 
 
-def _line(on: On, meaning: Meaning, key: str, reason: str, remedy: str, source: Source) -> Verdict:
-    return Verdict(on=on, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source)
+def _line(
+    on: On,
+    meaning: Meaning,
+    key: str,
+    reason: str,
+    remedy: str,
+    source: Source,
+    if_absent: RowState = RowState.PENDING,
+) -> Verdict:
+    return Verdict(on=on, key=key, meaning=meaning, reason=reason, remedy=remedy, source=source, if_absent=if_absent)
 
 
 _UNKNOWN_CUSTOMER = "Capillary doesn't know this customer."
 _UNKNOWN_SERIES = "Capillary doesn't know this series."
 _SOLD_OUT = "The series has no coupons left."
 _EXPIRED = "The series or its campaign has expired."
+_EXPIRED_HERE = "Capillary says that the series, its campaign or a coupon has expired."
 _MOST = "The customer has as many coupons of this series as it allows."
 _BAD_ORG = "Capillary says that the organisation is invalid."
 
@@ -123,13 +125,15 @@ _CODES = (
     *_codes(R, "8084", "Capillary found no customer details in the request.", "Check the identifier's column.", INFER),
     *_codes(X, "707", _UNKNOWN_SERIES, _SERIES, DOC),
     *_codes(X, "755", _UNKNOWN_SERIES, _SERIES, INFER),
-    _by_text(R, "709", "Capillary refused to issue this coupon.", _TEXT, DOC),
-    _by_text(X, "712", _EXPIRED, _SERIES, INFER),
-    _by_text(X, "713", _EXPIRED, _SERIES, DOC),
+    # What failed is appended to these texts, an inner time-out too: without a known cause nothing is proven.
+    _by_text(U, "709", "Capillary failed to issue this coupon, and names no cause that is known.", _TEXT, DOC, _REJ),
+    # They halt where the series' facts agree (`SERIES_EXPIRED`), or from three different rows.
+    _by_text(R, "712", _EXPIRED_HERE, _VALIDITY, INFER),
+    _by_text(R, "713", _EXPIRED_HERE, _VALIDITY, DOC),
     *_codes(X, "714", "The campaign is over.", _SERIES, INFER),
     *_codes(X, "715", _BAD_ORG, _ORG, INFER),
     *_codes(R, "721", "Capillary says that this customer is invalid.", "Check the customer in Capillary.", DOC),
-    _by_text(R, "722", "Capillary couldn't create the coupon.", _TEXT, DOC),
+    _by_text(U, "722", "Capillary couldn't create the coupon, and names no cause that is known.", _TEXT, DOC, _REJ),
     _by_text(U, "704", "The coupon's message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
     *_codes(U, "724", "The coupon's message couldn't be sent, and no coupon came with the answer.", _SETTLES, INFER),
     _by_text(U, "730", "Capillary reports an unknown error.", _SETTLES, DOC),
@@ -235,6 +239,15 @@ _STATUSES = (
         On.STATUS, R, "400", "Capillary found the request invalid.", "Check the identifier's column and format.", DOC
     ),
     _line(
+        On.STATUS,
+        U,
+        "400 in words of trouble",
+        "Capillary had trouble, and calls the request invalid.",
+        _TEXT,
+        INFER,
+        _REJ,
+    ),
+    _line(
         On.STATUS, N, "401", "Capillary refused the credentials.", "Check user and password, or key and secret.", DOC
     ),
     _line(On.STATUS, U, "403", "The request was refused on its way.", _ADDRESS, INFER),
@@ -244,7 +257,8 @@ _STATUSES = (
     _line(On.STATUS, X, "405", "The address takes no issue requests.", _ADDRESS, DOC),
     _line(On.STATUS, X, "415", "The request's content type is refused.", "Something on the way alters requests.", DOC),
     _line(On.STATUS, N, "429", "The rate limit was reached.", _AGAIN, INFER),
-    _line(On.STATUS, N, "461", "Capillary's search engine was busy.", _AGAIN, DOC),
+    # Nobody says when it searches: the reply to an issue holds the customer's profile.
+    _line(On.STATUS, U, "461", "Capillary's search engine was busy; the coupon may exist.", _TEXT, INFER, _REJ),
     _line(On.STATUS, U, "4xx", _UNREADABLE, _SETTLES, INFER),
     _line(On.STATUS, U, "500", _TROUBLE, _SETTLES, DOC),
     _line(On.STATUS, U, "502", _GATEWAY, _SETTLES, INFER),
@@ -274,15 +288,19 @@ WRONG_SERIES = _line(
 )
 COUPON_AND_ERROR = _line(On.ANSWER, U, "coupon-and-error", "The answer carries a coupon and an error.", _SETTLES, INFER)
 CONTRADICTION = _line(On.ANSWER, U, "contradiction", "The answer says two things at once.", _SETTLES, INFER)
+SERIES_EXPIRED = _line(On.ANSWER, X, "series-expired", _EXPIRED, _SERIES, INFER)
+TIMED_OUT = _line(
+    On.ANSWER, U, "timed-out", "Capillary's refusal speaks of a time-out; the coupon may exist.", _TEXT, INFER, _REJ
+)
 UNREADABLE = _line(On.ANSWER, U, "unreadable", _UNREADABLE, _SETTLES, INFER)
-UNKNOWN_REFUSAL = Verdict(
-    on=On.ANSWER,
-    key="refused",
-    meaning=U,
-    reason="Capillary refused the row in words that aren't documented for issuing.",
-    remedy=_SUPPORT,
-    source=INFER,
-    if_absent=RowState.REJECTED,
+UNKNOWN_REFUSAL = _line(
+    On.ANSWER,
+    U,
+    "refused",
+    "Capillary refused the row in words that aren't documented for issuing.",
+    _SUPPORT,
+    INFER,
+    _REJ,
 )
 
 #: Every line, for the functions below and for the documentation.
@@ -295,17 +313,27 @@ TABLE: tuple[Verdict, ...] = (
     WRONG_SERIES,
     COUPON_AND_ERROR,
     CONTRADICTION,
+    SERIES_EXPIRED,
+    TIMED_OUT,
     UNREADABLE,
     UNKNOWN_REFUSAL,
 )
 
 #: Errors beside which a coupon still counts: only the message to the customer failed (inferred).
 HARMLESS_BESIDE_A_COUPON = frozenset({"704", "724"})
+#: Codes that say "expired", of the series or of a coupon: the series' facts tell which.
+EXPIRIES = frozenset({"712", "713"})
 
 _INDEX = {(line.on, line.key): line for line in TABLE}
 _PATTERNS = tuple((re.compile(line.key), line) for line in _MESSAGES)
-#: How much of a message is looked at.
+#: How much of a message, or of a body, is looked at.
 _LOOKED_AT = 2000
+_OF_TIME = re.compile(r"tim(?:ed?|ing)[ -]?out|deadline")
+#: With a 400, which blames the request, all that blames the server counts.
+_OF_TROUBLE = re.compile(
+    _OF_TIME.pattern + r"|\bagain\b|\blater\b|retry|unavailable|temporar|busy|overload|went wrong|unexpected"
+    r"|internal|exception|(?<!validation )fail(?:ed|ure)|gateway|upstream|proxy|connection"
+)
 
 
 def on_code(code: str) -> Verdict | None:
@@ -315,8 +343,22 @@ def on_code(code: str) -> Verdict | None:
 
 def on_message(message: str) -> tuple[Verdict, ...]:
     """The lines whose patterns a message has."""
-    words = " ".join(message[:_LOOKED_AT].casefold().replace("_", " ").split())
+    words = _plain(message)
     return tuple(line for pattern, line in _PATTERNS if pattern.search(words))
+
+
+def speaks_of_time(message: str) -> bool:
+    """Whether a message may wrap a time-out: then something within was given up, and may have been done."""
+    return _OF_TIME.search(_plain(message)) is not None
+
+
+def speaks_of_trouble(body: bytes) -> bool:
+    """Whether a body speaks of time or trouble, in whatever form."""
+    return _OF_TROUBLE.search(_plain(body[:_LOOKED_AT].decode("utf-8", "replace"))) is not None
+
+
+def _plain(words: str) -> str:
+    return " ".join(words[:_LOOKED_AT].casefold().replace("_", " ").split())
 
 
 def on_status(status: int, body: str = "") -> Verdict:

@@ -406,5 +406,11 @@ class Mortal:
         self._process.point("after a look-up")
         return reading
 
+    async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
+        self._process.point("before a look-up of the bearer")
+        reading = await self._server.coupons_by_bearer(identifier)
+        self._process.point("after a look-up of the bearer")
+        return reading
+
     async def series(self, series_id: int) -> Series | Unreadable:
         return await self._server.series(series_id)

@@ -254,9 +254,12 @@ class _Oracle:
 
     def _doubts_have_a_reason(self) -> None:
         for row in self.rows:
-            if row.state != "in_doubt" or self.plan.blind or row.key is None or row.key in self.plan.unknown:
+            if row.state != "in_doubt" or self.plan.blind or row.key is None:
                 continue
             customer = self.server.customer(row.key)
+            missing = row.key in self.plan.unknown or (self.plan.unlisted and not self.book.of(customer))
+            if missing and not self.plan.tells_bearers:
+                continue
             proofs = self.host.ask(_PROOFS, row.job, row.kind)
             has_one = any(entry.series == SERIES for entry in self.book.of(customer))
             vague = customer in self.history.ambiguous | self.twofold

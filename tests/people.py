@@ -17,7 +17,7 @@ from bulk_issue.errors import BulkIssueError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Decision, Identifier, IdentifierKind, JobId, JobSpec, Lineage, Problem, Row
 from bulk_issue.states import RowState
-from bulk_issue.testing import mobile
+from bulk_issue.testing import Repeat, mobile
 from tests.hosts import spec
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class People:
                         self._put_back()
                         await ledger.jobs.retry(job.id, ())
                     case Deed.DECIDE:
-                        await ledger.doubts.decide(self._decisions(job.id), "a person", "looked", host.clock.now())
+                        found, shared = self._decisions(job.id), self._history.server.repeat is Repeat.GENERIC
+                        now = host.clock.now()
+                        await ledger.doubts.decide(found, "a person", "looked", now, shared=shared)
                     case Deed.RERUN | Deed.CORRECTED:
                         job, rows = self._failures(ledger, job, corrected=act.deed is Deed.CORRECTED)
         except BulkIssueError as error:

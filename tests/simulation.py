@@ -101,6 +101,9 @@ class Plan:
     #: A name that stands in many profiles, and whether everybody's reply tells it or only some.
     placeholder: Identifier | None = field(default=None, repr=False)
     everybodys: bool = False
+    #: Whether the record lists nobody without coupons, and whether it tells who bears an identifier.
+    unlisted: bool = False
+    tells_bearers: bool = True
     #: What people do meanwhile.
     acts: list[Act] = field(default_factory=list)
 
@@ -198,6 +201,7 @@ def _populate(plan: Plan, customers: Sequence[Identifier], random: Random) -> No
             if random.random() < 0.6:
                 named.insert(random.randint(0, len(named)), second)
         plan.jobs[at] = job, rows_of(named)
+    plan.unlisted, plan.tells_bearers = random.random() < 0.3, random.random() < 0.7
 
 
 def _customers(random: Random) -> list[Identifier]:
@@ -268,6 +272,10 @@ def _faults(plan: Plan) -> list[Any]:
         f.BUSY,
         f.busy_for(3),
         f.UNHEARD_OF,
+        f.FAILED_AFTER,
+        f.FAILED_BEFORE,
+        f.FOR_NO_CAUSE,
+        f.SEARCH_BUSY,
     )
     faults: list[Any] = [late, broken_and_late, held_up, slow, *(lambda _, fate=fate: fate for fate in plain)]
     if not plan.within:
@@ -343,6 +351,8 @@ class History:
             legacy=plan.legacy,
             store=plan.store,
             unknown=plan.unknown,
+            unlisted=plan.unlisted,
+            tells_bearers=plan.tells_bearers,
             refusals=plan.refusals,
             fates=Dice(plan.random, _faults(plan), plan.share),
             looks=_looks(plan, plan.random),

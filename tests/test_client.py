@@ -748,17 +748,207 @@ async def test_where_both_are_refused_both_are_asked_again() -> None:
     assert [request.path for request in server.requests] == [V2, V1, V2, V1]
 
 
-async def test_the_second_spelling_of_external_id_is_tried_once_and_remembered() -> None:
-    def judge(request: Request) -> Act:
-        return page_v2(range(1), 1) if "external_Id" in request.query else answer(400)
+SPELLINGS = ("externalId", "external_Id", "external_id")
+EXTERNAL = Identifier(IdentifierKind.EXTERNAL_ID, "00042", "externalId:00042")
+NOBODY_LISTED = answer(200, {"entity": {"pagination": {"total": 0}, "customers": []}, "errors": [], "success": True})
+MISSING = answer(200, {"errors": [{"status": False, "code": 8084, "message": "Customer details are not passed"}]})
 
-    customer = Identifier(IdentifierKind.EXTERNAL_ID, "00042", "externalId:00042")
+
+def spelled(requests: list[Request]) -> list[str]:
+    return [name for request in requests for name in request.query if name.casefold().startswith("external")]
+
+
+@pytest.mark.parametrize("right", SPELLINGS)
+@pytest.mark.parametrize("other", [answer(400), NOBODY_LISTED, MISSING, unknown_customer(200)])
+async def test_every_spelling_of_external_id_is_tried_and_the_one_that_knows_is_remembered(
+    right: str, other: Act
+) -> None:
+    """A server that ignores a parameter that it doesn't know answers 200 and an empty list."""
+
+    def judge(request: Request) -> Act:
+        return page_v2(range(1), 1) if right in request.query else other
+
     async with Server(judge) as server, client_of(basic(server.url)) as client:
-        readings = [await client.coupons(customer) for _ in range(2)]
+        readings = [await client.coupons(EXTERNAL) for _ in range(2)]
 
     assert all(isinstance(reading, Reading) for reading in readings)
-    asked = [name for request in server.requests for name in request.query if name.startswith("external")]
-    assert asked == ["externalId", "external_Id", "external_Id"]
+    assert spelled(server.requests) == [*SPELLINGS[: SPELLINGS.index(right) + 1], right]
+
+
+@pytest.mark.parametrize("path", [V2, V1])
+async def test_nobody_is_not_found_before_every_spelling_was_tried(path: str) -> None:
+    acts = {V2: NOBODY_LISTED if path == V2 else answer(403), V1: unknown_v1()}
+    async with Server(lambda request: acts[request.path]) as server, client_of(basic(server.url)) as client:
+        got = await client.coupons(EXTERNAL)
+
+    assert isinstance(got, Unreadable)
+    assert got.problem is ReadProblem.NOT_FOUND
+    assert sorted(spelled([each for each in server.requests if each.path == path])) == sorted(SPELLINGS)
+
+
+def unknown_v1() -> Act:
+    status = {"success": "false", "code": "1012", "message": "Customer not found"}
+    return answer(200, {"response": {"status": status, "customers": {"customer": {"item_status": status}}}})
+
+
+async def test_a_spelling_that_meets_trouble_leaves_it_open() -> None:
+    async with Server.scripted(NOBODY_LISTED, answer(500)) as server, client_of(basic(server.url)) as client:
+        got = await client.coupons(EXTERNAL)
+
+    assert isinstance(got, Unreadable)
+    assert got.problem is ReadProblem.UNREADABLE
+
+
+def lengthy(request: Request) -> Act:
+    """Each coupon has terms of 12 KiB."""
+    limit, offset = int(request.query["limit"]), int(request.query["offset"])
+    coupons = [
+        coupon_v2(number) | {"description": "terms " * 2_000} for number in range(offset, min(offset + limit, 100))
+    ]
+    entity = {"pagination": {"total": 100}, "customers": [{"id": 555, "coupons": coupons}]}
+    return answer(200, {"entity": entity, "errors": [], "success": True}, Date=DATE)
+
+
+async def test_a_page_that_is_too_long_is_asked_for_in_shorter_ones() -> None:
+    async with Server(lengthy) as server, client_of(basic(server.url)) as client:
+        reading = await client.coupons(CUSTOMER)
+
+    assert isinstance(reading, Reading)
+    assert [coupon.code for coupon in reading.coupons] == [f"CODE{number}" for number in range(100)]
+    assert [request.query["limit"] for request in server.requests][:3] == ["100", "20", "20"]
+
+
+async def test_a_server_that_makes_no_shorter_pages_is_unreadable() -> None:
+    endless = answer(200, b" " * 2 * LONGEST_BODY)
+    async with Server.scripted(endless) as server, client_of(basic(server.url)) as client:
+        got = await client.coupons(CUSTOMER)
+
+    assert isinstance(got, Unreadable)
+    assert len(server.requests) == 4
+
+
+# --- the record: by way of the bearer -----------------------------------------------------------------------------
+
+LOOKUP = "/v2/customers/lookup"
+
+
+def of_bearer(entity: object, **errors: Any) -> Act:
+    return answer(200, {"entity": entity, "errors": [], "success": True} | errors, Date=DATE)
+
+
+def detailed(*numbers: int, customer: int = 555) -> Act:
+    coupons = [
+        {
+            "id": 1000 + number,
+            "seriesId": SERIES,
+            "code": f"CODE{number}",
+            "issuedTo": customer,
+            "issuedOn": "2027-08-19T16:52:11Z",
+            "issuedOnISO": "2027-08-19T11:22:11Z",
+            "issuedAt": {"code": "store01"},
+            "validTill": "2027-09-19T23:59:59Z",
+        }
+        for number in numbers
+    ]
+    return answer(200, {"entity": coupons, "errors": [], "success": True}, Date=DATE)
+
+
+def said(word: str, status: int = 404) -> Act:
+    return answer(status, {"errors": [{"status": False, "code": status, "message": word}]}, Date=DATE)
+
+
+async def test_a_bearers_coupons_are_read_like_any_others() -> None:
+    acts = {LOOKUP: of_bearer(555), "/v2/customers/555/coupons": detailed(1, 2)}
+    async with Server(lambda request: acts[request.path]) as server, client_of(basic(server.url)) as client:
+        reading = await client.coupons_by_bearer(CUSTOMER)
+
+    assert isinstance(reading, Reading)
+    assert (reading.endpoint, reading.customer_id) == ("v2/customers/lookup", 555)
+    assert reading.server_time == 1818674531.0
+    (first, _) = reading.coupons
+    assert (first.code, first.series_id, first.created, first.true_utc) == ("CODE1", SERIES, 1818674531.0, True)
+    assert (first.coupon_id, first.issued_at) == (1001, "store01")
+    assert server.requests[0].query == {"source": "INSTORE", "identifierName": "mobile", "identifierValue": MOBILE}
+    assert server.requests[1].query == {"coupon_code_case": "AS_IT_IS"}
+
+
+@pytest.mark.parametrize("nobody", [unknown_customer(200), unknown_customer(404), said("CUSTOMER_NOT_FOUND")])
+async def test_that_nobody_bears_it_is_an_empty_reading(nobody: Act) -> None:
+    async with Server.scripted(nobody) as server, client_of(basic(server.url)) as client:
+        reading = await client.coupons_by_bearer(CUSTOMER)
+
+    assert isinstance(reading, Reading)
+    assert (reading.coupons, reading.customer_id) == ((), None)
+
+
+async def test_that_a_customer_has_no_coupon_is_an_empty_reading() -> None:
+    async with (
+        Server.scripted(of_bearer(555), said("NO_COUPONS_FOUND")) as server,
+        client_of(basic(server.url)) as client,
+    ):
+        reading = await client.coupons_by_bearer(CUSTOMER)
+
+    assert isinstance(reading, Reading)
+    assert (reading.coupons, reading.customer_id) == ((), 555)
+
+
+@pytest.mark.parametrize(
+    ("word", "customer"), [("CUSTOMER_NOT_FOUND", None), ("NO_COUPONS_FOUND", 555)], ids=["nobody", "no coupon"]
+)
+async def test_an_id_is_asked_for_without_a_look_up(word: str, customer: int | None) -> None:
+    async with Server.scripted(said(word)) as server, client_of(basic(server.url)) as client:
+        reading = await client.coupons_by_bearer(Identifier(IdentifierKind.ID, "0555", "id:555"))
+
+    assert isinstance(reading, Reading)
+    assert (reading.coupons, reading.customer_id) == ((), customer)
+    assert [request.path for request in server.requests] == ["/v2/customers/555/coupons"]
+
+
+@pytest.mark.parametrize("right", SPELLINGS)
+async def test_a_bearer_is_asked_for_in_every_spelling(right: str) -> None:
+    def judge(request: Request) -> Act:
+        if request.path != LOOKUP:
+            return said("NO_COUPONS_FOUND")
+        return of_bearer(555) if request.query["identifierName"] == right else unknown_customer(200)
+
+    async with Server(judge) as server, client_of(basic(server.url)) as client:
+        readings = [await client.coupons_by_bearer(EXTERNAL) for _ in range(2)]
+
+    assert all(isinstance(reading, Reading) and reading.customer_id == 555 for reading in readings)
+    asked = [request.query["identifierName"] for request in server.requests if request.path == LOOKUP]
+    assert asked == [*SPELLINGS[: SPELLINGS.index(right) + 1], right]
+
+
+@pytest.mark.parametrize(
+    ("acts", "problem"),
+    [
+        ([answer(403)], ReadProblem.REFUSED),
+        ([answer(404)], ReadProblem.REFUSED),
+        ([answer(429)], ReadProblem.THROTTLED),
+        ([answer(500)], ReadProblem.UNREADABLE),
+        ([answer(200, b"{}")], ReadProblem.UNREADABLE),
+        ([of_bearer(0)], ReadProblem.UNREADABLE),
+        ([of_bearer(-1)], ReadProblem.UNREADABLE),
+        ([of_bearer("somebody")], ReadProblem.UNREADABLE),
+        ([of_bearer(555, success=False)], ReadProblem.UNREADABLE),
+        ([of_bearer(555, errors=[{"code": 8015, "message": "Customer not found"}])], ReadProblem.UNREADABLE),
+        ([of_bearer(555), said("CUSTOMER_NOT_FOUND")], ReadProblem.UNREADABLE),
+        ([of_bearer(555), answer(404)], ReadProblem.REFUSED),
+        ([of_bearer(555), answer(404, b"<html>No coupons found</html>")], ReadProblem.REFUSED),
+        ([of_bearer(555), said("NO_COUPONS_FOUND", 500)], ReadProblem.UNREADABLE),
+        ([of_bearer(555), said("INVALID_CUSTOMER_ID", 400)], ReadProblem.UNREADABLE),
+        ([of_bearer(555), answer(200, {"entity": None, "success": True})], ReadProblem.UNREADABLE),
+        ([of_bearer(555), detailed(1, customer=556)], ReadProblem.UNREADABLE),
+        ([of_bearer(555), drop], ReadProblem.UNREADABLE),
+    ],
+)
+async def test_whatever_else_comes_by_way_of_the_bearer_is_unreadable(acts: list[Act], problem: ReadProblem) -> None:
+    async with Server.scripted(*acts) as server, client_of(basic(server.url)) as client:
+        got = await client.coupons_by_bearer(CUSTOMER)
+
+    assert isinstance(got, Unreadable)
+    assert got.problem is problem
+    assert_quiet(got)
 
 
 async def test_v1_has_its_own_spelling_of_external_id() -> None:

@@ -118,6 +118,28 @@ def test_a_decision_without_its_row_is_refused(tmp_path: Path, row: str, job: st
         read_decisions(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "beside", "taken"),
+    [
+        ("not issued", "SECRET12", False),
+        ("issued AB12", "SECRET12", False),
+        ("issued AB12", " ab12 ", True),
+        ("issued AB12", "", True),
+        ("not issued", " ", True),
+        ("", "SECRET12", True),
+    ],
+)
+def test_a_decision_and_a_code_beside_it_must_agree(tmp_path: Path, text: str, beside: str, *, taken: bool) -> None:
+    path = save(tmp_path / "d.csv", [beside, *line(1, text)], header=["_coupon_code", *HEADER])
+    if taken:
+        assert len(read_decisions(path)) == bool(text)
+        return
+    with pytest.raises(SourceError, match=r"line 2 \(row 1 of job job-a\): .* contradict") as caught:
+        read_decisions(path)
+
+    assert "SECRET" not in caught.value.message + caught.value.hint
+
+
 def test_two_decisions_for_one_row_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "d.csv", line(1, "not issued"), line(1, "issued AB12"))
 

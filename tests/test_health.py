@@ -16,7 +16,7 @@ import pytest
 from bulk_issue.config import Share
 from bulk_issue.health import Health, Limits, Stop, StopKind
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Meaning, Moment, Outcome
-from bulk_issue.states import Event
+from bulk_issue.states import Event, RowState
 from bulk_issue.testing import on_virtual_time
 from bulk_issue.verdicts import remedy
 
@@ -36,6 +36,12 @@ EVENTS = {
 
 def outcome(meaning: Meaning, code: str = "", *, misdirected: bool = False) -> Outcome:
     return Outcome(meaning=meaning, error_code=code, reason=f"It was {meaning}.", misdirected=misdirected)
+
+
+def refused(words: str, code: str = "709") -> Outcome:
+    """A well-formed refusal that doesn't say whether a coupon was issued."""
+    reason = f"Capillary failed. Capillary says: {words}"
+    return Outcome(meaning=Meaning.UNCLEAR, error_code=code, reason=reason, if_absent=RowState.REJECTED)
 
 
 ISSUED, HELD, REJECTED = outcome(Meaning.ISSUED), outcome(Meaning.HELD, "709"), outcome(Meaning.REJECTED, "701")
@@ -106,6 +112,90 @@ class Told:
     @property
     def open(self) -> bool:
         return self.health.breaker_open
+
+
+# --- refusals that name no cause ---------------------------------------------------------------------------------
+
+ODD = refused("the rule engine said no")
+
+
+def test_five_refusals_without_a_cause_and_without_a_coupon_stop_the_canary() -> None:
+    """Nothing can settle them: no coupon proves a reader. A quarter of an hour of waiting wouldn't help."""
+    told = Told(canary=1).of(ODD, 4)
+    assert told.stop is None
+
+    assert told.of(ODD).kind is StopKind.FAILURES
+    assert "none got a coupon" in str(told.stop)
+
+
+def test_rejections_and_refusals_stop_the_canary_together() -> None:
+    assert Told(canary=1).of(REJECTED, 2).of(ODD, 3).kind is StopKind.FAILURES
+    assert Told(canary=1).of(ODD, 3).of(ISSUED).of(ODD, 2).stop is None
+
+
+def settled(told: Told, answer: Outcome, event: Event, times: int) -> None:
+    for _ in range(times):
+        told.health.settled(answer.reason, event)
+
+
+def test_words_that_the_record_shows_to_come_to_nothing_count_as_a_rejection() -> None:
+    told = Told(max_failures=Share(percent=50.0)).of(ISSUED).of(ODD, 5)
+    assert told.open
+    settled(told, ODD, Event.ABSENT_REJECTED, 3)
+    told.wait(60.0)
+    assert told.may_start() == 1
+    told.of(ODD)
+
+    assert not told.open
+    assert told.may_start() == IDLE
+    assert told.of(ODD, 60).kind is StopKind.FAILURES
+
+
+@pytest.mark.parametrize(
+    "other",
+    [refused("something else"), refused("Read timed out"), UNCLEAR, outcome(Meaning.UNCLEAR, "709")],
+    ids=["words", "time", "status", "no refusal"],
+)
+def test_what_the_record_has_not_shown_stays_unclear(other: Outcome) -> None:
+    told = Told().of(ISSUED)
+    settled(told, ODD, Event.ABSENT_REJECTED, 3)
+
+    assert told.of(other, 5).open
+
+
+@pytest.mark.parametrize(
+    ("events", "opens"),
+    [
+        ([Event.ABSENT_REJECTED] * 2, True),
+        ([Event.ABSENT_REJECTED] * 3, False),
+        ([Event.ABSENT_REJECTED] * 9 + [Event.FOUND], True),
+        ([Event.FOUND] + [Event.ABSENT_REJECTED] * 9, True),
+        ([Event.ABSENT] * 9, True),
+    ],
+)
+def test_it_takes_three_and_not_one_coupon(events: list[Event], *, opens: bool) -> None:
+    told = Told(max_failures=Share(percent=100.0)).of(ISSUED)
+    for event in events:
+        settled(told, ODD, event, 1)
+
+    assert told.of(ODD, 5).open is opens
+
+
+def test_words_of_a_time_out_are_never_taken_for_a_rejection() -> None:
+    late = refused("Read timed out")
+    told = Told().of(ISSUED)
+    settled(told, late, Event.ABSENT_REJECTED, 50)
+
+    assert told.of(late, 5).open
+
+
+def test_what_the_record_settles_counts_as_rejected() -> None:
+    told = Told(max_failures=Share(count=2)).of(ISSUED)
+    settled(told, refused("one"), Event.ABSENT_REJECTED, 2)
+    assert told.stop is None
+    settled(told, refused("two"), Event.ABSENT_REJECTED, 1)
+
+    assert told.kind is StopKind.FAILURES
 
 
 # --- all well ---------------------------------------------------------------------------------------------------
@@ -287,6 +377,26 @@ def test_403s_of_one_row_or_with_others_between_do_not_halt() -> None:
     assert Told(max_doubt=anything).of(FORBIDDEN, 10, row=7).stop is None
     assert Told(max_doubt=anything).all([FORBIDDEN, FORBIDDEN, UNCLEAR] * 10).stop is None
     assert Told(max_doubt=anything).all([FORBIDDEN, FORBIDDEN, NO_ADDRESS, NO_ADDRESS]).stop is None
+
+
+@pytest.mark.parametrize("code", ["712", "713"])
+def test_an_expiry_from_three_rows_in_a_row_halts(code: str) -> None:
+    told = Told().of(ISSUED).of(outcome(Meaning.REJECTED, code), 2)
+    assert told.stop is None
+    told.of(outcome(Meaning.REJECTED, code))
+
+    assert told.kind is StopKind.HALTED
+    assert told.stop is not None
+    assert "expired" in told.stop.because
+    assert "retry" in told.stop.hint
+
+
+def test_expiries_with_coupons_between_are_the_rows_own_matter() -> None:
+    told = Told(max_failures=Share(percent=100.0))
+    for _ in range(5):
+        told.of(ISSUED, 30).of(outcome(Meaning.REJECTED, "713"), 2)
+
+    assert told.stop is None
 
 
 def test_a_400_on_the_first_three_rows_halts() -> None:

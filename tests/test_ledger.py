@@ -910,6 +910,80 @@ async def test_a_persons_decision_settles_a_row_in_doubt_only(desk: Desk) -> Non
     assert await desk.states() == [S.ISSUED, S.PENDING]
 
 
+async def in_doubt(desk: Desk, rows: list[Row], job: str, again: str = "") -> None:
+    await desk.register(rows, spec(job, again=again))
+    for intent in (await desk.begin(await desk.hold(job))).intents:
+        await desk.doubt(intent)
+
+
+async def test_a_decision_for_a_code_that_another_customer_has_is_refused(desk: Desk) -> None:
+    await desk.register([row(1)])
+    await desk.issue(await desk.one(await desk.hold()), "CodeA")
+    await in_doubt(desk, [row(2), row(3)], "job-b")
+    decide, now = desk.ledger.doubts.decide, desk.clock.now()
+
+    with pytest.raises(
+        ConfigError, match=r"row 3 of job job-b .* another customer has it \(row 1 of job job-a\)"
+    ) as no:
+        await decide([said(2, None, "job-b"), said(3, "CODEa", "job-b")], "ann", "", now)
+    assert "CODE" not in no.value.message + no.value.hint
+    assert await desk.states("job-b") == [S.IN_DOUBT, S.IN_DOUBT]
+    assert desk.look("SELECT count(*) FROM decisions") == [(0,)]
+
+    assert await decide([said(2, "CodeB", "job-b")], "ann", "", now) == 1
+    assert await decide([said(2, "CodeA", "job-b")], "ann", "", now) == 0  # it is settled already
+    assert await decide([said(3, "CodeA", "job-b")], "ann", "", now, shared=True) == 1
+
+
+async def test_one_code_for_two_customers_is_refused(desk: Desk) -> None:
+    await in_doubt(desk, [row(1), row(2)], JOB)
+    decide, now = desk.ledger.doubts.decide, desk.clock.now()
+
+    with pytest.raises(ConfigError, match=r"row 2 .* \(row 1 of job job-a, decided with it\)"):
+        await decide([said(1, "SAME"), said(2, "same")], "ann", "", now)
+    assert await desk.states() == [S.IN_DOUBT, S.IN_DOUBT]
+    assert await decide([said(1, "SAME"), said(2, "same")], "ann", "", now, shared=True) == 2
+
+
+async def test_a_decision_for_a_coupon_that_another_row_has_too_many_is_refused(desk: Desk) -> None:
+    await desk.register([row(1)])
+    intent = await desk.one(await desk.hold())
+    await desk.issue(intent, "CODE1")
+    await desk.ledger.doubts.excess(JOB, 1, "CODE2", "a second one", desk.clock.now())
+    await in_doubt(desk, [row(2)], "job-b")
+
+    with pytest.raises(ConfigError, match="another customer has it"):
+        await desk.ledger.doubts.decide([said(2, "code2", "job-b")], "ann", "", desk.clock.now())
+
+
+async def test_a_decision_may_name_a_code_that_the_same_customer_has(desk: Desk) -> None:
+    """A series that gives a coupon again gives it for another occasion, too."""
+    await desk.register([row(1)])
+    await desk.issue(await desk.one(await desk.hold()), "CODE1")
+    await in_doubt(desk, [row(1)], "job-b", again="more")
+
+    assert await desk.ledger.doubts.decide([said(1, "CODE1", "job-b")], "ann", "", desk.clock.now()) == 1
+
+
+async def test_where_everybody_has_one_code_a_decision_may_name_it(desk: Desk) -> None:
+    """It can't be asked now whether the series is GENERIC, and two customers show that it is."""
+    await desk.register([row(1), row(2)])
+    hold = await desk.hold()
+    for intent in (await desk.begin(hold)).intents:
+        await desk.issue(intent, "EVERYBODYS")
+    await in_doubt(desk, [row(3)], "job-b")
+
+    assert await desk.ledger.doubts.decide([said(3, "EVERYBODYS", "job-b")], "ann", "", desk.clock.now()) == 1
+
+
+async def test_a_row_says_whom_it_names(desk: Desk) -> None:
+    await desk.register([row(1)])
+
+    found = await desk.ledger.doubts.customer(Lineage(job=JobId(JOB), row=1))
+    assert found is not None and found == row(1).identifier
+    assert await desk.ledger.doubts.customer(Lineage(job=JobId(JOB), row=9)) is None
+
+
 async def test_a_reader_stays_proven(desk: Desk) -> None:
     await desk.register([row(1)])
     facts = ReaderFacts(endpoint="v2", kind=IdentifierKind.MOBILE, offset=-1.5, issued_at="store01")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bulk_issue.job import Ending
 from bulk_issue.model import Intent, JobId, Meaning, Moment, Outcome, ReadProblem
 from bulk_issue.retry import decide
 from bulk_issue.states import Event, RowState
-from bulk_issue.testing import Look, mobile, on_virtual_time
+from bulk_issue.testing import Look, mobile, on_virtual_time, refusal
 from bulk_issue.testing import fates as f
 from tests.hosts import SERIES, Host, Killed, few_polls, rows_of, spec
 
@@ -115,6 +116,69 @@ async def test_a_customer_whom_the_record_does_not_know_is_the_requests_own_ques
     await ended(host, 3)
 
     assert key(1) in sent_to(host)
+
+
+@on_virtual_time
+async def test_that_a_customer_is_not_known_counts_only_from_a_proven_look_up(tmp_path: Path) -> None:
+    """The record hides customer 1, who has a coupon: requests know them."""
+    host = Host.with_server(tmp_path, hidden=frozenset({key(1)}), tells_bearers=False)
+    host.server.give(key(1), SERIES, ago=1_000_000.0)
+    ending = await ended(host, 3)
+
+    assert sent_to(host) == {key(0), key(2)}
+    assert host.states() == ["issued", "rejected", "issued"]
+    assert ending.exit_code is ExitCode.FAILURES
+    ((reason,),) = host.ask("SELECT reason FROM rows WHERE number = 2")
+    assert "doesn't know the customer" in reason
+
+
+@on_virtual_time
+async def test_a_record_that_lists_nobody_without_coupons_is_no_obstacle(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, unlisted=True)
+    host.server.give(key(2), SERIES, ago=1_000_000.0)
+    ending = await ended(host, 5)
+
+    assert host.states() == ["issued", "issued", "held", "issued", "issued"]
+    assert ending.exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("canary", [0, 1])
+@pytest.mark.parametrize("unlisted", [True, False])
+@on_virtual_time
+async def test_before_the_reader_is_proven_one_row_goes_at_a_time(
+    tmp_path: Path, canary: int, *, unlisted: bool
+) -> None:
+    """The record shows coupons a minute late: meanwhile its silence says nothing."""
+    late = lambda: 60.0 if asyncio.get_running_loop().time() < 30.0 else 0.0  # noqa: E731
+    host = Host.with_server(tmp_path, lag=late, unlisted=unlisted)
+    ending = await ended(host, 6, canary=canary)
+    arrived = [arrival.at for arrival in host.server.book.arrivals]
+
+    assert ending.exit_code is ExitCode.DONE
+    assert len(arrived) == 6
+    assert arrived[1] >= 60.0
+
+
+@on_virtual_time
+async def test_a_first_row_that_is_refused_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, refusals={key(n): refusal(740, "marked as fraud") for n in range(3)})
+    ending = await ended(host, 6, canary=0)
+    arrived = sorted((arrival.at, arrival.key) for arrival in host.server.book.arrivals)
+
+    assert host.states() == ["rejected"] * 3 + ["issued"] * 3
+    assert ending.exit_code is ExitCode.FAILURES
+    assert all(later > earlier + 0.05 for (earlier, _), (later, _) in pairwise(arrived[:4]))
+
+
+@on_virtual_time
+async def test_a_record_that_never_shows_what_was_given_stops_the_run_after_one_coupon(tmp_path: Path) -> None:
+    host = Host.with_server(tmp_path, lag=lambda: 1e9)
+    ending = await ended(host, 5)
+
+    assert len(host.server.book.coupons) == 1
+    assert ending.exit_code is ExitCode.STOPPED
+    assert ending.stop is not None and "hasn't yet shown a coupon" in ending.stop.because
+    assert host.states() == ["issued"] + ["pending"] * 4
 
 
 def test_a_row_that_was_ever_in_doubt_is_held_only_by_the_records_last_word() -> None:

@@ -13,12 +13,14 @@ import pytest
 from bulk_issue.config import Share
 from bulk_issue.ending import ExitCode
 from bulk_issue.job import Ending
-from bulk_issue.model import Identifier, IdentifierKind, Intent, ReadProblem
+from bulk_issue.model import Identifier, IdentifierKind, Intent, Reading, ReadProblem, Unreadable
 from bulk_issue.testing import (
     ByCustomer,
     Fate,
     Look,
+    ModelServer,
     Repeat,
+    VirtualClock,
     arriving_after,
     mobile,
     on_virtual_time,
@@ -283,6 +285,50 @@ async def test_what_is_unknown_or_used_up_is_rejected_by_the_record_only(
     assert findings(host)[-1] == "not in Capillary's record"
 
 
+@pytest.mark.parametrize("fate", [f.FAILED_AFTER, f.SEARCH_BUSY])
+@on_virtual_time
+async def test_a_refusal_behind_which_a_coupon_was_issued_costs_no_second_one(tmp_path: Path, fate: Fate) -> None:
+    """Called a rejection, it would be put back by a person's `retry`."""
+    host = with_doubt(tmp_path, fate)
+    ending = await ended(host)
+    async with host.ledger() as ledger:
+        put_back = await ledger.jobs.retry(A.id, ["709", "http-461"])
+    again = await ended(host)
+
+    assert put_back == 0
+    assert settled(host, ending)
+    assert again.exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("canary", "seconds", "in_doubt"), [(1, 10.0, 5), (0, 2 * GRACE + 60.0, 60)], ids=["from the start", "after one"]
+)
+@on_virtual_time
+async def test_a_file_whose_rows_are_refused_for_no_cause_ends_soon(
+    tmp_path: Path, canary: int, seconds: float, in_doubt: int
+) -> None:
+    """The breaker waits for the record once, not for every row."""
+    fates = {mobile(n).key: [f.FOR_NO_CAUSE] * 9 for n in range(1 - canary, 300)}
+    host = Host.with_server(tmp_path, fates=ByCustomer(fates))
+    ending = await ended(host, 300, canary=canary)
+
+    assert ending.exit_code is ExitCode.STOPPED
+    assert now() < seconds
+    assert host.states().count("in_doubt") <= in_doubt
+    assert len(host.server.book.coupons) == 1 - canary
+
+
+@on_virtual_time
+async def test_where_a_fifth_is_refused_for_no_cause_the_others_are_issued(tmp_path: Path) -> None:
+    fates = {mobile(n).key: [f.FOR_NO_CAUSE] for n in range(1, 300, 5)}
+    host = Host.with_server(tmp_path, fates=ByCustomer(fates))
+    ending = await ended(host, 300, max_failures=Share(percent=100.0))
+
+    assert ending.exit_code is ExitCode.FAILURES
+    assert (host.states().count("issued"), host.states().count("rejected")) == (240, 60)
+    assert now() < 60.0 + 5 * GRACE
+
+
 # --- who may say so -----------------------------------------------------------------------------------------------
 
 
@@ -341,11 +387,105 @@ async def test_where_reading_is_refused_the_run_says_so_goes_on_and_leaves_its_d
 
 @on_virtual_time
 async def test_a_customer_whom_the_record_does_not_know_is_not_absent(tmp_path: Path) -> None:
-    host = with_doubt(tmp_path, f.LOST, unknown=frozenset({WHO.key}))
+    host = with_doubt(tmp_path, f.LOST, unknown=frozenset({WHO.key}), tells_bearers=False)
     ending = await ended(host)
 
     assert ending.exit_code is ExitCode.DOUBT
     assert len(host.server.book.arrivals) == 2
+
+
+@on_virtual_time
+async def test_a_customer_whom_nobody_knows_is_absent_by_a_look_up_that_found_the_canarys(tmp_path: Path) -> None:
+    host = with_doubt(tmp_path, f.LOST, unknown=frozenset({WHO.key}))
+    ending = await ended(host)
+
+    assert ending.exit_code is ExitCode.FAILURES
+    assert host.ask("SELECT state, error_code FROM rows WHERE number = 2") == [("rejected", "701")]
+    assert now() < 4 * (2 * GRACE + TIMEOUT)
+
+
+@on_virtual_time
+async def test_a_customer_without_coupons_is_absent_though_the_record_does_not_list_them(tmp_path: Path) -> None:
+    host = with_doubt(tmp_path, f.LOST, unlisted=True)
+
+    assert settled(host, await ended(host))
+    assert host.ask("SELECT attempt FROM rows WHERE number = 2") == [(2,)]
+
+
+class KnowsNobody(ModelServer):
+    """Its look-up of bearers never finds anybody."""
+
+    async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
+        found = await super().coupons_by_bearer(identifier)
+        return replace(found, coupons=(), customer_id=None) if isinstance(found, Reading) else found
+
+
+@on_virtual_time
+async def test_a_look_up_that_has_found_nobody_yet_settles_nothing(tmp_path: Path) -> None:
+    """It bears on the canary's customer, too: that nobody bears this is then no news."""
+    clock = VirtualClock()
+    fates = ByCustomer({WHO.key: [f.LOST]})
+    host = Host(tmp_path, KnowsNobody(clock=clock, fates=fates, unlisted=True), clock)
+    ending = await ended(host)
+
+    assert ending.exit_code is ExitCode.DOUBT
+    assert host.states() == ["issued", "in_doubt", "issued"]
+    assert "hasn't yet shown a coupon" in findings(host)[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "canary"),
+    [
+        (IdentifierKind.MOBILE, "9800000001", "919800000009"),
+        (IdentifierKind.EXTERNAL_ID, "3873472", "000003873473"),
+        (IdentifierKind.EMAIL, "Asha@Example.com", "ravi@example.com"),
+    ],
+)
+@on_virtual_time
+async def test_that_nobody_bears_an_identifier_of_another_form_says_nothing(
+    tmp_path: Path, kind: IdentifierKind, value: str, canary: str
+) -> None:
+    """The issue call may know a customer by what the look-up doesn't."""
+    first, second = (Identifier(kind, each, f"{kind}:{each}") for each in (canary, value))
+    host = Host.with_server(tmp_path, fates=ByCustomer({second.key: [f.UNANSWERED]}))
+    host.server.hidden = frozenset({second.key})
+    ending = await host.process(A, rows_of([first, second])).run()
+
+    assert isinstance(ending, Ending)
+    assert ending.exit_code is ExitCode.DOUBT
+    assert host.states() == ["issued", "in_doubt"]
+
+
+@pytest.mark.parametrize(
+    ("ways", "because"),
+    [
+        ({"unknown": frozenset({WHO.key}), "tells_bearers": False}, "the customer isn't known"),
+        ({"repeat": Repeat.NEW}, "2 coupons"),
+    ],
+)
+@on_virtual_time
+async def test_rows_that_nothing_can_settle_hold_up_the_end_for_two_graces(
+    tmp_path: Path, ways: dict[str, Any], because: str
+) -> None:
+    host = with_doubt(tmp_path, replace(f.UNANSWERED, repeated=1.0), **ways)
+    ending = await ended(host)
+
+    assert ending.exit_code is ExitCode.DOUBT
+    assert because in findings(host)[-1]
+    assert now() < TIMEOUT + 2 * GRACE + 70.0
+    began = now()
+    again = await ended(host)
+    assert again.exit_code is ExitCode.DOUBT
+    assert now() - began < 30.0
+
+
+@on_virtual_time
+async def test_a_record_that_can_not_be_read_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    host = with_doubt(tmp_path, f.LOST)
+    usual = host.server.looks
+    host.server.looks = lambda key: Look(problem=ReadProblem.UNREADABLE) if 200 < now() < 500 else usual(key)
+
+    assert settled(host, await ended(host))
 
 
 @pytest.mark.parametrize("problem", [ReadProblem.UNREADABLE, ReadProblem.THROTTLED])
@@ -382,7 +522,8 @@ async def test_many_rows_that_cannot_be_settled_hold_up_no_other(tmp_path: Path)
     """Customers whom the record doesn't know come first, more than are looked up at a time."""
     unknown = [mobile(n) for n in range(1, 131)]
     fates = {who.key: [f.BROKEN_BEFORE] for who in (*unknown, mobile(500))}
-    host = Host.with_server(tmp_path, unknown=frozenset(who.key for who in unknown), fates=ByCustomer(fates))
+    nobody = frozenset(who.key for who in unknown)
+    host = Host.with_server(tmp_path, unknown=nobody, tells_bearers=False, fates=ByCustomer(fates))
     rows = rows_of([mobile(0), *unknown, mobile(500)])
     await host.process(A, rows, max_doubt=Share(percent=100.0), grace=5.0, reconcile_for=150.0).run()
 
@@ -604,7 +745,8 @@ async def test_a_coupon_that_the_customer_gets_days_later_is_not_excess(tmp_path
 async def test_rows_that_nothing_can_settle_keep_no_other_from_the_last_read(tmp_path: Path) -> None:
     stranger = mobile(2)
     fates = {WHO.key: [TOO_LATE], stranger.key: [f.LOST]}
-    host = Host.with_server(tmp_path, fates=ByCustomer(fates), unknown=frozenset({stranger.key}))
+    host = Host.with_server(tmp_path, fates=ByCustomer(fates))
+    host.server.looks = lambda key: Look(problem=ReadProblem.UNREADABLE) if key == stranger.key else f.SEEN
     ending = await ended(host, reconcile_for=350.0)
 
     assert host.states() == ["issued", "issued", "in_doubt"]

@@ -36,6 +36,7 @@ from bulk_issue.sandbox.times import Dates
 from bulk_issue.sandbox.window import Window
 
 SERIES = 544770
+CUSTOMER = 555500077
 MOBILE = "919800000001"
 
 
@@ -108,6 +109,13 @@ class Api:
 
     async def coupons_v11(self, **query: str) -> Answer:
         return await self.ask("GET", "/v1.1/customer/coupons", params={"format": "json", "mobile": MOBILE, **query})
+
+    async def lookup(self, value: str = MOBILE, kind: str = "mobile", **query: str) -> Answer:
+        asked = {"source": "INSTORE", "identifierName": kind, "identifierValue": value, **query}
+        return await self.ask("GET", "/v2/customers/lookup", params=asked)
+
+    async def coupons_by_id(self, number: object, **query: str) -> Answer:
+        return await self.ask("GET", f"/v2/customers/{number}/coupons", params=query)
 
     async def series(self, *ids: object) -> Answer:
         return await self.ask("GET", "/v2/coupon/series", params=[("ids", str(each)) for each in ids])
@@ -400,6 +408,56 @@ async def test_reads_tell_no_coupons_from_no_customer(api: Open) -> None:
     assert (nobody.error, nobody.json["success"], nobody.json["entity"]["customers"]) == (8015, False, [])
 
 
+@pytest.mark.parametrize("spelling", ["externalId", "external_Id", "external_id"])
+async def test_a_look_up_says_who_bears_an_identifier(api: Open, spelling: str) -> None:
+    client = await api(anybody=False, customers=(ASHA,))
+
+    found = await client.lookup(ASHA.external_id, spelling)
+    nobody = await client.lookup("919800000002")
+
+    assert (found.status, found.json["entity"], found.json["success"]) == (200, ASHA.id, True)
+    assert (nobody.error, nobody.json["entity"], nobody.json["success"]) == (8015, None, False)
+
+
+async def test_a_look_up_is_read_strictly(api: Open) -> None:
+    client = await api(anybody=False, customers=(ASHA,))
+
+    assert (await client.lookup(source="")).status == 400
+    assert (await client.lookup(str(ASHA.id), "id")).status == 400
+    assert (await client.lookup(kind="Mobile")).status == 400
+    assert (await client.lookup("")).error == 8084
+
+
+async def test_the_coupons_of_an_id_tell_no_coupons_from_no_customer(api: Open) -> None:
+    client = await api(anybody=False, customers=(ASHA,))
+    none, nobody = await client.coupons_by_id(ASHA.id), await client.coupons_by_id(7)
+    code = await client.code(id=ASHA.id)
+    one = await client.coupons_by_id(ASHA.id, coupon_code_case="AS_IT_IS")
+
+    assert [(each.status, each.json["errors"][0]["message"]) for each in (none, nobody)] == [
+        (404, "NO_COUPONS_FOUND"),
+        (404, "CUSTOMER_NOT_FOUND"),
+    ]
+    (coupon,) = one.json["entity"]
+    assert (coupon["code"], coupon["seriesId"], coupon["issuedTo"]) == (code, SERIES, ASHA.id)
+    assert coupon["series"]["id"] == SERIES
+    assert coupon["discountType"] is False
+    assert coupon["validTill"].endswith("T23:59:59Z")
+    assert (await client.coupons_by_id(ASHA.id)).json["entity"][0]["code"] == code.upper()
+    assert (await client.coupons_by_id("x")).status == 400
+    assert (await client.coupons_by_id(ASHA.id, coupon_code_case="upper")).status == 400
+
+
+async def test_a_record_may_list_nobody_without_coupons(api: Open) -> None:
+    client = await api(anybody=False, customers=(ASHA,), lists_everybody=False)
+    none, nobody = await client.coupons(id=str(ASHA.id)), await client.coupons(mobile="919800000002")
+    await client.code(id=ASHA.id)
+
+    assert none.json == nobody.json
+    assert (none.json["entity"]["customers"], none.json["success"]) == ([], True)
+    assert len(await client.recorded(id=str(ASHA.id))) == 1
+
+
 @pytest.mark.parametrize(
     "query", [{"limit": "x"}, {"limit": "0"}, {"offset": "-1"}, {"coupon_code_case": "upper"}, {"sort_order": "UP"}]
 )
@@ -572,14 +630,19 @@ async def test_a_token_is_worth_nothing_after_its_time(api: Open, monkeypatch: p
     assert (await client.issue()).status == 401
 
 
-@pytest.mark.parametrize("denied", [Endpoint.ISSUE, Endpoint.COUPONS, Endpoint.COUPONS_V11, Endpoint.SERIES])
+@pytest.mark.parametrize("denied", [each for each in Endpoint if each is not Endpoint.TOKEN])
 async def test_an_account_without_rights_draws_a_403(api: Open, denied: Endpoint) -> None:
     client = await api(denied=frozenset({denied}))
+    found = client.box.world.customers.find(f"id:{CUSTOMER}")
+    assert found is not None
+    client.box.world.give(found, SERIES, created=0.0)
 
     answers = {
         Endpoint.ISSUE: await client.issue(),
         Endpoint.COUPONS: await client.coupons(),
         Endpoint.COUPONS_V11: await client.coupons_v11(),
+        Endpoint.LOOKUP: await client.lookup(),
+        Endpoint.COUPONS_BY_ID: await client.coupons_by_id(CUSTOMER),
         Endpoint.SERIES: await client.series(SERIES),
     }
 
@@ -815,6 +878,8 @@ SEEN: Mapping[FaultKind, tuple[int, bytes] | type[Exception] | None] = {
     FaultKind.HTML: (200, b"<!DOCTYPE html>"),
     FaultKind.UNREADABLE: (200, b"{"),
     FaultKind.SERVICE_TIMED_OUT: (200, b'{"errors":[{"status":false,"code":748'),
+    FaultKind.FAILED: (200, b'{"errors":[{"status":false,"code":709'),
+    FaultKind.BLAMED: (400, b'{"message"'),
     FaultKind.REDIRECT: (307, b""),
     FaultKind.LIMITED: (429, b"<!DOCTYPE html>"),
     FaultKind.AUTHORISATION_DOWN: (503, b'{"errorMessage":"Authorization status unavailable!","errorCode":4001}'),
@@ -1053,7 +1118,13 @@ async def test_a_plan_may_break_reads(api: Open) -> None:
     with suppress(TimeoutError, aiohttp.ClientError):
         await client.coupons()
 
-    assert {each.endpoint for each in client.box.book.faults} == {Endpoint.COUPONS}
+    with suppress(TimeoutError, aiohttp.ClientError):
+        await client.lookup()
+    with suppress(TimeoutError, aiohttp.ClientError):
+        await client.coupons_by_id(1)
+
+    faulty = {each.endpoint for each in client.box.book.faults}
+    assert faulty == {Endpoint.COUPONS, Endpoint.LOOKUP, Endpoint.COUPONS_BY_ID}
     assert (await client.issue()).status == 200
 
 

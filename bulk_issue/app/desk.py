@@ -8,7 +8,7 @@ import os
 import random
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from bulk_issue.app.agreement import Agreement, Selection
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.changed import difference, pending, settle, with_removed
 from bulk_issue.app.checked import Checked, Talk
-from bulk_issue.app.deciding import decisions
+from bulk_issue.app.deciding import decisions, refuse_unknown
 from bulk_issue.app.intake import Intake, intake
 from bulk_issue.app.left_out import Change, leave_out, leaving_out
 from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, standing, write
@@ -32,7 +32,7 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Alike, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Removed, Row, Series
+from bulk_issue.model import Alike, Decision, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Removed, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.saying import count
@@ -253,9 +253,19 @@ class Desk:
     async def decide(self, job: Job, path: Path, who: str, why: str) -> tuple[int, int]:
         """Record a person's decisions; how many settled a row, and how many came too late."""
         found = decisions(path, job, self.ledger.views)
-        landed = await self.ledger.doubts.decide(found, who, why, self.clock.now())
+        landed = await self.record(job, found, who, why)
         self.taken_in.add(sha256(path))
         return landed, len(found) - landed
+
+    async def record(self, job: Job, found: Sequence[Decision], who: str, why: str) -> int:
+        """Record decisions on rows of a job, all or none; raises `ConfigError` for one that can't be true."""
+        series: Series | None = None
+        with suppress(JobHalted):  # nothing can be asked: the ledger's word has to do
+            series = await self.same_org(job)
+            lookups = Pacer(LOOKUPS, LOOKUPS_PER, even=True)
+            await refuse_unknown(found, self.ledger.doubts, self.client, lookups, job.spec.series_id)
+        shared = series is not None and series.generic
+        return await self.ledger.doubts.decide(found, who, why, self.clock.now(), shared=shared)
 
     # --- before a start -----------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from bulk_issue import wire
 from bulk_issue.auth import auth_for
+from bulk_issue.client.bearer import BearerReader
 from bulk_issue.client.exchange import Exchange
 from bulk_issue.client.records import Reader
 from bulk_issue.config import Account
@@ -31,6 +32,7 @@ class Client:
         self._exchange = Exchange(account.base_url, clock, timeout=timeout, connections=connections)
         self._auth = auth_for(account, clock, self._post)
         self._reader = Reader(self._get, clock, series_id)
+        self._bearers = BearerReader(self._reader.look)
         #: Seconds by which the server's clock was ahead of ours at the last look-up; None while it hasn't said.
         self.ahead: float | None = None
 
@@ -62,6 +64,9 @@ class Client:
 
     async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
         return await self._reader.coupons(identifier)
+
+    async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
+        return await self._bearers.coupons(identifier)
 
     async def _ask(
         self,

@@ -135,7 +135,12 @@ class Exchange:
                 kept = {name: _storable(response.headers[name]) for name in KEPT if name in response.headers}
                 answered = await _bounded(response)
                 return Reply(
-                    status=response.status, headers=kept, body=answered, at=self._clock.now(), fresh_credential=fresh
+                    status=response.status,
+                    headers=kept,
+                    body=answered[:LONGEST_BODY],
+                    at=self._clock.now(),
+                    fresh_credential=fresh,
+                    cut=len(answered) > LONGEST_BODY,
                 )
         except Exception as exc:  # noqa: BLE001 - whatever the library makes of what a server sends is a fault
             return self._fault(exc, content)
@@ -206,10 +211,10 @@ def _storable(value: str) -> str:
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The body, at most `LONGEST_BODY` of it; aiohttp closes a connection on which something was left unread."""
+    """The body, until it is longer than `LONGEST_BODY`; aiohttp closes a connection where something was left unread."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > LONGEST_BODY:
             break
-    return bytes(body[:LONGEST_BODY])
+    return bytes(body)

@@ -27,8 +27,11 @@ from bulk_issue.model import (
 from bulk_issue.ports import Clock
 
 SERIES_PATH = "/v2/coupon/series"
-#: Documented default of a page's length; its maximum is not documented.
-PAGE = 100
+#: Coupons that a page is asked for: at first the documented default (the maximum is not documented), and fewer from
+#: the first page on that is too long to be read whole.
+LENGTHS = (100, 20, 4, 1)
+#: The spellings of the external id: v2's own pages disagree, v1.1 has the last one.
+EXTERNAL_IDS = ("externalId", "external_Id", "external_id")
 #: More pages than a customer can have.
 MOST_PAGES = 100
 
@@ -53,13 +56,13 @@ def _endpoints(series_id: int) -> tuple[_Endpoint, ...]:
     return (
         _Endpoint(
             "v2/customers/coupons",
-            kinds | {IdentifierKind.EXTERNAL_ID: ("externalId", "external_Id")},
+            kinds | {IdentifierKind.EXTERNAL_ID: EXTERNAL_IDS},
             {"coupon_code_case": "AS_IT_IS", "sort_order": "DESC"},
             wire.coupons_v2,
         ),
         _Endpoint(
             "v1.1/customer/coupons",
-            kinds | {IdentifierKind.EXTERNAL_ID: ("external_id",)},
+            kinds | {IdentifierKind.EXTERNAL_ID: EXTERNAL_IDS[::-1]},
             {"format": "json", "series_id": str(series_id), "order_by": "created_date", "sort_order": "desc"},
             lambda body: wire.coupons_v1(body, series_id),
         ),
@@ -84,15 +87,16 @@ class Reader:
         self._clock = clock
         #: Pinned to one when it has answered: readers are proven one by one.
         self._endpoints = _endpoints(series_id)
+        self._lengths: tuple[int, ...] = LENGTHS
         #: The spelling of `externalId` with which v2 knew a customer.
         self._spelling: str | None = None
 
     async def series(self, series_id: int) -> Series | Unreadable:
         """The series' facts. `Unreadable.reason` tells a wrong address, refused credentials and the rest apart."""
-        answer = await self._look(SERIES_PATH, {"ids": str(series_id)})
+        answer = await self.look(SERIES_PATH, {"ids": str(series_id)})
         if isinstance(answer, Unreadable):
             return answer
-        if _speaks(answer):
+        if speaks(answer):
             facts = wire.series(answer.body, series_id, self._clock.now().wall)
             if isinstance(facts, wire.NoSuchSeries):
                 return Unreadable(
@@ -100,7 +104,7 @@ class Reader:
                 )
             if facts is not None and answer.status < 300:
                 return facts
-        return _silence(answer)
+        return silence(answer)
 
     async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
         """Every coupon of the customer (on v1.1: of the series); as `ports.Records` says."""
@@ -160,25 +164,38 @@ class Reader:
     async def _page(
         self, endpoint: _Endpoint, identifier: Identifier, offset: int
     ) -> tuple[Reply, wire.Page] | Unreadable:
+        """A page under any spelling that knows the customer; that they aren't known is said by all of them."""
         names = endpoint.kinds[identifier.kind]
         if self._spelling in names:
             names = (self._spelling,)
+        unknown: tuple[Reply, wire.Page] | None = None
+        said: Reply | None = None
         for name in names:
-            query = {name: identifier.value, **endpoint.query, "limit": str(PAGE), "offset": str(offset)}
-            got = await self._look(f"/{endpoint.name}", query)
+            got = await self._readable(endpoint, {name: identifier.value}, offset)
             if isinstance(got, Unreadable):
                 return got
-            reply = got
-            page = endpoint.read(reply.body) if _speaks(reply) else None
-            if page is not None and (reply.status < 300 or not page.known):
-                if page.known and len(names) > 1:
+            said, page = got, endpoint.read(got.body) if speaks(got) else None
+            if page is not None and page.known and got.status < 300:
+                if len(names) > 1:
                     self._spelling = name
-                return reply, page
-            if reply.status != 400:
-                break
-        return _silence(reply)
+                return got, page
+            if page is not None and not page.known:
+                unknown = got, page
+            elif not speaks(got):
+                return silence(got)  # whatever it is, it isn't about the name
+        assert said is not None  # every kind has a name
+        return unknown or silence(said)
 
-    async def _look(self, path: str, query: Mapping[str, str]) -> Reply | Unreadable:
+    async def _readable(self, endpoint: _Endpoint, named: Mapping[str, str], offset: int) -> Reply | Unreadable:
+        """A page as long as it may be to be read whole."""
+        while True:
+            query = {**named, **endpoint.query, "limit": str(self._lengths[0]), "offset": str(offset)}
+            got = await self.look(f"/{endpoint.name}", query)
+            if isinstance(got, Unreadable) or not got.cut or not speaks(got) or len(self._lengths) == 1:
+                return got
+            self._lengths = self._lengths[1:]
+
+    async def look(self, path: str, query: Mapping[str, str]) -> Reply | Unreadable:
         """A GET; asked once more with a new token if the refused one had been given before."""
         for _ in range(2):
             try:
@@ -193,12 +210,12 @@ class Reader:
         return reply
 
 
-def _speaks(reply: Reply) -> bool:
+def speaks(reply: Reply) -> bool:
     """Whether the body may be Capillary's word: a 2xx, or a refusal that names what isn't there."""
     return 200 <= reply.status < 300 or reply.status in (400, 404)
 
 
-def _silence(reply: Reply) -> Unreadable:
+def silence(reply: Reply) -> Unreadable:
     """What a reply that can't be used says at least."""
     status, wait = reply.status, None
     problem, words = ReadProblem.UNREADABLE, "not an answer of this API"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
@@ -11,6 +11,7 @@ from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.claims import claim_aliases, codes_of_others, keep_claim, record_excess
 from bulk_issue.ledger.coupons import columns_of, dump_warnings, number_key
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction, upsert
+from bulk_issue.ledger.deciding import refuse_codes_of_others
 from bulk_issue.ledger.lineage import real_row
 from bulk_issue.ledger.schema import (
     DOUBTED,
@@ -66,6 +67,7 @@ class LedgerDoubts(Face):
             if_absent=RowState(row.if_absent or RowState.PENDING),
             known_codes=codes_of_others(tx, row.scope, row.key, row.job, row.number),
             empty_since=_moment(row, "empty"),
+            reason=row.reason or "",
         )
 
     @beside
@@ -118,9 +120,33 @@ class LedgerDoubts(Face):
         self._move(tx, row, event, coupon, because, now.wall if at is None else at)
         return True
 
+    @beside
+    def customer(self, tx: Connection, lineage: Lineage) -> Identifier | None:
+        meant = real_row(tx, self._db.number(tx, lineage.job), lineage.row)
+        row = self._row(tx, meant.job, meant.number) if meant is not None else None
+        return _identifier(row) if row is not None and row.kind is not None else None
+
     @transaction
-    def decide(self, tx: Connection, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
+    def decide(
+        self,
+        tx: Connection,
+        decisions: Sequence[Decision],
+        who: str,
+        why: str,
+        now: Moment,
+        *,
+        shared: bool = False,
+    ) -> int:
+        if not shared:
+            refuse_codes_of_others(tx, [*self._in_doubt(tx, decisions)])
         return sum(self._decide(tx, decision.lineage, decision.code, who, why, now) for decision in decisions)
+
+    def _in_doubt(self, tx: Connection, decisions: Sequence[Decision]) -> Iterator[tuple[Decision, AnyRow]]:
+        """The decisions on rows that are in doubt still, with these rows."""
+        for decision in decisions:
+            meant = real_row(tx, self._db.number(tx, decision.lineage.job), decision.lineage.row)
+            if meant is not None and meant.state == "in_doubt":
+                yield decision, self._row(tx, meant.job, meant.number)
 
     def _decide(self, tx: Connection, lineage: Lineage, code: str | None, who: str, why: str, now: Moment) -> bool:
         meant = real_row(tx, self._db.number(tx, lineage.job), lineage.row)

@@ -29,6 +29,8 @@ class Doubt:
     known_codes: frozenset[str] = field(repr=False)
     #: When a proven reader first found nothing, if it did.
     empty_since: Moment | None = None
+    #: Why it is in doubt, in words that name nobody.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +98,18 @@ class Doubts(Protocol):
         """
         ...
 
-    async def decide(self, decisions: Sequence[Decision], who: str, why: str, now: Moment) -> int:
+    async def customer(self, lineage: Lineage) -> Identifier | None:
+        """Whom a row names; None if there is no such row, or it names nobody."""
+        ...
+
+    async def decide(
+        self, decisions: Sequence[Decision], who: str, why: str, now: Moment, *, shared: bool = False
+    ) -> int:
         """A person's decisions on rows in doubt: all of them, or none.
 
         Says how many rows that settled: the others had been settled already. Raises `LedgerError` for a row that is on
-        the wire, or may be by a process that is lost, or is unknown.
+        the wire, or may be by a process that is lost, or is unknown; and `ConfigError` for a code that another customer
+        of the series has, unless it is `shared` (GENERIC series).
         """
         ...
 

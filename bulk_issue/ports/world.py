@@ -39,6 +39,10 @@ class Records(Protocol):
         """All coupons of one customer, every page; anything less is `Unreadable`."""
         ...
 
+    async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
+        """The same by another reader, which tells nobody from no coupon: for both the reading is empty."""
+        ...
+
     async def series(self, series_id: int) -> Series | Unreadable:
         """The series' facts; `Unreadable(NOT_FOUND)` if the server knows no such series."""
         ...

@@ -95,8 +95,11 @@ class Answers:
     def coupons(self, question: Question, page: Page | Refusal) -> bytes:
         """What GET /v2/customers/coupons says; for a customer that isn't found it is inferred."""
         pagination = {"limit": str(question.limit), "offset": str(question.offset), "total": 0}
+        nobody: dict[str, Any] = {"pagination": pagination, "customers": []}
+        if not self._settings.lists_everybody and (isinstance(page, Refusal) or page.total == 0):
+            return encoded({"entity": nobody, "warnings": [], "errors": [], "success": True})
         if isinstance(page, Refusal):
-            entity: dict[str, Any] = {"pagination": pagination, "customers": []}
+            entity = nobody
             return encoded({"entity": entity, "warnings": [], "errors": [_error(page)], "success": False})
         customer = page.customer
         known = {
@@ -132,6 +135,48 @@ class Answers:
             "redemptions": [],
             "reversedRedemptions": [],
             "validTillDateTime": self._day_end(series.ends),
+        }
+
+    def bearer(self, found: Customer | Refusal) -> bytes:
+        """What GET /v2/customers/lookup says; of nobody it is inferred."""
+        if isinstance(found, Refusal):
+            return encoded({"entity": None, "warnings": [], "errors": [_error(found)], "success": False})
+        return encoded({"entity": found.id, "warnings": [], "errors": [], "success": True})
+
+    def coupons_by_id(self, page: Page) -> bytes:
+        """What GET /v2/customers/{id}/coupons says: everything on one page, with the series' facts in each coupon."""
+        coupons = [self._detailed(each, page.customer) for each in page.coupons]
+        return encoded({"entity": coupons, "warnings": [], "errors": [], "success": True})
+
+    def _detailed(self, coupon: IssuedCoupon, customer: Customer) -> dict[str, Any]:
+        series = self._known[coupon.series]
+        dates = self._settings.dates
+        issued = {"issuedOn": written(coupon.created, dates)}
+        if self._settings.iso_dates:
+            issued["issuedOnISO"] = written_iso(coupon.created, dates)
+        redeemed = coupon.redeemed > 0
+        return {
+            "id": coupon.number,
+            "seriesId": series.id,
+            "series": self._series(series, 0),
+            "code": coupon.code,
+            "description": series.description,
+            "createdDate": written(coupon.created, dates),
+            "validTill": self._day_end(series.ends),
+            "isRedeemed": redeemed,
+            "issuedTo": customer.id,
+            "issuedBy": 50000001,
+            "orgId": self._settings.org_id,
+            "refId": 0,
+            "issuedAt": {"id": 50000002, "code": coupon.store, "name": f"Store {coupon.store}", "type": "STORE"},
+            "couponDiscountType": series.discount_type,
+            **issued,
+            "redemptionsLeft": max(0, 1 - coupon.redeemed),
+            "discountType": False,
+            "discountValue": int(series.discount_value),
+            "discountUpto": 0,
+            "redeemed": redeemed,
+            "seriesName": series.description,
         }
 
     def coupons_v11(self, question: Question, page: Page | Refusal) -> bytes:

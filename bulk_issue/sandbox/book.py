@@ -28,6 +28,10 @@ class Endpoint(StrEnum):
     COUPONS = "coupons"
     #: GET /v1.1/customer/coupons
     COUPONS_V11 = "coupons-v1.1"
+    #: GET /v2/customers/lookup
+    LOOKUP = "lookup"
+    #: GET /v2/customers/{id}/coupons
+    COUPONS_BY_ID = "coupons-by-id"
     SERIES = "series"
     TOKEN = "token"  # noqa: S105 - an endpoint's name
 

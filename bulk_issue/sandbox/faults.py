@@ -44,6 +44,12 @@ class FaultKind(StrEnum):
     UNREADABLE = "unreadable"
     #: HTTP 200 with errorCode 748, coupon service timed out.
     SERVICE_TIMED_OUT = "748"
+    #: HTTP 200 with errorCode 709, whose text wraps an inner time-out.
+    FAILED = "709"
+    #: HTTP 400 that speaks of trouble of the server's own.
+    BLAMED = "400"
+    #: HTTP 461, search engine busy: when it searches, nobody says.
+    SEARCH_BUSY = "461"
     #: HTTP 307 to the same address: who follows it asks again.
     REDIRECT = "307"
     #: The true answer, late or with a coupon that reads don't show yet.
@@ -54,8 +60,6 @@ class FaultKind(StrEnum):
     EXPIRED = "401"
     #: HTTP 503 with errorCode 4001, authorisation status unavailable.
     AUTHORISATION_DOWN = "4001"
-    #: HTTP 461, search engine busy.
-    SEARCH_BUSY = "461"
     #: HTTP 200 with errorCode 5005, queue empty.
     QUEUE_EMPTY = "5005"
 
@@ -78,7 +82,6 @@ REFUSING = frozenset(
         FaultKind.LIMITED,
         FaultKind.EXPIRED,
         FaultKind.AUTHORISATION_DOWN,
-        FaultKind.SEARCH_BUSY,
         FaultKind.QUEUE_EMPTY,
     }
 )

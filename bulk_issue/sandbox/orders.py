@@ -82,6 +82,11 @@ QUERY_NAMES: Mapping[str, IdentifierKind] = {
 }
 
 
+CASES = ("UPPER", "LOWER", "AS_IT_IS")
+#: A page that holds whatever there is.
+EVERYTHING = 2**31
+
+
 def read_question(query: Mapping[str, str], page_size: int) -> Question | Refusal:
     """The question in a look-up's query. Status and store filters are not spoken."""
     named = next((key for key in QUERY_NAMES if query.get(key)), None)
@@ -101,5 +106,24 @@ def read_question(query: Mapping[str, str], page_size: int) -> Question | Refusa
         )
     except ValueError:
         return BAD_REQUEST
-    known = case in ("UPPER", "LOWER", "AS_IT_IS") and order in ("ASC", "DESC")
+    known = case in CASES and order in ("ASC", "DESC")
     return question if known and question.limit > 0 and question.offset >= 0 else BAD_REQUEST
+
+
+def read_named(query: Mapping[str, str]) -> str | Refusal:
+    """Whom a look-up of a bearer asks for. The source is mandatory; ids aren't looked up (they are what is found)."""
+    kind, value = QUERY_NAMES.get(query.get("identifierName", "")), query.get("identifierValue")
+    if not query.get("source") or kind is None or kind is IdentifierKind.ID:
+        return BAD_REQUEST
+    return name(kind, value) if value else refusal(8084)
+
+
+def read_id(written: str, query: Mapping[str, str]) -> Question | Refusal:
+    """The question for all coupons of the customer with an id."""
+    case = query.get("coupon_code_case", "UPPER")
+    if case not in CASES:
+        return BAD_REQUEST
+    if not written.isascii() or not written.isdecimal():
+        return request_error(400, "INVALID_CUSTOMER_ID")
+    named = name(IdentifierKind.ID, written)
+    return Question(named=named, limit=EVERYTHING, offset=0, ascending=False, case=case)

@@ -18,7 +18,7 @@ from bulk_issue.sandbox import answers
 from bulk_issue.sandbox.access import Caller
 from bulk_issue.sandbox.book import Arrival, Endpoint, Injected
 from bulk_issue.sandbox.faults import Fault, FaultKind, When
-from bulk_issue.sandbox.orders import BAD_REQUEST, Question, read_object, read_order, read_question
+from bulk_issue.sandbox.orders import BAD_REQUEST, Question, read_id, read_named, read_object, read_order, read_question
 from bulk_issue.sandbox.refusals import Refusal, refusal, request_error
 from bulk_issue.sandbox.waits import Waits
 from bulk_issue.sandbox.wire import JSON, XML, Wire
@@ -52,6 +52,8 @@ class Service:
         spoken = [
             web.post("/v2/coupon/issue", self.issue),
             web.get("/v2/customers/coupons", self.coupons, allow_head=False),
+            web.get("/v2/customers/lookup", self.lookup, allow_head=False),
+            web.get("/v2/customers/{id}/coupons", self.coupons_by_id, allow_head=False),
             web.get("/v1.1/customer/coupons", self.coupons_v11, allow_head=False),
             web.get("/v2/coupon/series", self.series, allow_head=False),
             web.post("/v3/oauth/token/generate", self.token),
@@ -107,6 +109,35 @@ class Service:
         page = self._world.coupons(question)
         await self._take_time()
         return await self._answer(visit, fault, write(question, page))
+
+    async def lookup(self, request: web.Request) -> web.StreamResponse:
+        visit = self._arrive(request, Endpoint.LOOKUP)
+        if isinstance(visit, web.Response):
+            return visit
+        named = read_named(request.query)
+        if isinstance(named, Refusal):
+            return self._wire.refuse(visit.id, named)
+        fault = self._draw(visit, named)
+        await self._take_time()
+        found = self._world.customer(named) or refusal(8015)
+        await self._take_time()
+        return await self._answer(visit, fault, self._answers.bearer(found))
+
+    async def coupons_by_id(self, request: web.Request) -> web.StreamResponse:
+        visit = self._arrive(request, Endpoint.COUPONS_BY_ID)
+        if isinstance(visit, web.Response):
+            return visit
+        question = read_id(request.match_info["id"], request.query)
+        if isinstance(question, Refusal):
+            return self._wire.refuse(visit.id, question)
+        fault = self._draw(visit, question.named)
+        await self._take_time()
+        page = self._world.coupons(question)
+        await self._take_time()
+        if isinstance(page, Refusal) or not page.coupons:  # documented: 404 for both, told apart by their names
+            why = request_error(404, "CUSTOMER_NOT_FOUND" if isinstance(page, Refusal) else "NO_COUPONS_FOUND")
+            return await self._answer(visit, fault, answers.refused(why), status=404)
+        return await self._answer(visit, fault, self._answers.coupons_by_id(page))
 
     async def series(self, request: web.Request) -> web.StreamResponse:
         visit = self._arrive(request, Endpoint.SERIES)

@@ -15,6 +15,9 @@ from bulk_issue.sandbox.faults import NAMES, Fault, catalogue
 from bulk_issue.sandbox.series import CouponSeries
 from bulk_issue.sandbox.times import Dates
 
+#: Look-ups: a plan's `read_faults` are theirs.
+READS = (Endpoint.COUPONS, Endpoint.COUPONS_V11, Endpoint.LOOKUP, Endpoint.COUPONS_BY_ID)
+
 
 @unique
 class RetryAfter(StrEnum):
@@ -66,6 +69,8 @@ class Settings:
     lag: float = 0.0
     #: The most coupons that one page of a read holds, whatever it asks for.
     page_size: int = 100
+    #: GET /v2/customers/coupons names customers without coupons, too; otherwise it says the same of them as of nobody.
+    lists_everybody: bool = True
     #: The v1.1 read answers as public code has it (lists, a number as status code, `series_id`), not as documented.
     field_shape: bool = False
 
@@ -107,7 +112,6 @@ class Settings:
         reads = dict.fromkeys(faults.values(), self.read_faults / len(faults))
         plans = {
             Endpoint.ISSUE: {faults[name]: share for name, share in by_name.items() if share},
-            Endpoint.COUPONS: reads if self.read_faults else {},
-            Endpoint.COUPONS_V11: reads if self.read_faults else {},
+            **{endpoint: reads if self.read_faults else {} for endpoint in READS},
         }
         return {endpoint: plan for endpoint, plan in plans.items() if plan}

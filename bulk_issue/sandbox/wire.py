@@ -72,6 +72,10 @@ class Wire:
                 return self._page(number, int(fault.kind))
             case FaultKind.SERVICE_TIMED_OUT | FaultKind.QUEUE_EMPTY:
                 return self.refuse(number, refusal(int(fault.kind)))
+            case FaultKind.FAILED:
+                return self.refuse(number, refusal(709, "Coupon processing failed: Read timed out"))
+            case FaultKind.BLAMED:
+                return self.say(number, b'{"message":"Something went wrong, please try again later"}', status=400)
             case FaultKind.REDIRECT:
                 return self.say(number, b"", status=307, kind=HTML, Location=str(request.rel_url))
             case FaultKind.LIMITED:

@@ -70,6 +70,41 @@ def page_v2(entries: Iterable[Entry], customer: int, epoch: float, *, zone: floa
     return _json({"entity": entity, "warnings": [], "errors": [], "success": True})
 
 
+def nobody() -> bytes:
+    """GET /v2/customers/coupons of somebody whom it doesn't list."""
+    pagination = {"limit": "100", "offset": "0", "total": 0}
+    entity: dict[str, Any] = {"pagination": pagination, "customers": []}
+    return _json({"entity": entity, "warnings": [], "errors": [], "success": True})
+
+
+def bearer(customer: int | None) -> bytes:
+    """GET /v2/customers/lookup; what it says of nobody is inferred."""
+    if customer is None:
+        error = {"status": False, "code": 8015, "message": "Customer not found"}
+        return _json({"entity": None, "warnings": [], "errors": [error], "success": False})
+    return _json({"entity": customer, "warnings": [], "errors": [], "success": True})
+
+
+def detailed(entries: Iterable[Entry], customer: int, epoch: float, *, zone: float, with_iso: bool) -> bytes:
+    """GET /v2/customers/{id}/coupons: `issuedOn` is `zone` seconds off, `issuedOnISO` true where there is one."""
+    shown = [
+        {
+            "id": entry.number,
+            "seriesId": entry.series,
+            "code": entry.code,
+            "issuedTo": customer,
+            "issuedOn": iso(epoch + entry.created + zone),
+            **({"issuedOnISO": iso(epoch + entry.created)} if with_iso else {}),
+            **({"issuedAt": {"code": entry.store, "type": "STORE"}} if entry.store else {}),
+        }
+        for entry in entries
+    ]
+    if not shown:
+        error = {"status": False, "code": 404, "message": "NO_COUPONS_FOUND"}
+        return _json({"entity": [], "warnings": [], "errors": [error], "success": False})
+    return _json({"entity": shown, "warnings": [], "errors": [], "success": True})
+
+
 def page_v1(entries: Iterable[Entry], customer: int, epoch: float, *, zone: float) -> bytes:
     """GET /v1.1/customer/coupons: codes in upper case, numbers as strings, one coupon without its array."""
     shown = [

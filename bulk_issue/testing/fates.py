@@ -74,6 +74,11 @@ LOCKED = Fate(processed=False, answer=Canned.of_json(521, {"message": "several a
 QUEUE_EMPTY = Fate(processed=False, answer=refusal(5005, "queue empty for series"))
 EXHAUSTED = Fate(processed=False, answer=refusal(5001, "max create for series exceeded"))
 BUSY = Fate(processed=False, answer=Canned(status=429))
+#: 709 whose text wraps an inner time-out, with and without a coupon; and in words that nobody knows.
+FAILED_AFTER = Fate(answer=refusal(709, "Coupon processing failed: Read timed out"))
+FAILED_BEFORE = Fate(processed=False, answer=FAILED_AFTER.answer)
+FOR_NO_CAUSE = Fate(processed=False, answer=refusal(709, "Coupon processing failed: the rule engine said no"))
+SEARCH_BUSY = Fate(answer=Canned(status=461))
 UNHEARD_OF = Fate(processed=False, answer=refusal(9876, "something that nobody has documented"))
 
 

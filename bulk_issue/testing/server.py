@@ -86,6 +86,12 @@ class ModelServer:
     store: str | None = "till01"
     #: Only v1.1 may be read.
     legacy: bool = False
+    #: Customers without coupons aren't listed, as if nobody knew them.
+    unlisted: bool = False
+    #: Keys under which requests know the customer, and look-ups don't.
+    hidden: frozenset[str] = frozenset()
+    #: Whether the account may ask who bears an identifier.
+    tells_bearers: bool = True
     #: Customers whom nobody knows, and those to whom requests are refused, by identifier key.
     unknown: frozenset[str] = frozenset()
     refusals: Mapping[str, Canned] = field(default_factory=dict)
@@ -267,30 +273,54 @@ class ModelServer:
     # --- ports.Records ------------------------------------------------------------------------------------------
 
     async def coupons(self, identifier: Identifier) -> Reading | Unreadable:
+        def read(shown: Sequence[Entry], customer: int) -> tuple[wire.Page | None, str]:
+            if identifier.key in self.unknown | self.hidden or (self.unlisted and not shown):
+                return wire.coupons_v2(bodies.nobody()), ""
+            epoch = EPOCH + self.offset
+            if self.legacy:
+                body = bodies.page_v1(shown, customer, epoch, zone=self.zone)
+                return wire.coupons_v1(body, None), "v1.1/customer/coupons"
+            body = bodies.page_v2(shown, customer, epoch, zone=self.zone, with_iso=self.with_iso)
+            return wire.coupons_v2(body), "v2/customers/coupons"
+
+        return await self._look(identifier, read)
+
+    async def coupons_by_bearer(self, identifier: Identifier) -> Reading | Unreadable:
+        def read(shown: Sequence[Entry], customer: int) -> tuple[wire.Page | None, str]:
+            found = wire.bearer(bodies.bearer(None if identifier.key in self.unknown | self.hidden else customer))
+            assert found is not None
+            if found.customer_id is None:
+                return wire.Page(coupons=(), total=0, known=True), "v2/customers/lookup"
+            body = bodies.detailed(shown, customer, EPOCH + self.offset, zone=self.zone, with_iso=self.with_iso)
+            return wire.coupons_of(body, customer), "v2/customers/lookup"
+
+        if not self.tells_bearers:
+            return Unreadable(problem=ReadProblem.REFUSED, reason="not allowed, as scripted", at=self.clock.now())
+        return await self._look(identifier, read)
+
+    async def _look(
+        self, identifier: Identifier, read: Callable[[Sequence[Entry], int], tuple[wire.Page | None, str]]
+    ) -> Reading | Unreadable:
         look = self.looks(identifier.key)
         await self.clock.sleep(look.seconds / 2)
-        problem = look.problem or (ReadProblem.NOT_FOUND if identifier.key in self.unknown else None)
         customer = self.customer(identifier.key)
-        shown = [entry for entry in self.book.of(customer) if entry.visible <= self._time()]
-        epoch = EPOCH + self.offset
-        if self.legacy:
-            body, endpoint = bodies.page_v1(shown, customer, epoch, zone=self.zone), "v1.1/customer/coupons"
-            page = wire.coupons_v1(body, None)
-        else:
-            body = bodies.page_v2(shown, customer, epoch, zone=self.zone, with_iso=self.with_iso)
-            page, endpoint = wire.coupons_v2(body), "v2/customers/coupons"
+        page, endpoint = read([each for each in self.book.of(customer) if each.visible <= self._time()], customer)
         date = bodies.http_date(self._server_time())
         await self.clock.sleep(look.seconds / 2)
-        if problem is not None:
-            reason = f"the look-up was {problem}, as scripted"
-            return Unreadable(problem=problem, reason=reason, at=self.clock.now(), retry_after=look.retry_after)
+        if look.problem is not None:
+            reason = f"the look-up was {look.problem}, as scripted"
+            return Unreadable(problem=look.problem, reason=reason, at=self.clock.now(), retry_after=look.retry_after)
         assert page is not None
+        if not page.known:
+            reason = "the customer isn't known"
+            return Unreadable(problem=ReadProblem.NOT_FOUND, reason=reason, at=self.clock.now())
         return Reading(
             coupons=page.coupons,
             endpoint=endpoint,
             server_time=wire.date_header(date),
             at=self.clock.now(),
             customer_id=page.customer_id,
+            by_bearer=endpoint == "v2/customers/lookup",
         )
 
     async def series(self, series_id: int) -> Series | Unreadable:

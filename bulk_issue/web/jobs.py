@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,7 @@ from aiohttp import web
 
 from bulk_issue import app
 from bulk_issue.app.left_out import leave_out
-from bulk_issue.clock import SystemClock
-from bulk_issue.config import Omit
+from bulk_issue.config import Config, Omit
 from bulk_issue.errors import BulkIssueError, ConfigError
 from bulk_issue.model import Decision, JobId, Lineage
 from bulk_issue.saying import count
@@ -25,6 +25,9 @@ from bulk_issue.web.plain import hint_of
 from bulk_issue.web.render import PAGES
 from bulk_issue.web.stops import stopped
 from bulk_issue.web.works import Order, Task, aside
+
+#: Seconds that somebody waits for the record, at most, before a decision is taken without it.
+PATIENCE = 10.0
 
 #: What was just done, by the word for it in the address.
 SAID = {
@@ -120,7 +123,7 @@ async def decide(request: web.Request) -> web.StreamResponse:
     at, form = await standing(request), await request.post()
     try:
         decision, who, why = _decision(form)
-        landed = await request.app[LEDGER].doubts.decide([decision], who, why, SystemClock().now())
+        landed = await _record(request.app[SETTINGS].config, at, decision, who, why)
     except BulkIssueError as error:
         return await _show(request, at, error)
     raise _back(request, at, "decided" if landed else "late")
@@ -198,6 +201,17 @@ def _back(request: web.Request, at: Standing, said: str) -> web.HTTPSeeOther:
     return web.HTTPSeeOther(f"/jobs/{at.job.spec.id}" + (f"?said={said}" if said else ""))
 
 
+async def _record(config: Config, at: Standing, decision: Decision, who: str, why: str) -> int:
+    """Hold a decision against the ledger and Capillary's record, and keep it; how many rows it settled."""
+    settings = replace(config, series_id=at.job.spec.series_id, timeout=min(config.timeout, PATIENCE))
+
+    async def decide() -> int:
+        async with app.desk(settings, lambda _progress: None, asyncio.Event(), app.Files()) as desk:
+            return await desk.record(at.job, [decision], who, why)
+
+    return await aside(decide)
+
+
 def _decision(form: Mapping[str, Any]) -> tuple[Decision, str, str]:
     """The decision, who made it, and why. Nothing is guessed: it may put a row back to be sent."""
     job, row, verdict = str(form.get("home", "")), str(form.get("row", "")), str(form.get("verdict", ""))
@@ -208,5 +222,10 @@ def _decision(form: Mapping[str, Any]) -> tuple[Decision, str, str]:
         raise ConfigError("nobody signed the decision", hint="Fill in your name: it is kept with the decision.")
     if verdict == "issued" and (not code or not code.isprintable() or len(code.split()) != 1):
         raise ConfigError("the coupon's code is missing or isn't one", hint="Copy it from Capillary, without blanks.")
+    if verdict == "not issued" and code:
+        raise ConfigError(
+            "the decision says that no coupon was issued, and names a code",
+            hint="If the customer has that coupon, choose that one was issued; otherwise leave the code empty.",
+        )
     lineage = Lineage(job=JobId(job), row=int(row))
     return Decision(lineage=lineage, code=code if verdict == "issued" else None), who[:80], why[:500]

@@ -8,6 +8,7 @@ beside JSON; docs/api.md) and total: whatever the bytes, they return a value or 
 | `reading` | JSON with its numbers as text; integers, truths and times out of it |
 | `refusals` | the errors that a body names, in all their forms |
 | `record` | coupons: that of an issue reply, and pages of a customer's coupons |
+| `bearer` | who bears an identifier, and that customer's coupons |
 | `facts` | series and tokens |
 | `headers` | `Date` and `Retry-After` |
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 
 from bulk_issue.model import Identifier, IdentifierKind
+from bulk_issue.wire.bearer import Bearer, bearer, coupons_of
 from bulk_issue.wire.facts import NoSuchSeries, org_of, series, token
 from bulk_issue.wire.headers import LONGEST_RETRY_AFTER, date_header, retry_after
 from bulk_issue.wire.reading import Number, json_object, validity_end
@@ -26,11 +28,14 @@ from bulk_issue.wire.refusals import ApiError, api_errors, json_errors, text_err
 __all__ = [
     "LONGEST_RETRY_AFTER",
     "ApiError",
+    "Bearer",
     "NoSuchSeries",
     "Number",
     "Page",
     "api_errors",
+    "bearer",
     "coupon",
+    "coupons_of",
     "coupons_v1",
     "coupons_v2",
     "date_header",

@@ -28,7 +28,7 @@ _NOT_FOUND = re.compile(
 def coupon(obj: dict[str, Any]) -> Coupon | None:
     """The coupon of an issue reply, as `json_object` read it; None unless `code` is a non-empty string."""
     code = obj.get("code")
-    if not _is_code(code):
+    if not is_code(code):
         return None
     customer = obj.get("customer")
     customer = customer if isinstance(customer, dict) else {}
@@ -64,7 +64,7 @@ def _number(customer: dict[str, Any]) -> int | None:
     return number if number is not None and number > 0 else None
 
 
-def _is_code(value: object) -> bool:
+def is_code(value: object) -> bool:
     """A code that can be printed; a JSON number has already lost its leading zeros."""
     return isinstance(value, str) and not isinstance(value, Number) and value.isprintable() and bool(value.strip())
 
@@ -102,16 +102,16 @@ def coupons_v2(body: bytes) -> Page | None:
     entity = parsed.get("entity")
     customers = entity.get("customers") if isinstance(entity, dict) else None
     if errors := json_errors(parsed):
-        return _UNKNOWN if _not_found(errors) and not customers else None
+        return _UNKNOWN if not_found(errors) and not customers else None
     if not isinstance(entity, dict) or truth(parsed.get("success", True)) is not True:
         return None
     if customers == []:
         return _UNKNOWN
-    people = _all_objects(customers)
+    people = all_objects(customers)
     # One identifier names one customer; two mean that we misread the answer.
     if people is None or len(people) != 1:
         return None
-    return _page(people[0], _all_objects(people[0].get("coupons")), entity, _coupon_v2)
+    return _page(people[0], all_objects(people[0].get("coupons")), entity, _coupon_v2)
 
 
 def coupons_v1(body: bytes, series_id: int | None) -> Page | None:
@@ -126,7 +126,7 @@ def coupons_v1(body: bytes, series_id: int | None) -> Page | None:
     customers = response.get("customers")
     if isinstance(customers, dict):
         customers = customers.get("customer")
-    people = [] if customers == [] else _all_objects(customers)
+    people = [] if customers == [] else all_objects(customers)
     if people is None or len(people) > 1:
         return None
     # Where the one item fails, the status above it says so of "all requests": the item says why.
@@ -134,13 +134,13 @@ def coupons_v1(body: bytes, series_id: int | None) -> Page | None:
     if not any(refused):
         refused = [_refusal(response.get("status"))]
     if errors := [error for error in refused if error is not None]:
-        return _UNKNOWN if _not_found(errors) else None
+        return _UNKNOWN if not_found(errors) else None
     if not people:
         return _UNKNOWN
     held = people[0].get("coupons")
     if isinstance(held, dict):
         held = held.get("coupon") if held else []  # v1.1 writes an empty list as {} (documented for `redemptions`)
-    coupons = [] if held == [] else _all_objects(held)
+    coupons = [] if held == [] else all_objects(held)
     return _page(people[0], coupons, response, lambda item: _coupon_v1(item, series_id))
 
 
@@ -150,7 +150,7 @@ def _page(
     holder: dict[str, Any],
     read: Callable[[dict[str, Any]], RecordedCoupon],
 ) -> Page | None:
-    if items is None or not all(_is_code(item.get("code")) for item in items):
+    if items is None or not all(is_code(item.get("code")) for item in items):
         return None
     pagination = holder.get("pagination")
     total = integer(pagination.get("total")) if isinstance(pagination, dict) else None
@@ -162,7 +162,7 @@ def _page(
     )
 
 
-def _all_objects(value: object) -> list[dict[str, Any]] | None:
+def all_objects(value: object) -> list[dict[str, Any]] | None:
     """An array of objects, or one that stands alone; None for anything else."""
     items = listed(value)
     return items if all(isinstance(item, dict) for item in items) else None
@@ -177,9 +177,9 @@ def _refusal(status: object) -> ApiError | None:
     return ApiError(text(status.get("code")), text(status.get("message")))
 
 
-def _not_found(errors: Iterable[ApiError]) -> bool:
+def not_found(errors: Iterable[ApiError]) -> bool:
     """Whether a refusal clearly says that the customer isn't known, and nothing else (8015 is documented)."""
-    return all(error.code == "8015" or _NOT_FOUND.search(error.message[:500]) for error in errors)
+    return all(error.code == "8015" or _NOT_FOUND.search(f"{error.code} {error.message[:500]}") for error in errors)
 
 
 def _coupon_v2(item: dict[str, Any]) -> RecordedCoupon:
