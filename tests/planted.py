@@ -270,6 +270,14 @@ MISTAKES = (
         new="",
         test="test_ledger.py::test_a_row_under_way_is_not_sent_again_once_a_reply_has_named_its_customer",
     ),
+    Mistake(
+        name="commands about the ledger ignore the profile's ledger",
+        promise=2,
+        file="cli/options.py",
+        old="    for command in profile.each_command(root):\n",
+        new="    for command in [root.commands[name] for name in root.commands if name != 'find']:\n",
+        test="test_profile.py::test_a_served_customer_is_found_in_the_profiles_ledger",
+    ),
     # --- 2: never twice, on several hosts -----------------------------------------------------------------------
     Mistake(
         name="a share that was given up goes on",

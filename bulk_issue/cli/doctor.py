@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @click.command()
 @opt.option("--series", type=int, required=True, help="The coupon series.")
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, required=True, help="The coupon series.")
 @opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.limit_options
@@ -49,7 +48,6 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, help="The coupon series; without it only the file is checked.")
 @opt.option("--again", default="", help="The name under which customers are served again.")
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.limit_options
@@ -80,7 +78,6 @@ def _job_command(name: str, *, required: bool) -> Callable[[Callable[..., int]],
     return lambda command: click.command(name, cls=Told)(
         click.argument("job", required=required)(
             opt.stacked(
-                opt.profile_options,
                 opt.account_options,
                 opt.limit_options,
                 opt.files_options,
@@ -147,7 +144,6 @@ reconcile = _job_command("reconcile", required=True)(_reconcile)
 @click.command()
 @click.argument("job")
 @opt.option("--sample", type=click.IntRange(min=1), help="Only so many rows, chosen at random.")
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option

@@ -182,12 +182,12 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
 
 @ledger.command()
 @opt.option(
+    "--ledger",
     "--from",
-    "source",
+    "ledger",
     type=opt.LedgerPlace(),
     default=opt.default_ledger,
     show_default="one per user of this machine",
-    of="copy",
     help="The ledger's file.",
 )
 @opt.option(
@@ -198,7 +198,7 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
     of="copy",
     help="An empty database: postgresql://USER@HOST/DATABASE.",
 )
-def copy(source: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
+def copy(ledger: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
     """Move the ledger from its file into PostgreSQL, for several hosts. Refused while a job runs.
 
     Every row is read back and compared before the database's transaction is committed. From then on the file refuses
@@ -206,11 +206,11 @@ def copy(source: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
     """
     from bulk_issue.app import moving
 
-    copied = frame.in_loop(lambda _asked: moving.copy(source, target))
+    copied = frame.in_loop(lambda _asked: moving.copy(ledger, target))
     if copied is None:
         frame.say(f"The ledger was in {target} already, every row of it: the last copy was cut short at its very end.")
     else:
         frame.say(f"{count(sum(copied.values()), 'row')} copied to {target}, and each compared with its original:")
         frame.say_all(f"  {name:<10}  {rows:>12,}" for name, rows in copied.items() if rows)
-    frame.say(f"{source} can be read, but not be changed any more. From now on, everywhere: --ledger {target}")
+    frame.say(f"{ledger} can be read, but not be changed any more. From now on, everywhere: --ledger {target}")
     return ExitCode.DONE

@@ -117,11 +117,24 @@ profile_options: Callable[[F], F] = stacked(
     option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
+        default=profile.by_itself,
+        show_default=f"{profile.NAME} in the user's folder for settings, if it is there",
         callback=profile.given,
         is_eager=True,
         help="TOML file with settings, named like the options with _ for -.",
     ),
 )
+
+
+def heed_profile(root: click.Group) -> None:
+    """Give --config and --profile to every command that has a setting: the one way in which commands get settings."""
+    for command in profile.each_command(root):
+        if any(profile.shared(param) for param in command.params) and command.callback is not None:
+            own, command.params = command.params, []
+            profile_options(command)
+            command.params += own
+            command.callback = profile.heeding(command.callback)
+
 
 # --- groups of options ------------------------------------------------------------------------------------------
 

@@ -37,7 +37,6 @@ def config() -> None:
 
 
 @config.command()
-@opt.profile_options
 @opt.json_option("For machines.")
 @click.pass_context
 def show(ctx: click.Context, /, **_options: Any) -> int:

@@ -44,7 +44,6 @@ def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @opt.option(
     "--workers", type=click.IntRange(min=1), default=2, help="How many workers take part, at most, if so many wait."
 )
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.rate_options
@@ -93,7 +92,6 @@ def _refuse_of_a_file(ctx: click.Context) -> None:
 
 
 @click.command(cls=ToldByJob)
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.option(
