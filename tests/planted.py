@@ -274,8 +274,8 @@ MISTAKES = (
         name="commands about the ledger ignore the profile's ledger",
         promise=2,
         file="cli/options.py",
-        old="    for command in profile.each_command(root):\n",
-        new="    for command in [root.commands[name] for name in root.commands if name != 'find']:\n",
+        old="        if any(profile.shared(param) for param in command.params)",
+        new='        if any(param.name == "base_url" for param in command.params)',
         test="test_profile.py::test_a_served_customer_is_found_in_the_profiles_ledger",
     ),
     # --- 2: never twice, on several hosts -----------------------------------------------------------------------

@@ -12,7 +12,10 @@ from bulk_issue.app.desk import desk
 from bulk_issue.app.intake import intake
 from bulk_issue.app.reports import Files
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import Config, Reading
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import ReadProblem, Unreadable
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import Observer
 from bulk_issue.survey import survey
@@ -31,9 +34,26 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan)
     observer: Observer = lambda progress: told(progress.message)  # noqa: E731
     async with desk(config, observer, asked, Files()) as at:
         with intake(path, reading, at.recorded) as file:
-            series = await at.series()
+            facts = await at.facts()
+            if isinstance(facts, Unreadable):
+                _answered(facts, config)
+            series = at.readable(facts)
             spec = at.spec(file, await at.org(series))
             counted = survey(file.chunks(), served(at.ledger, spec))
             job = await at.ledger.jobs.find(spec.id)
             checked = await at.checked(spec, job, series, counted, file)
             return replace(checked, notes=[*checked.notes, *notes])
+
+
+def _answered(facts: Unreadable, config: Config) -> None:
+    """Raise `ConfigError` where asking again changes nothing: the credentials or the series have to be others."""
+    if facts.of_credentials:
+        raise ConfigError(
+            f"Capillary refuses the credentials ({facts.reason})",
+            hint="Nothing was issued. Check user and password, or client key and secret, and that they belong to this "
+            f"--base-url; {command('doctor', '--series', config.series_id)} looks closer.",
+        )
+    if facts.problem is ReadProblem.NOT_FOUND:
+        raise ConfigError(
+            f"Capillary knows no coupon series {config.series_id}", hint="Check --series; nothing was issued."
+        )

@@ -27,7 +27,7 @@ from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
+from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series, Unreadable
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.share import Share
@@ -308,12 +308,20 @@ class Desk:
 
     async def series(self) -> Series | None:
         """The series' facts, None if this account may not read them; raises `JobHalted` if nothing can be asked."""
+        return self.readable(await self.facts())
+
+    async def facts(self) -> Series | Unreadable:
+        """What Capillary says of the series, asked again a few times where that may help."""
         found = await self.client.series(self.config.series_id)
         for pause in SERIES_PAUSES:
             if isinstance(found, Series) or found.problem in (ReadProblem.NOT_FOUND, ReadProblem.REFUSED):
                 break
             await self.clock.sleep(pause)
             found = await self.client.series(self.config.series_id)
+        return found
+
+    def readable(self, found: Series | Unreadable) -> Series | None:
+        """As `series` says, of an answer that is here."""
         if isinstance(found, Series):
             return found
         if found.problem is ReadProblem.NOT_FOUND:

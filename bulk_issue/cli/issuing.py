@@ -15,6 +15,7 @@ from bulk_issue.cli import frame, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
+from bulk_issue.errors import ConfigError
 from bulk_issue.saying import count
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @opt.ledger_option
 @opt.json_option("For machines.")
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
-    """Show what FILE holds and what a run would do. Issues nothing."""
+    """Show what FILE holds and what a run would do. Issues nothing.
+
+    Ends with 0 (clean), 1 (problems in rows, or stock or validity can't last), 2 (the file can't be read, or
+    credentials or series are refused) or 3 (Capillary can't be asked).
+    """
     from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
@@ -67,6 +72,11 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     else:
         frame.say_all(before.check_words(checked, plan, heading=str(file)))
     assert checked.survey is not None
+    if checked.outlook.rows and checked.series is not None and checked.series.closed:
+        raise ConfigError(
+            f"series {checked.series.id} {checked.series.closed}: nothing can be issued from it",
+            hint="Nothing was issued. Extend it in Capillary, or take another series.",
+        )
     return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
 
 
