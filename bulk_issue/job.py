@@ -58,8 +58,9 @@ class Run(Hand):
     #: Whether others go on with the job when this run is asked to stop, or breaks off.
     hands_over: bool = False
     _sent: int = 0
-    #: Whether it was said that this run waits for the record.
+    #: Whether it was said that this run waits for the record; and that the job was cancelled.
     _patient: bool = False
+    _told: bool = False
 
     async def issue(self) -> Ending:
         """Issue what is pending, then settle what is in doubt."""
@@ -91,12 +92,16 @@ class Run(Hand):
             code = conclude(tally, firsts, excess, stop, excluded)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
+            cancelled = None
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
+                cancelled = await self._patience.insist(self._cancelled)
             asked = stop is not None and stop.kind is StopKind.ASKED
             if unfinished and (asked or keeps) and left is not JobState.STOPPED:
                 state = left  # others go on; if it was cancelled, with its rows in doubt
             because = stop.because if stop is not None and unfinished else ""
+            if cancelled is not None:
+                because = cancelled.because
         finally:
             await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
         found = await self.ledger.jobs.find(job)
@@ -106,7 +111,7 @@ class Run(Hand):
             job=found,
             tally=tally,
             exit_code=code,
-            stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else None,
+            stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else cancelled,
             excess=excess,
             began=began,
             ended=self.clock.now(),
@@ -129,6 +134,17 @@ class Run(Hand):
             if not waiting or self.clock.now().boot >= deadline:
                 return firsts
             await self.clock.sleep(POLL / 4)
+
+    async def _cancelled(self) -> Stop | None:
+        """Who cancelled the job and why, told once; None if nobody did, or their rows were put back."""
+        found = await self.ledger.jobs.find(self.job.spec.id)
+        if found is None or not found.stopped_because.startswith(StopKind.CANCELLED):
+            return None
+        said, _, why = found.stopped_because.partition(": ")
+        if not self._told:
+            self._told = True
+            self.tell(f"{said.capitalize()}. Nothing more is sent; requests under way end.", why and f"Why: {why}")
+        return Stop(kind=StopKind.CANCELLED, because=said, hint=why)
 
     # --- the two kinds of work ----------------------------------------------------------------------------------
 
@@ -273,6 +289,8 @@ class Run(Hand):
 
     async def _report(self, pool: Pool | None) -> None:
         tally = await self.ledger.work.tally(self.job.spec.id)
+        if tally.get(RowState.CANCELLED, 0) and not self._told:
+            await self._cancelled()
         now = self.clock.now().boot
         rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
         limit = self.config.rate / self.config.per * 60.0

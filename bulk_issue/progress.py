@@ -77,7 +77,7 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         if progress.message:
-            self.say(progress.message)
+            self.say(f"{progress.message} {progress.words}".rstrip())
             return
         if self._json:
             self._as_json(progress)

@@ -40,7 +40,7 @@ class RowState(StrEnum):
     DUPLICATE = "duplicate"
     #: A record of a failures file that *is* a row of its parent job: retried there, shown as that row stands.
     LINKED = "linked"
-    #: Put aside when the job was cancelled.
+    #: Put aside when the job was cancelled; a person may put it back.
     CANCELLED = "cancelled"
     #: Replaced by a corrected record of a failures file.
     SUPERSEDED = "superseded"
@@ -80,6 +80,8 @@ class Event(StrEnum):
     RETRY = "retry"
     #: A person cancels the job.
     CANCEL = "cancel"
+    #: A person puts a cancelled row back.
+    PUT_BACK = "put_back"
     #: A failures file brings a corrected record for this row.
     SUPERSEDE = "supersede"
 
@@ -115,7 +117,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
     S.HELD: {},
     S.DUPLICATE: {},
     S.LINKED: {},
-    S.CANCELLED: {},
+    S.CANCELLED: {E.PUT_BACK: S.PENDING},
     S.SUPERSEDED: {},
 }
 

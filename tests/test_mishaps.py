@@ -339,7 +339,7 @@ async def test_cancelling_what_has_ended_changes_nothing_and_says_so(console: Co
     file = console.customers("c.csv", mobiles(2))
     await console.run(file)
     job = str(console.summary(file)["job"])
-    done = await console("cancel", job)
+    done = await console("cancel", job, "--yes")
 
     assert (done.code, done.out) == (0, f"Job {job} has ended and has no pending rows; nothing was changed.\n")
     assert "cancelled" not in (await console("status", job)).out

@@ -106,21 +106,26 @@ def resume(job: str | None, **options: Any) -> int:
 
 
 @opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
-def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
-    """Put JOB's rejected rows back, all or by --code, and issue them."""
+@opt.option("--cancelled", is_flag=True, help="The rows that `cancel` put aside, in place of the rejected ones.")
+def _retry(job: str, codes: tuple[str, ...], cancelled: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
+    """Put JOB's rejected rows back, all or by --code, or those that were cancelled; and issue them."""
     from bulk_issue import app
+
+    if cancelled and codes:
+        raise click.UsageError("--cancelled and --code exclude one another: cancelled rows have no error code.")
 
     async def put_back() -> int:
         async with app.existing(options["ledger"]) as ledger:
-            found = session.find(ledger, job)
-            return await ledger.jobs.retry(found.spec.id, codes)
+            found = session.find(ledger, job).spec.id
+            return await (ledger.jobs.put_back(found) if cancelled else ledger.jobs.retry(found, codes))
 
     values.config(options, 1)  # what is wrong with the settings is said before anything is changed
     rows = frame.in_loop(lambda _asked: put_back())
     if not options["quiet"]:
+        kind = "cancelled" if cancelled else "rejected"
         which = f" of {' or '.join(codes)}" if codes else ""
-        said = f"{count(rows, 'rejected row')}{which} {'is' if rows == 1 else 'are'} pending again."
-        frame.say(said if rows else f"No rejected row{which} is left to put back.", err=True)
+        said = f"{count(rows, f'{kind} row')}{which} {'is' if rows == 1 else 'are'} pending again."
+        frame.say(said if rows else f"No {kind} row{which} is left to put back.", err=True)
     return _resume(job, options)
 
 

@@ -21,14 +21,14 @@ from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 from bulk_issue.model import IdentifierKind
-from bulk_issue.saying import count
+from bulk_issue.saying import count, tally_words
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
     from bulk_issue.config import LedgerUrl
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job, JobId
+    from bulk_issue.model import Job, JobId, Tally
 
 
 #: Seconds between two looks of --watch.
@@ -125,22 +125,38 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
 
 @click.command()
 @click.argument("job")
+@opt.option("--why", default="", help="Why; told where the job runs, and kept with your name.")
+@opt.option("--yes", is_flag=True, help="Don't ask. Needed where nobody can be asked.")
 @opt.ledger_option
-def cancel(job: str, ledger: Path | LedgerUrl) -> int:
-    """Put JOB's pending rows aside, for good. Rows in doubt are still reconciled."""
+def cancel(job: str, why: str, yes: bool, ledger: Path | LedgerUrl) -> int:  # noqa: FBT001 - click passes flags so
+    """Put JOB's pending rows aside. Rows in doubt are still reconciled.
+
+    Asks first. `retry JOB --cancelled` takes it back.
+    """
     from bulk_issue import app
 
-    async def put_aside() -> tuple[Job, int, int]:
+    async def look() -> tuple[Job, Tally, bool]:
         async with app.existing(ledger) as opened:
             found = session.find(opened, job)
-            rows = await opened.jobs.cancel(found.spec.id) if await opened.work.unfinished(found.spec.id) else 0
-            tally = await opened.work.tally(found.spec.id)
-            return found, rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
+            if not await opened.work.unfinished(found.spec.id):
+                return found, {}, False
+            running = opened.jobs.running_elsewhere(found.spec.id)
+            return found, await opened.work.tally(found.spec.id), running
 
-    found, rows, doubtful = frame.in_loop(lambda _asked: put_aside())
-    if not rows and not doubtful:
+    async def put_aside(job: JobId) -> tuple[int, int]:
+        async with app.existing(ledger) as opened:
+            rows = await opened.jobs.cancel(job, app.who(), why)
+            tally = await opened.work.tally(job)
+            return rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
+
+    found, tally, running = frame.in_loop(lambda _asked: look())
+    if not tally:
         frame.say(f"Job {found.spec.id} has ended and has no pending rows; nothing was changed.")
         return ExitCode.DONE
+    if not yes and not _agreed(found, tally, running=running):
+        frame.say("Nothing was changed.", err=True)
+        return ExitCode.ASKED
+    rows, doubtful = frame.in_loop(lambda _asked: put_aside(found.spec.id))
     frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
     if doubtful:
         flags = "".join(f" {shlex.quote(flag)}" for flag in opt.carried(click.get_current_context(), "reconcile"))
@@ -149,6 +165,22 @@ def cancel(job: str, ledger: Path | LedgerUrl) -> int:
         )
         frame.say(f"Next: bulk-issue reconcile {found.spec.id}{flags}")
     return ExitCode.DONE
+
+
+def _agreed(job: Job, tally: Tally, *, running: bool) -> bool:
+    """Whether the person at the terminal wants it cancelled, having seen what would be lost."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"job {job.spec.id} isn't cancelled without a yes",
+            hint="Nothing was changed. Where nobody can be asked, add --yes.",
+        )
+    pending = count(tally.get(RowState.PENDING, 0), "pending row")
+    frame.say(f"Job {job.spec.id}: {Path(job.spec.path).name}, series {job.spec.series_id}", err=True)
+    frame.say(f"  {tally_words(tally)}", err=True)
+    if running:
+        frame.say("  A process runs it now: it ends when its requests under way have ended.", err=True)
+    frame.say("  Pending rows will not be sent. Coupons that were issued stay issued.", err=True)
+    return frame.ask(f"Put {pending} aside?")
 
 
 @click.command()

@@ -22,8 +22,8 @@ from bulk_issue.states import Event, RowState, sources
 
 #: Rows that are put in doubt at a time.
 AT_A_TIME = 2_000
-#: States whose rows may be sent once more, by a run or after a person's retry.
-_SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY))]
+#: States whose rows may be sent once more, by a run or after a person has put them back.
+_SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY), *sources(Event.PUT_BACK))]
 #: Seconds for which an account rests whose `per` isn't known.
 REST = 60.0
 

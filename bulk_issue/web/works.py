@@ -173,7 +173,7 @@ class Works:
 
         def observe(progress: Progress) -> None:
             if progress.message:
-                work.messages.append(progress.message)
+                work.messages.append(f"{progress.message} {progress.words}".rstrip())
             else:
                 work.progress = progress
 
