@@ -36,7 +36,7 @@ def doctor(series: int, **options: Any) -> int:
 
     found = frame.in_loop(lambda _asked: look(), farewell="Stopping.")
     if options["as_json"]:
-        frame.say_all(json.dumps(asdict(finding)) for finding in found)
+        frame.say_all((json.dumps(asdict(finding)) for finding in found), exact=True)
     else:
         for finding in found:
             frame.say(f"{finding.grade:<7}  {finding.what}: {finding.said}")

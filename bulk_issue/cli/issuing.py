@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame, session, values
+from bulk_issue.cli import frame, nexts, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
@@ -37,12 +35,7 @@ if TYPE_CHECKING:
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
     config = values.config(options, series, again, reading=values.reading(options))
-    return session.shown(
-        options,
-        config,
-        lambda desk: desk.run(file, session.talk(options, config)),
-        ["bulk-issue", *sys.argv[1:]],
-    )
+    return session.shown(options, config, lambda desk: desk.run(file, session.talk(options, config)))
 
 
 @click.command()
@@ -68,7 +61,7 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
     plan = Plan.of(config) if config else values.plan(options)
     checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan))
     if options["as_json"]:
-        frame.say(json.dumps(before.check_facts(checked), indent=2))
+        frame.say_facts(before.check_facts(checked), indent=2)
     else:
         frame.say_all(before.check_words(checked, plan, heading=str(file)))
     assert checked.survey is not None
@@ -149,8 +142,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
             frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)
 
-    again = ["bulk-issue", "resume", job, *opt.carried(click.get_current_context(), "resume")]
-    return _on_job(job, options, settle, again)
+    return _on_job(job, options, settle)
 
 
 reconcile = _job_command("reconcile", required=True)(_reconcile)
@@ -173,7 +165,7 @@ def audit(job: str, sample: int | None, **options: Any) -> int:
     from bulk_issue.progress import Reporter
 
     found, config = session.job_and_config(job, options)
-    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
 
         async def read_back(asked: asyncio.Event) -> tuple[app.Audited, bool]:
             async with app.desk(config, reporter, asked, app.Files()) as desk:
@@ -181,9 +173,9 @@ def audit(job: str, sample: int | None, **options: Any) -> int:
 
         audited, stopped = frame.in_loop(read_back)
     if options["as_json"]:
-        frame.say(json.dumps(words.audit_facts(found.spec.id, audited, stopped=stopped)))
+        frame.say_facts(words.audit_facts(found.spec.id, audited, stopped=stopped))
     else:
-        frame.say_all(words.audit_words(found.spec.id, audited, stopped=stopped))
+        frame.say_all(words.audit_words(found.spec.id, audited, nexts.here(), stopped=stopped))
     if stopped:
         return ExitCode.ASKED
     if audited.counts[app.Seen.EXCESS]:
@@ -195,13 +187,10 @@ def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> list[Report]:
         return await desk.resume(found, session.talk(options, desk.config))
 
-    again = ["bulk-issue", "resume", *([job] if job else []), *opt.carried(click.get_current_context(), "resume")]
-    return _on_job(job, options, go_on, again)
+    return _on_job(job, options, go_on)
 
 
-def _on_job(
-    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]], again: list[str]
-) -> int:
+def _on_job(job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]]) -> int:
     """Find the job, take its series and name, and work on it."""
     found, config = session.job_and_config(job, options)
-    return session.shown(options, config, lambda desk: work(desk, found), again)
+    return session.shown(options, config, lambda desk: work(desk, found))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, session
+from bulk_issue.cli import frame, nexts, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
@@ -50,7 +48,7 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
                 lines, running = _look(opened, job, ledger, as_json=as_json)
                 if watch and sys.stdout.isatty():
                     click.clear()
-                frame.say_all(lines)
+                frame.say_all(lines, exact=as_json)
                 if not watch or not running or asked.is_set():
                     return ExitCode.DONE
                 with contextlib.suppress(TimeoutError):
@@ -82,7 +80,7 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
         return [json.dumps(facts, indent=None if one.running else 2)], one.running
-    return list(standing.job_words(one, partial(opt.carried, click.get_current_context()))), one.running
+    return list(standing.job_words(one, nexts.here())), one.running
 
 
 @click.command()
@@ -117,7 +115,10 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
     for at, sightings in enumerate(found, 1):
         which = f"{at}: " if len(asked) > 1 else ""
         for each in sightings:
-            frame.say(json.dumps({"asked": at} | asdict(each)) if as_json else which + standing.sighting_words(each))
+            if as_json:
+                frame.say_facts({"asked": at} | asdict(each))
+            else:
+                frame.say(which + standing.sighting_words(each), exact=True)
         if not sightings and not as_json:
             frame.say(f"{which}This ledger knows nothing of it.")
     return ExitCode.DONE if all(found) else ExitCode.FAILURES
@@ -134,6 +135,7 @@ def cancel(job: str, why: str, yes: bool, ledger: Path | LedgerUrl) -> int:  # n
     Asks first. `retry JOB --cancelled` takes it back.
     """
     from bulk_issue import app
+    from bulk_issue.cli import words
 
     async def look() -> tuple[Job, Tally, bool]:
         async with app.existing(ledger) as opened:
@@ -159,11 +161,11 @@ def cancel(job: str, why: str, yes: bool, ledger: Path | LedgerUrl) -> int:  # n
     rows, doubtful = frame.in_loop(lambda _asked: put_aside(found.spec.id))
     frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
     if doubtful:
-        flags = "".join(f" {shlex.quote(flag)}" for flag in opt.carried(click.get_current_context(), "reconcile"))
         frame.say(
             f"  {count(doubtful, 'row')} in doubt: to be settled all the same; where no coupon came, cancelled too."
         )
-        frame.say(f"Next: bulk-issue reconcile {found.spec.id}{flags}")
+        frame.say(f"Next: {nexts.here()('reconcile', found.spec.id)}")
+    frame.say_all(words.cancelled_words(found.spec.id, rows, nexts.here()))
     return ExitCode.DONE
 
 
@@ -213,7 +215,5 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, **options: Any) -> i
             return await app.export(opened, session.find(opened, job), session.files(options))
 
     report = frame.in_loop(lambda _asked: write())
-    carried = partial(opt.carried, click.get_current_context())
-    again = ["bulk-issue", "resume", report.job.spec.id, *carried("resume")]
-    frame.say_all(words.report_words(report, again, carried))
+    frame.say_all(words.report_words(report, nexts.here()))
     return ExitCode.DONE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, nexts
 from bulk_issue.cli import options as opt
+from bulk_issue.commands import command
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 from bulk_issue.saying import count
@@ -59,7 +58,7 @@ def check(ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - cli
     found = frame.in_loop(lambda _asked: care.check(ledger))
     for each in found:
         if as_json:
-            frame.say(json.dumps(asdict(each)))
+            frame.say_facts(asdict(each))
             continue
         frame.say(f"{each.grade:<7}  {each.said}")
         if each.remedy:
@@ -125,13 +124,12 @@ def _restored_words(done: Restored, ledger: Path | LedgerUrl, *, known: bool) ->
         yield f"Nothing was issued since then, as you say. In doubt already: {count(rows, 'row')}."
         return
     yield f"What was issued since then isn't known. In doubt until Capillary's record was asked: {count(rows, 'row')}."
-    flags = shlex.join([*opt.carried(click.get_current_context(), "resume"), "--reconcile-for", "12h"])
     if rows:
         yield "Next, for each of these jobs (two look-ups a row, 300 a minute):"
     for job, its in done.doubtful.items():
-        yield f"  bulk-issue resume {job} {flags}   ({count(its, 'row')})"
+        yield f"  {nexts.here()('resume', job, '--reconcile-for', '12h')}   ({count(its, 'row')})"
     yield "Then run again every file that was run since the backup: its customers are looked up before they are sent."
-    yield "When all that was issued since is accounted for: bulk-issue ledger trust --why …"
+    yield f"When all that was issued since is accounted for: {command('ledger', 'trust', '--why', 'WHY')}"
 
 
 @ledger.command()

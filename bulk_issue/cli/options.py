@@ -1,4 +1,4 @@
-"""The options that commands share, and which of them a printed next command needs too; `values` says what they mean.
+"""The options that commands share; `values` says what they mean, `nexts` which of them a printed command needs too.
 
 Flags > BULK_ISSUE_<NAME> > TOML profile > default: click decides, the profile being its default map.
 """
@@ -6,7 +6,7 @@ Flags > BULK_ISSUE_<NAME> > TOML profile > default: click decides, the profile b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -289,42 +289,3 @@ page_options: Callable[[F], F] = stacked(
         help="Above so many rows a start is confirmed by typing their number.",
     ),
 )
-
-#: What is said of one file or one command, and not of those that come after it.
-_ONCE = frozenset(
-    {
-        *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
-        *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
-        *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
-    }
-)
-
-
-def carried(ctx: click.Context, to: str) -> list[str]:
-    """The flags of this command line that the next command, `to`, needs too: where and how its jobs are run."""
-    root = ctx.find_root().command
-    assert isinstance(root, click.Group)
-    options = {param.name for param in root.commands[to].params if isinstance(param, click.Option)}
-    known = options - _ONCE - ({"out"} if to == "run" else set())
-    return [
-        word
-        for param in ctx.command.params
-        if param.name in known and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        for word in words(param, ctx.params[str(param.name)])
-    ]
-
-
-def words(param: click.Parameter, value: Any) -> Iterator[str]:
-    """An option with this value, on a command line."""
-    flag = max(param.opts, key=len)
-    match value:
-        case bool():
-            yield from [flag] if value else []
-        case Mapping():
-            for kind, column in value.items():
-                yield from (flag, f"{kind}={column}")
-        case tuple() | list():
-            for each in value:
-                yield from (flag, str(each))
-        case _:
-            yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,11 @@ import click
 import platformdirs
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame
+from bulk_issue import commands
+from bulk_issue.cli import frame, nexts
 from bulk_issue.errors import ConfigError
 
+_LISTED = f"{commands.command('config', 'show')} lists them."
 #: What a file of settings is called, unless it is named.
 NAME = "bulk-issue.toml"
 
@@ -68,7 +69,9 @@ def heeding(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> Any:
-        _name_what_is_not_read(click.get_current_context())
+        context = click.get_current_context()
+        frame.complete(nexts.Next(context).told)
+        _name_what_is_not_read(context)
         return command(*args, **{name: value for name, value in options.items() if name not in ("config", "profile")})
 
     return run
@@ -82,7 +85,10 @@ def _name_what_is_not_read(ctx: click.Context) -> None:
     if path is not None and path.exists() and os.path.samefile(path, NAME):  # noqa: PTH121
         return
     said = f"{NAME} in this folder is not read. If it is meant, add --config {NAME}."
-    frame.say(json.dumps({"message": said}) if ctx.params.get("as_json") else said, err=True)
+    if ctx.params.get("as_json"):
+        frame.say_facts({"message": said}, err=True)
+    else:
+        frame.say(said, err=True)
 
 
 def _check_environment(root: click.Command) -> None:
@@ -95,7 +101,7 @@ def _check_environment(root: click.Command) -> None:
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"the environment has a setting that bulk-issue doesn't know: {name}",
-                hint=f"Settings are named like the options.{meant} `bulk-issue config show` lists them.",
+                hint=f"Settings are named like the options.{meant} {_LISTED}",
             )
 
 
@@ -161,7 +167,7 @@ def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[s
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"{path} has a setting that bulk-issue doesn't know: {name}",
-                hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
+                hint=f"Settings are named like the options, with _ for -.{meant} {_LISTED}",
             )
     return {str(known[name].name): _meant(path.parent, known[name], value) for name, value in given.items()}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
+from bulk_issue.commands import command
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger.schema import home
 
@@ -56,7 +57,7 @@ def stay(tx: Connection) -> None:
     if written is not None and here.is_other_than(Home(*written)):
         raise LedgerError(
             "this database was put back or copied: it may not know of all coupons that were issued",
-            hint="Stop all workers and runs, then run: bulk-issue ledger reopen",
+            hint=f"Stop all workers and runs, then run: {command('ledger', 'reopen')}",
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, true, update
 
 from bulk_issue import model
+from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
@@ -161,7 +162,8 @@ class LedgerJobs(Face):
             raise JobPurged(job, because)
         if state is JobState.REGISTERING:
             raise ConfigError(
-                f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
+                f"job {job} was never registered completely",
+                hint=f"Run its file again: {command('run', 'FILE', '--series', 'ID')}",
             )
         return seq
 

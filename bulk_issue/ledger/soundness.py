@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bulk_issue.commands import command
 from bulk_issue.findings import Finding, Grade
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.states import CLAIMING
@@ -22,7 +23,9 @@ WHAT = "ledger"
 
 _WORTH_A_BACKUP = "SELECT EXISTS (SELECT 1 FROM attempts) AND NOT EXISTS (SELECT 1 FROM backups)"
 _STATES = ", ".join(f"'{state}'" for state in sorted(CLAIMING))
-_RESTORE = "Restore a backup (bulk-issue ledger restore), and report this with the output of this command."
+_RESTORE = (
+    f"Restore a backup ({command('ledger', 'restore', 'BACKUP')}), and report this with the output of this command."
+)
 #: (what must not be, the query that counts it). The job that is registered just now is left out.
 _INVARIANTS = (
     (
@@ -85,7 +88,7 @@ def examine(path: Path) -> Iterator[Finding]:
             yield _ok("SQLite finds it undamaged")
             yield from agreement(lambda query: ledger.execute(query).fetchone()[0])
             if ledger.execute(_WORTH_A_BACKUP).fetchone()[0]:
-                remedy = "bulk-issue ledger backup FOLDER, on another disk; every night is a good time."
+                remedy = f"{command('ledger', 'backup', 'FOLDER')}, on another disk; every night is a good time."
                 yield _warning("it was never backed up by this command", remedy)
     except sqlite3.DatabaseError as error:
         yield _failed(f"it can't be read as a database: {error}", _RESTORE)
@@ -110,7 +113,7 @@ def agreement(ask: Ask) -> Iterator[Finding]:
     if ask("SELECT count(*) FROM restores WHERE trusted IS NULL"):
         yield _warning(
             "it was restored from a backup, and nobody has said that what was issued since is accounted for",
-            "Run again all that was run since that backup, then say so: bulk-issue ledger trust --why …",
+            f"Run again all that was run since that backup, then say so: {command('ledger', 'trust', '--why', 'WHY')}",
         )
 
 
