@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from bulk_issue.commands import command
 from bulk_issue.model import Series, Tally
 from bulk_issue.outlook import Outlook, Plan
 from bulk_issue.saying import count, duration, number, tally_words
@@ -103,7 +104,7 @@ def earlier_words(job: str, tally: Tally, difference: Difference) -> Iterator[st
     )
     if difference.removed:
         yield "  Finished as it is, it issues to those who were removed too, as far as they are pending there."
-        yield f"  If that isn't meant: bulk-issue cancel {job}"
+        yield f"  If that isn't meant: {command('cancel', job)}"
 
 
 def series_words(series: Series | None, *, look_first: bool = False) -> Iterator[str]:

@@ -547,6 +547,14 @@ MISTAKES = (
         new="for job, row, state in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
     ),
+    Mistake(
+        name="a next command sends only a part once more",
+        promise=7,
+        file="cli/nexts.py",
+        old='        *("first", "job",',
+        new='        *("job",',
+        test="test_nexts.py::test_what_follows_the_first_rows_sends_the_others_once_they_look_right",
+    ),
     # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
     Mistake(
         name="a 502 means that nothing was processed",

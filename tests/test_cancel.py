@@ -87,7 +87,7 @@ async def test_cancelled_rows_are_put_back_and_sent_by_retry(console: Console) -
     assert "3 cancelled rows are pending again" in back.err
     assert (back.code, await counts(console, job)) == (0, {"issued": 5})
     assert "No cancelled row is left to put back" in again.err
-    assert "cancelled" not in (await console("status", job)).out
+    assert "cancelled by" not in (await console("status", job)).out
     assert not console.box.book.duplicates(console.box.series_id)
 
 

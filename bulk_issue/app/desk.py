@@ -20,6 +20,7 @@ from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, st
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
@@ -214,7 +215,7 @@ class Desk:
                 raise ConfigError(
                     "nothing was started",
                     hint="Run the same command again when you are sure. What was read is kept as a job; "
-                    "`bulk-issue status` shows it.",
+                    f"{command('status')} shows it.",
                 )
 
     async def _sent(self, job: Job, series: Series | None) -> Ending:
@@ -260,7 +261,7 @@ class Desk:
         if not talk.finish_first(earlier, difference):
             raise ConfigError(
                 f"job {job.spec.id}, of an earlier content of this file, isn't finished",
-                hint=f"Finish it (bulk-issue resume {job.spec.id}) or put it aside (bulk-issue cancel {job.spec.id}).",
+                hint=f"Finish it ({command('resume', job.spec.id)}) or cancel it ({command('cancel', job.spec.id)}).",
             )
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulk_issue.cli.nexts import Next
 from bulk_issue.cli.words import cancelled_words, pending_words, waiting_words
+from bulk_issue.commands import command
 from bulk_issue.model import JobState
 from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
@@ -71,7 +72,7 @@ def job_words(each: Standing, following: Next) -> Iterator[str]:
     if job.stopped_because:
         yield f"  {'' if job.state is JobState.PURGED else 'stopped: '}{job.stopped_because}"
     if job.workers:
-        yield f"  left to at most {count(job.workers, 'worker')} (bulk-issue worker)"
+        yield f"  left to at most {count(job.workers, 'worker')} ({command('worker')})"
     for code, reason, rows in each.reasons:
         yield f"  {number(rows)} × {code}: {reason}"
         if advice := remedy(code):
