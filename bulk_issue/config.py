@@ -13,6 +13,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError
 from bulk_issue.hours import Hours
 from bulk_issue.model import Alike, IdentifierKind, Removed
@@ -56,7 +57,7 @@ class Account:
     def _check_url(self) -> None:
         example = (
             "It is https:// and a host, e.g. https://eu.api.capillarytech.com, by flag or as BULK_ISSUE_BASE_URL. "
-            "To try without an account: bulk-issue sandbox."
+            f"To try without an account: {command('sandbox')}."
         )
         if not self.base_url:
             raise ConfigError("no address to send to: --base-url is missing", hint=example)

@@ -117,6 +117,7 @@ class Hand:
             case Pace.AUTO:
                 return pending > min(AT_ONCE, self.config.rate)
 
-    def tell(self, message: str) -> None:
+    def tell(self, message: str, words: str = "") -> None:
         """One sentence for whoever watches."""
-        self.observer(Progress(job=self.job.spec.id, phase="", tally={}, rows=self.job.rows, message=message))
+        job, rows = self.job.spec.id, self.job.rows
+        self.observer(Progress(job=job, phase="", tally={}, rows=rows, message=message, words=words))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from bulk_issue.commands import command
 from bulk_issue.errors import SourceError
 from bulk_issue.model import Decision, JobId, Lineage
 
@@ -75,7 +76,7 @@ def decided(
         if misplaced(lineage, dict(reversed(list(zip(header, cells, strict=False))))):
             raise SourceError(
                 f"{where}: it names another customer than row {row} of job {job} does",
-                hint=f"Was one column sorted without the others? bulk-issue export {job} writes the file as it was.",
+                hint=f"Was one column sorted without the others? {command('export', job)} writes the file as it was.",
             )
         where = f"{where} (row {row} of job {job})"
         code, beside = _code(text, where), cells[code_at].strip() if code_at is not None else ""

@@ -22,6 +22,7 @@ import psycopg
 from croniter import CroniterError, croniter
 from procrastinate import exceptions, jobs, retry, worker
 
+from bulk_issue.commands import command
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger.postgres import WRITER, parameters
@@ -350,13 +351,14 @@ def _translated() -> Iterator[None]:
         if isinstance(cause, psycopg.errors.InsufficientPrivilege):
             raise LedgerError(
                 "this role may not make or use the workers' tables",
-                hint="They are made by their owner: run `bulk-issue worker --set-up --ledger URL` once with that role.",
+                hint=f"They are made by their owner: run {command('worker', '--set-up')} once with that role.",
             ) from error
         if isinstance(cause, _OTHER_VERSION):
             raise LedgerError(
                 f"the workers' tables are of another version: {' '.join(str(cause).split())}",
                 hint="Install the same version of bulk-issue[workers] on all hosts. Where the tables are older, drop "
-                "what is named procrastinate_…, then run `bulk-issue worker --set-up`, as their owner: no job is lost.",
+                f"what is named procrastinate_…, then run {command('worker', '--set-up')} as their owner: no job is "
+                "lost.",
             ) from error
         raise LedgerUnavailable(
             f"the workers' engine can't reach its database: {' '.join(str(cause).split()) or type(cause).__name__}",

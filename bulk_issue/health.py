@@ -43,8 +43,10 @@ class StopKind(StrEnum):
     BREAKER = "breaker"
     FAILURES = "failures"
     STALLED = "stalled"
-    #: As asked: a signal, `--first`, a pause, a cancel.
+    #: As asked: a signal, `--first`, a pause.
     ASKED = "asked"
+    #: A person cancelled the job; the hint is why, in that person's words.
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

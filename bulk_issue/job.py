@@ -65,8 +65,9 @@ class Run(Hand):
     #: Whether others go on with the job when this run is asked to stop, or breaks off.
     hands_over: bool = False
     _sent: int = 0
-    #: Whether it was said that this run waits for the record.
+    #: Whether it was said that this run waits for the record; and that the job was cancelled.
     _patient: bool = False
+    _told: bool = False
 
     async def issue(self, held: Callable[[], Awaitable[None]] = nothing, *, retried: bool = False) -> Ending:
         """Issue what is pending, then settle what is in doubt.
@@ -113,8 +114,10 @@ class Run(Hand):
             held = await self._patience.insist(lambda: self.ledger.omissions.held_back(job))
             held_back = sum(each.rows for each in held.values())
             state = JobState.STOPPED if unfinished or held_back else JobState.ENDED
+            cancelled = None
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
+                cancelled = await self._patience.insist(self._cancelled)
             asked = stop is not None and stop.kind is StopKind.ASKED
             if unfinished and (asked or keeps) and left is not JobState.STOPPED:
                 state = left  # others go on; if it was cancelled, with its rows in doubt
@@ -123,6 +126,8 @@ class Run(Hand):
                 because = (
                     f"{count(held_back, 'row')} held back: they look like others, and nobody has said who they are"
                 )
+            if cancelled is not None:
+                because = cancelled.because
         finally:
             await self.ledger.jobs.release(hold, state, because, self.clock.now(), code, stop_kind=kind)
         found = await self.ledger.jobs.find(job)
@@ -132,7 +137,7 @@ class Run(Hand):
             job=found,
             tally=tally,
             exit_code=code,
-            stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else None,
+            stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else cancelled,
             excess=excess,
             began=began,
             ended=self.clock.now(),
@@ -156,6 +161,17 @@ class Run(Hand):
             if not waiting or self.clock.now().boot >= deadline:
                 return firsts
             await self.clock.sleep(POLL / 4)
+
+    async def _cancelled(self) -> Stop | None:
+        """Who cancelled the job and why, told once; None if nobody did, or their rows were put back."""
+        found = await self.ledger.jobs.find(self.job.spec.id)
+        if found is None or not found.stopped_because.startswith(StopKind.CANCELLED):
+            return None
+        said, _, why = found.stopped_because.partition(": ")
+        if not self._told:
+            self._told = True
+            self.tell(f"{said.capitalize()}. Nothing more is sent; requests under way end.", why and f"Why: {why}")
+        return Stop(kind=StopKind.CANCELLED, because=said, hint=why)
 
     # --- the two kinds of work ----------------------------------------------------------------------------------
 
@@ -326,6 +342,8 @@ class Run(Hand):
 
     async def _report(self, pool: Pool | None) -> None:
         tally = await self.ledger.work.tally(self.job.spec.id)
+        if tally.get(RowState.CANCELLED, 0) and not self._told:
+            await self._cancelled()
         now = self.clock.now().boot
         rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
         limit = self.config.rate / self.config.per * 60.0

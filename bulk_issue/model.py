@@ -379,6 +379,11 @@ class Unreadable:
     #: The status of the answer, where there was one.
     status: int | None = None
 
+    @property
+    def of_credentials(self) -> bool:
+        """Whether the credentials were refused, and not only what this account may read."""
+        return self.problem is ReadProblem.REFUSED and self.status in (None, 401)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
@@ -405,6 +410,11 @@ class Series:
     discount_upto: str = ""
     #: When its validity ends, epoch seconds.
     ends: float | None = None
+
+    @property
+    def closed(self) -> str:
+        """Why no coupon of it can be issued now; empty if that isn't known."""
+        return "has expired" if self.expired else "has no coupons left" if self.stock_left == 0 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from bulk_issue.classify import Asked, classify
+from bulk_issue.commands import command
 from bulk_issue.errors import BulkIssueError, ConfigError, JobHalted, JobHeld, LedgerUnavailable
 from bulk_issue.health import PATIENCE, Health, Stop, StopKind
 from bulk_issue.hours import Hours
@@ -274,7 +275,7 @@ class Pool:
         if now - self._waiting_since > PATIENCE:
             self.health.stall(
                 "what is left waits for rows of the same customers that are in doubt in other jobs",
-                "Reconcile those jobs (bulk-issue status lists them), then run the same command again.",
+                f"Reconcile those jobs ({command('status')} lists them), then run the same command again.",
             )
 
     async def _stirred(self, seconds: float = LOOK_AGAIN) -> None:

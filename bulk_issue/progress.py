@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -48,7 +49,16 @@ def line(progress: Progress) -> str:
 class Reporter:
     """An `Observer` for a terminal, a log or a machine."""
 
-    def __init__(self, *, quiet: bool, as_json: bool, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool,
+        as_json: bool,
+        stream: TextIO | None = None,
+        completed: Callable[[str], str] = str,
+    ) -> None:
+        """`completed`: gives the commands within a sentence what they need."""
+        self._completed = completed
         self._stream = stream or sys.stderr
         self._quiet, self._json = quiet, as_json
         live = self._stream.isatty() and not quiet and not as_json
@@ -77,7 +87,7 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         if progress.message:
-            self.say(progress.message)
+            self.say(f"{progress.message} {progress.words}".rstrip())
             return
         if self._json:
             self._as_json(progress)
@@ -89,6 +99,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One sentence for the person who watches."""
+        text = self._completed(text)
         if self._json:
             self._print(json.dumps({"message": text}))
         elif self._bar is not None and self._task is not None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from bulk_issue import verdicts
+from bulk_issue.commands import command
 from bulk_issue.model import Tally
 from bulk_issue.ports import ResultRow
 from bulk_issue.rows import PROBLEMS
@@ -95,7 +96,7 @@ def _remedy(row: ResultRow) -> str:
     match row.state:
         case RowState.IN_DOUBT | RowState.IN_FLIGHT:
             return (
-                f"bulk-issue reconcile {row.job} settles it from Capillary's record. By hand: write `issued CODE` or "
+                f"{command('reconcile', row.job)} settles it from Capillary's record. By hand: write `issued CODE` or "
                 f"`not issued` into {DECISION} of in_doubt.csv and add --decisions in_doubt.csv"
             )
         case RowState.ISSUED | RowState.HELD:  # the customer has a coupon: there is nothing to do

@@ -40,7 +40,7 @@ class RowState(StrEnum):
     DUPLICATE = "duplicate"
     #: A record of a failures file that *is* a row of its parent job: retried there, shown as that row stands.
     LINKED = "linked"
-    #: Put aside when the job was cancelled.
+    #: Put aside when the job was cancelled; a person may put it back.
     CANCELLED = "cancelled"
     #: Replaced by a corrected record of a failures file.
     SUPERSEDED = "superseded"
@@ -82,6 +82,8 @@ class Event(StrEnum):
     CANCEL = "cancel"
     #: The name by which another row holds the claim turned out to be a placeholder: it names nobody.
     FREED = "freed"
+    #: A person puts a cancelled row back.
+    PUT_BACK = "put_back"
     #: A failures file brings a corrected record for this row.
     SUPERSEDE = "supersede"
     #: The suppression list names the customer.
@@ -126,7 +128,7 @@ TRANSITIONS: Mapping[RowState, Mapping[Event, RowState]] = {
     S.HELD: {},
     S.DUPLICATE: {E.FREED: S.PENDING},
     S.LINKED: {},
-    S.CANCELLED: {},
+    S.CANCELLED: {E.PUT_BACK: S.PENDING},
     S.SUPERSEDED: {},
 }
 

@@ -52,6 +52,7 @@ class Console:
             "BULK_ISSUE_PASSWORD": self.box.password,
             "BULK_ISSUE_LEDGER": str(self.folder / "ledger.db"),
             "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
         }
         given = inherited | ours | self.env
         return {name: value for name, value in given.items() if name not in self.without}

@@ -386,6 +386,14 @@ MISTAKES = (
         new="        (lambda *_: None)(tx, tx.execute(_BEHIND",
         test="test_who_is_who.py::test_a_row_that_was_a_duplicate_by_a_placeholder_only_is_sent_after_all",
     ),
+    Mistake(
+        name="commands about the ledger ignore the profile's ledger",
+        promise=2,
+        file="cli/options.py",
+        old="        if any(profile.shared(param) for param in command.params)",
+        new='        if any(param.name == "base_url" for param in command.params)',
+        test="test_profile.py::test_a_served_customer_is_found_in_the_profiles_ledger",
+    ),
     # --- 2: never twice, on several hosts -----------------------------------------------------------------------
     Mistake(
         name="a share that was given up goes on",
@@ -698,6 +706,14 @@ MISTAKES = (
         old="for job, row, state, _ in moved if state not in CLAIMING]\n",
         new="for job, row, state, _ in moved if state not in (RowState.IN_FLIGHT, RowState.IN_DOUBT)]\n",
         test="test_ledger.py::test_a_customer_served_by_another_job_is_a_duplicate",
+    ),
+    Mistake(
+        name="a next command sends only a part once more",
+        promise=7,
+        file="cli/nexts.py",
+        old='        *("first", "job",',
+        new='        *("job",',
+        test="test_nexts.py::test_what_follows_the_first_rows_sends_the_others_once_they_look_right",
     ),
     # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
     Mistake(

@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
 
 CORE = _words(
     "alike errors findings model states verdicts classify wire retry chance health countries customer_columns ending "
-    "rows columns shown candidates config hours outlook ports saying"
+    "rows columns shown candidates commands config hours outlook ports saying"
 )
 #: Adapters in groups: those of one group know each other, the groups don't.
 ADAPTERS = (
@@ -97,8 +97,8 @@ QUICK = frozenset({"click", "platformdirs", "rich"})
 #: Standard library for the core: no IO, clock, dice, environment or logging.
 PURE = _words(
     "__future__ abc base64 binascii bisect collections collections.abc contextlib copy dataclasses datetime decimal "
-    "difflib email.utils enum fractions functools hashlib heapq html itertools json math operator pathlib re string "
-    "textwrap types typing unicodedata urllib.parse"
+    "difflib email.utils enum fractions functools hashlib heapq html itertools json math operator pathlib re shlex "
+    "string textwrap types typing unicodedata urllib.parse"
 )
 #: Services wait and tell; what they wait for and whom they tell comes through the ports.
 FOR_SERVICES = PURE | {"asyncio", "logging"}

@@ -152,6 +152,18 @@ async def test_a_rejected_row_that_is_retried_after_a_restore_is_looked_up_first
         assert await old.states() == [S.IN_DOUBT]
 
 
+async def test_a_cancelled_row_that_is_put_back_after_a_restore_is_looked_up_first(desk: Desk, tmp_path: Path) -> None:
+    """The lost ledger may have put it back before, and have got a coupon."""
+    await desk.register([row(1)])
+    await desk.ledger.jobs.cancel(JOB)
+    async with put_back(desk, tmp_path) as old:
+        assert await old.states() == [S.CANCELLED]
+        desk.clock.forward(BUDGET.per)
+        await old.ledger.jobs.put_back(JOB)
+        assert not (await old.begin(await old.hold())).intents
+        assert await old.states() == [S.IN_DOUBT]
+
+
 async def test_a_file_that_the_backup_did_not_know_is_looked_up_until_a_person_trusts(
     desk: Desk, tmp_path: Path
 ) -> None:

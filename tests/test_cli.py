@@ -523,7 +523,7 @@ async def test_retry_cancel_status_export(console: Console) -> None:
     nameless = await console("cancel", "")
     assert nameless.code == 2
     assert "too short" in nameless.err
-    cancelled = await console("cancel", str(console.summary(other)["job"]))
+    cancelled = await console("cancel", str(console.summary(other)["job"]), "--yes")
     assert "5 pending rows put aside" in cancelled.out
     assert (await console.run(other)).code == 4
     console.check_book(file, other)

@@ -164,7 +164,7 @@ async def going_on(console: Console, file: Path, *arguments: object, until: int)
 async def test_cancel_puts_aside_what_a_run_in_another_process_has_not_sent(console: Console) -> None:
     file = console.customers("c.csv", mobiles(400))
     run = await going_on(console, file, until=10)
-    cancelled = await console("cancel", the_job(console))
+    cancelled = await console("cancel", the_job(console), "--yes")
     done = await ended(run)
     states = Counter(row["_status"] for row in console.results(file))
 

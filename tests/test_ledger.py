@@ -1167,6 +1167,50 @@ async def test_what_comes_back_from_doubt_after_a_cancel_is_put_aside(desk: Desk
     assert await desk.states() == [S.CANCELLED, S.CANCELLED]
 
 
+async def test_cancelled_rows_are_put_back_and_the_job_is_cancelled_no_more(desk: Desk) -> None:
+    await desk.register([row(1), row(2), row(3)])
+    hold = await desk.hold()
+    doubted = await desk.one(hold)
+    await desk.doubt(doubted)
+    await desk.ledger.jobs.cancel(JOB, who="ann", why="the wrong series")
+    cancelled = await desk.ledger.jobs.find(JOB)
+    assert cancelled is not None
+    assert (cancelled.state, cancelled.stopped_because) == (JobState.CANCELLED, "cancelled by ann: the wrong series")
+
+    assert await desk.ledger.jobs.put_back(JOB) == 2
+    assert await desk.ledger.jobs.put_back(JOB) == 0
+    (doubt,) = await desk.doubts()
+    await desk.ledger.doubts.settle(doubt, Event.ABSENT, None, "nothing", None, desk.clock.now())
+    back = await desk.ledger.jobs.find(JOB)
+
+    assert back is not None
+    assert (back.state, back.stopped_because) == (JobState.STOPPED, "")
+    assert await desk.states() == [S.PENDING] * 3
+    assert len((await desk.begin(hold, 3)).intents) == 3
+
+
+async def test_who_cancelled_a_job_is_kept_over_a_run_that_settles_its_doubts(desk: Desk) -> None:
+    await desk.register([row(1), row(2)])
+    hold = await desk.hold()
+    await desk.doubt(await desk.one(hold))
+    await desk.ledger.jobs.cancel(JOB, who="ann", why="")
+    await desk.release(hold)
+    await desk.hold()
+    found = await desk.ledger.jobs.find(JOB)
+
+    assert found is not None
+    assert found.stopped_because == "cancelled by ann"
+
+
+async def test_a_cancelled_rerun_is_put_back_to_the_rerun(desk: Desk) -> None:
+    rerun = await rerun_of_a_rejected_row(desk)
+    await desk.ledger.jobs.cancel(JobId("job-f"))
+
+    assert await desk.ledger.jobs.put_back(JobId("job-f")) == 1
+    assert await desk.ledger.work.pending(JobId("job-f")) == 1
+    await desk.one(rerun)
+
+
 async def test_a_half_registered_job_is_never_run(desk: Desk) -> None:
     await half_registered(desk)
 

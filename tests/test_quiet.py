@@ -103,7 +103,7 @@ async def test_nothing_private_comes_out_of_a_whole_campaign(tmp_path: Path) -> 
             await story("status", *show)
         await story("audit", job)
         await story("export", job)
-        await story("cancel", job)
+        await story("cancel", job, "--yes")
         failures = result(tmp_path, "failures.csv")
         await story("run", failures, "--series", series, *QUICK, *tell)
         codes = {coupon.code for coupon in box.book.coupons_of(series)}

@@ -43,7 +43,7 @@ def test_every_option_has_help_and_a_name_in_the_environment(command: click.Comm
     for param in command.params:
         if isinstance(param, click.Option):
             flag = next(opt for opt in param.opts if opt.startswith("--"))
-            own = f"{command.name}-{flag[2:]}" if command.name in ("sandbox", "copy") else flag[2:]
+            own = f"{command.name}-{flag[2:]}" if command.name == "sandbox" or flag == "--to" else flag[2:]
             assert param.help, flag
             assert param.envvar == f"BULK_ISSUE_{own.replace('-', '_').upper()}", flag
 

@@ -20,8 +20,8 @@ S, E = RowState, Event
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 
 #: What only a person does.
-BY_HAND = frozenset({E.RETRY, E.CANCEL, E.SUPERSEDE, E.EXCLUDE, E.READMIT})
-FINAL = frozenset({S.ISSUED, S.HELD, S.LINKED, S.CANCELLED, S.SUPERSEDED})
+BY_HAND = frozenset({E.RETRY, E.CANCEL, E.PUT_BACK, E.SUPERSEDE, E.EXCLUDE, E.READMIT})
+FINAL = frozenset({S.ISSUED, S.HELD, S.LINKED, S.SUPERSEDED})
 MOVES = [(state, event) for state, event in product(S, E) if event in TRANSITIONS[state]]
 NOT_MOVES = [(state, event) for state, event in product(S, E) if event not in TRANSITIONS[state]]
 
@@ -114,8 +114,10 @@ def test_not_knowing_leads_to_doubt_and_nowhere_else(event: Event) -> None:
     assert {TRANSITIONS[state][event] for state in sources(event)} == {S.IN_DOUBT}
 
 
-def test_a_rejected_row_comes_back_only_by_a_persons_hand() -> None:
-    assert reachable(S.REJECTED, without=BY_HAND) == set()
+@pytest.mark.parametrize("state", [S.REJECTED, S.CANCELLED])
+def test_a_rejected_or_cancelled_row_comes_back_only_by_a_persons_hand(state: RowState) -> None:
+    assert reachable(state, without=BY_HAND) == set()
+    assert S.PENDING in TRANSITIONS[state].values()
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))

@@ -613,3 +613,26 @@ async def test_jobs_of_the_command_line_are_there_and_can_be_followed_and_share_
         assert status == 409 and "run by this page" in refused
         assert "event: spoken" in await events(visitor, second, ">ended<")
         assert [(await ended(process)).code for process in started] == [0, 0]
+
+
+# --- cancelled campaigns ----------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_campaign_is_put_back_by_a_button_and_nothing_is_sent_by_that(tmp_path: Path) -> None:
+    async with Sandbox(BoxSettings(rate=0)) as box:
+        console = Console(tmp_path, box)
+        file = console.customers("c.csv", mobiles(5))
+        await console.run(file, "--first", 2)
+        job = str(console.summary(file)["job"])
+        async with visiting(tmp_path, at=box) as guest:
+            await guest.sign_in()
+            csrf = {"csrf": await guest.csrf()}
+            why = {"who": "Asha", "why": "the wrong series"}
+            _, cancelled = await guest.post(f"/jobs/{job}/cancel", csrf | why)
+            _, back = await guest.post(f"/jobs/{job}/put-back", csrf)
+
+    assert "cancelled by Asha: the wrong series" in cancelled
+    assert "Put 3 rows back" in cancelled and "3 cancelled rows will be pending again" in cancelled
+    assert "Nothing is sent until you go on" in back and "cancelled by" not in back
+    assert ">Go on</button>" in back and "Put 3 rows aside" in back
+    assert box.book.count(box.series_id) == 2

@@ -110,7 +110,7 @@ async def test_the_doubts_of_a_cancelled_job_outlast_its_worker(console: Console
     asked = console.box.book.requests()
     await until(lambda: console.box.book.requests() >= asked + 4)
     (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
-    cancelled = await console("cancel", job)
+    cancelled = await console("cancel", job, "--yes")
     first.kill()
     await ended(first)
     second = await worker(console, *SLOW)

@@ -33,6 +33,8 @@ class Selection(StrEnum):
     PENDING = "pending"
     #: Those that are rejected: it puts them back first.
     REJECTED = "rejected"
+    #: Those that were cancelled: it puts them back first.
+    CANCELLED = "cancelled"
     #: Those that a person has put back before, and that are still pending.
     RETRIED = "retried"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bulk_issue.app.desk import existing, there
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import ConfigError
 from bulk_issue.findings import Finding
@@ -81,7 +82,7 @@ def _file(ledger: Path | LedgerUrl) -> Path:
         return ledger
     raise ConfigError(
         f"the ledger {ledger} is a database",
-        hint="Use its own means, e.g. pg_dump and pg_restore, and after a restore: bulk-issue ledger reopen.",
+        hint=f"Use its own means, e.g. pg_dump and pg_restore, and after a restore: {command('ledger', 'reopen')}.",
     )
 
 

@@ -13,8 +13,10 @@ from bulk_issue.app.intake import intake
 from bulk_issue.app.left_out import Change, foreseen, leaving_out
 from bulk_issue.app.reports import Files
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import NOTHING_SAID, Config, Omit, Reading
-from bulk_issue.model import JobState
+from bulk_issue.errors import ConfigError
+from bulk_issue.model import JobState, ReadProblem, Unreadable
 from bulk_issue.outlook import Plan, outlook
 from bulk_issue.ports import Observer
 from bulk_issue.survey import survey
@@ -44,7 +46,10 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan,
     observer: Observer = lambda progress: told(progress.message)  # noqa: E731
     async with desk(config, observer, asked, Files()) as at:
         with intake(path, reading, at.recorded) as bare:
-            series = await at.series()
+            facts = await at.facts()
+            if isinstance(facts, Unreadable):
+                _answered(facts, config)
+            series = at.readable(facts)
             spec = at.spec(bare, await at.org(series))
             job = await at.ledger.jobs.find(spec.id)
             with at.leaving_out(bare, job) as (file, left_out):
@@ -55,3 +60,17 @@ async def check(path: Path, reading: Reading, config: Config | None, plan: Plan,
                     notes += [change.words] if change.words else []
                 checked = await at.checked(spec, series, counted, file, change=change)
             return replace(checked, notes=[*checked.notes, *notes])
+
+
+def _answered(facts: Unreadable, config: Config) -> None:
+    """Raise `ConfigError` where asking again changes nothing: the credentials or the series have to be others."""
+    if facts.of_credentials:
+        raise ConfigError(
+            f"Capillary refuses the credentials ({facts.reason})",
+            hint="Nothing was issued. Check user and password, or client key and secret, and that they belong to this "
+            f"--base-url; {command('doctor', '--series', config.series_id)} looks closer.",
+        )
+    if facts.problem is ReadProblem.NOT_FOUND:
+        raise ConfigError(
+            f"Capillary knows no coupon series {config.series_id}", hint="Check --series; nothing was issued."
+        )

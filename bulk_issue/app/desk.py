@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import random
-import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,14 +24,28 @@ from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, st
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.config import Config, LedgerUrl, mapped
+from bulk_issue.commands import command, read_so
+from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import AgreementChanged, ConfigError, JobHalted, ReadOtherwise
 from bulk_issue.health import Stop, StopKind
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.limiter import Pacer
-from bulk_issue.model import Alike, Decision, Job, JobId, JobSpec, JobState, LeftOut, ReadProblem, Removed, Row, Series
+from bulk_issue.model import (
+    Alike,
+    Decision,
+    Job,
+    JobId,
+    JobSpec,
+    JobState,
+    LeftOut,
+    ReadProblem,
+    Removed,
+    Row,
+    Series,
+    Unreadable,
+)
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.saying import count
@@ -209,19 +222,24 @@ class Desk:
         claim_folder(out, job.spec.id)
         return [await self._issue(job, series, partial(self._known, job=job, series=series, which=which), talk, out)]
 
-    async def retry(self, job: Job, codes: Sequence[str], talk: Talk) -> list[Report]:
-        """Send the rejected rows of a job once more (all, or those with one of `codes`), and no other row."""
+    async def retry(self, job: Job, talk: Talk, codes: Sequence[str] = (), *, cancelled: bool = False) -> list[Report]:
+        """Send the rejected rows of a job once more (all, or those with one of `codes`), and no other row.
+
+        With `cancelled` those that were cancelled, in their place.
+        """
         series = await self.same_org(job)
         out = self._out(job.spec)
         claim_folder(out, job.spec.id)
+        name, jobs = job.spec.id, self.ledger.jobs
 
         async def put_back() -> None:
-            rows = await self.ledger.jobs.retry(job.spec.id, codes)
-            of = f" of {' or '.join(codes)}" if codes else ""
-            are = f"{count(rows, 'rejected row')}{of} {'is' if rows == 1 else 'are'} pending again."
-            self._tell(are if rows else f"No rejected row{of} is left to put back.")
+            rows = await (jobs.put_back(name) if cancelled else jobs.retry(name, codes))
+            kind, of = "cancelled" if cancelled else "rejected", f" of {' or '.join(codes)}" if codes else ""
+            are = f"{count(rows, f'{kind} row')}{of} {'is' if rows == 1 else 'are'} pending again."
+            self._tell(are if rows else f"No {kind} row{of} is left to put back.")
 
-        look = partial(self._known, job=job, series=series, which=Selection.REJECTED, codes=codes)
+        which = Selection.CANCELLED if cancelled else Selection.REJECTED
+        look = partial(self._known, job=job, series=series, which=which, codes=codes)
         return [await self._issue(job, series, look, talk, out, put_back)]
 
     async def reconcile(self, job: Job) -> list[Report]:
@@ -335,7 +353,7 @@ class Desk:
                 raise ConfigError(
                     "nothing was started",
                     hint="Run the same command again when you are sure. What was read is kept as a job; "
-                    "`bulk-issue status` shows it.",
+                    f"{command('status')} shows it.",
                 )
 
     async def _sent(
@@ -411,7 +429,7 @@ class Desk:
         if not await self.ledger.jobs.unregister(old.id):
             raise ReadOtherwise(
                 f"job {old.id} has sent rows of this file as it was read then: {said}",
-                hint=f"Go on as it was read then: {as_it_was_read(old, self.config.ledger)}",
+                hint=f"Go on as it was read then: {as_it_was_read(old)}",
             )
         self._tell(f"The file is read in another way now: {said}.")
         if rejected:
@@ -443,12 +461,20 @@ class Desk:
 
     async def series(self) -> Series | None:
         """The series' facts, None if this account may not read them; raises `JobHalted` if nothing can be asked."""
+        return self.readable(await self.facts())
+
+    async def facts(self) -> Series | Unreadable:
+        """What Capillary says of the series, asked again a few times where that may help."""
         found = await self.client.series(self.config.series_id)
         for pause in SERIES_PAUSES:
             if isinstance(found, Series) or found.problem in (ReadProblem.NOT_FOUND, ReadProblem.REFUSED):
                 break
             await self.clock.sleep(pause)
             found = await self.client.series(self.config.series_id)
+        return found
+
+    def readable(self, found: Series | Unreadable) -> Series | None:
+        """As `series` says, of an answer that is here."""
         if isinstance(found, Series):
             return found
         if found.problem is ReadProblem.NOT_FOUND:
@@ -511,17 +537,10 @@ class Desk:
         self.observer(Progress(job=JobId(""), phase="", tally={}, rows=0, message=message))
 
 
-def as_it_was_read(spec: JobSpec, ledger: Path | LedgerUrl) -> str:
+def as_it_was_read(spec: JobSpec) -> str:
     """The command that goes on with a job as its file was read when it was registered."""
-    words = ["bulk-issue", "run", spec.path, "--series", str(spec.series_id)]
-    words += ["--again", spec.again] if spec.again else []
-    words += [word for pair in mapped(spec.reading.get("map", "")) for word in ("--map", pair)]
-    for name, value in spec.reading.items():
-        if name == "no_header":
-            words.append("--no-header")
-        elif name not in ("map", "exclude"):
-            words += [f"--{name.replace('_', '-')}", value]
-    return shlex.join([*words, "--ledger", str(ledger)])
+    name = ("--again", spec.again) if spec.again else ()
+    return command("run", spec.path, "--series", spec.series_id, *name, *read_so(spec.reading))
 
 
 def _named(rows: Sequence[int]) -> str:

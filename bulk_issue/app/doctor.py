@@ -51,7 +51,7 @@ def _access(config: Config, found: Series | Unreadable) -> list[Finding]:
     reached = Finding(what="host", grade=Grade.OK, said=f"{host} answers")
     if isinstance(found, Series) or found.problem is ReadProblem.NOT_FOUND or found.status == 403:
         return [reached, Finding(what="credentials", grade=Grade.OK, said=f"those of {credentials} are taken")]
-    if found.problem is ReadProblem.REFUSED and found.status in (None, 401):
+    if found.of_credentials:
         remedy = "Check user and password, or client key and secret, and that they belong to this --base-url."
         return [reached, Finding(what="credentials", grade=Grade.FAILED, said=found.reason, remedy=remedy)]
     if found.problem is ReadProblem.THROTTLED:
@@ -72,8 +72,7 @@ def _series(config: Config, found: Series | Unreadable) -> Finding:
         remedy = "Only sending will show whether it is open. Better: let Capillary give this account the right."
         return Finding(what="series", grade=Grade.WARNING, said=said, remedy=remedy)
     said = f"{name} ({found.description})" if found.description else name
-    if found.expired or found.stock_left == 0:
-        why = "has expired" if found.expired else "has no coupons left"
+    if why := found.closed:
         remedy = "Extend it in Capillary, or take another series."
         return Finding(what="series", grade=Grade.FAILED, said=f"{said} {why}", remedy=remedy)
     return Finding(what="series", grade=Grade.OK, said=f"{said} can be read and is open")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bulk_issue import __version__
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import Config
 from bulk_issue.ending import conclude
 from bulk_issue.errors import JobPurged
@@ -73,7 +74,7 @@ async def export(ledger: SqliteLedger, job: Job, files: Files, config: Config | 
 def refuse_purged(job: Job) -> None:
     """Raise `JobPurged` for a job whose rows were forgotten: files of it would replace good ones by empty ones."""
     if job.state is JobState.PURGED:
-        hint = f"Nothing was sent or written. `bulk-issue status {job.spec.id}` shows the counts."
+        hint = f"Nothing was sent or written. {command('status', job.spec.id)} shows the counts."
         raise JobPurged(job.spec.id, job.stopped_because, hint=hint)
 
 

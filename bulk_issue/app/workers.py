@@ -21,6 +21,7 @@ from bulk_issue.app.checked import Talk
 from bulk_issue.app.desk import Desk, desk, opened
 from bulk_issue.app.reports import Files, Report, default_out, standing, summarise
 from bulk_issue.clock import SystemClock
+from bulk_issue.commands import command
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError, ConfigError, JobHeld, SinkError
@@ -249,13 +250,14 @@ class Worker:
         spec = ending.job.spec
         out = self.out / f"{spec.series_id}-{spec.id}" if self.out else default_out(spec)
         if self.out is None and not _is_folder(Path(spec.path).parent):
-            self._tell(f"Job {spec.id}: its folder isn't on this host; bulk-issue export {spec.id} writes its files.")
+            self._tell(f"Job {spec.id}: its folder isn't on this host; {command('export', spec.id)} writes its files.")
             return None
         try:
             claim_folder(out, spec.id)
             return await at.report(ending, out)
         except (SinkError, ConfigError) as error:
-            self._tell(f"Job {spec.id}: {error.message}; bulk-issue export {spec.id} --out DIR writes its files.")
+            itself = command("export", spec.id, "--out", "FOLDER")
+            self._tell(f"Job {spec.id}: {error.message}; {itself} writes its files.")
             return None
 
     def _pause(self, stop: Stop | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from bulk_issue import __version__
-from bulk_issue.cli import doctor, frame, issuing, jobs, ledger, page, profile, settings, stand_in, workers
+from bulk_issue.cli import doctor, frame, issuing, jobs, ledger, options, page, profile, settings, stand_in, workers
 
 
 def main() -> NoReturn:
@@ -39,5 +39,6 @@ for _command in (
 ):
     commands.add_command(_command)
 
+options.heed_profile(commands)
 _shown = {param.name for param in settings.show.params}
 settings.show.params += [each for each in profile.settings(commands).values() if each.name not in _shown]

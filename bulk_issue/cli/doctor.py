@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @click.command()
 @opt.option("--series", type=int, required=True, help="The coupon series.")
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option
@@ -37,7 +36,7 @@ def doctor(series: int, **options: Any) -> int:
 
     found = frame.in_loop(lambda _asked: look(), farewell="Stopping.")
     if options["as_json"]:
-        frame.say_all(json.dumps(asdict(finding)) for finding in found)
+        frame.say_all((json.dumps(asdict(finding)) for finding in found), exact=True)
     else:
         for finding in found:
             frame.say(f"{finding.grade:<7}  {finding.what}: {finding.said}")

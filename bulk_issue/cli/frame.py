@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import sys
@@ -31,8 +32,29 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _listener: Callable[[str], object] | None = None
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a line; on the error output only if nobody listens in its place."""
+#: Gives the commands within a sentence what they need of this command line; none is known before it is understood.
+_completed: Callable[[str], str] = str
+
+
+def completed(text: str) -> str:
+    """The text, each command in it being about the same ledger, settings and account as this one."""
+    return _completed(text)
+
+
+def complete(by: Callable[[str], str]) -> None:
+    """From now on what is said is completed so."""
+    global _completed  # noqa: PLW0603 - there is one command line
+    _completed = by
+
+
+def say_facts(facts: object, *, indent: int | None = None, err: bool = False) -> None:
+    """Print something for machines."""
+    click.echo(json.dumps(facts, indent=indent), err=err)
+
+
+def say(text: str, *, err: bool = False, exact: bool = False) -> None:
+    """Print a line, completed unless it is to be `exact`; on the error output only if nobody listens in its place."""
+    text = text if exact else completed(text)
     if err and _listener is not None:
         _listener(text.strip())
     else:
@@ -45,10 +67,10 @@ def listen(listener: Callable[[str], object]) -> None:
     _listener = listener
 
 
-def say_all(lines: Iterable[str], *, err: bool = False) -> None:
+def say_all(lines: Iterable[str], *, err: bool = False, exact: bool = False) -> None:
     """Print lines."""
     for line in lines:
-        say(line, err=err)
+        say(line, err=err, exact=exact)
 
 
 def code_of(error: BaseException) -> ExitCode:
@@ -136,9 +158,14 @@ def _explain(error: BaseException) -> None:
                 say(f"  {hint}", err=True)
 
 
-@lru_cache(maxsize=1)  # the details of a bug are kept once, however often it is told
 def explained(error: BaseException) -> tuple[str, str]:
     """What ended the command and what to do, in our own words; both empty where there is nothing to say."""
+    message, hint = _explained(error)
+    return completed(message), completed(hint)
+
+
+@lru_cache(maxsize=1)  # the details of a bug are kept once, however often it is told
+def _explained(error: BaseException) -> tuple[str, str]:
     match error:
         case click.exceptions.Exit():
             return "", ""

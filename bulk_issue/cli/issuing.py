@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame, header, session, values
+from bulk_issue.cli import frame, header, nexts, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Told
 from bulk_issue.ending import ExitCode
+from bulk_issue.errors import ConfigError
 from bulk_issue.saying import count
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, required=True, help="The coupon series.")
 @opt.option("--again", default="", help="Issue again to customers who were served: a name for this occasion.")
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.limit_options
@@ -38,10 +36,9 @@ if TYPE_CHECKING:
 def run(file: Path, series: int, again: str, **options: Any) -> int:
     """Issue a coupon to each customer of FILE (CSV or Excel), or go on with it."""
 
-    def issue(reading: Reading, said: list[str]) -> int:
+    def issue(reading: Reading, _said: list[str]) -> int:
         config = values.config(options, series, again, reading=reading)
-        work = lambda desk: desk.run(file, session.talk(options, config))  # noqa: E731 - a name for the last line
-        return session.shown(options, config, work, ["bulk-issue", *sys.argv[1:], *said])
+        return session.shown(options, config, lambda desk: desk.run(file, session.talk(options, config)))
 
     return header.settled(options, values.reading(options), issue)
 
@@ -50,14 +47,17 @@ def run(file: Path, series: int, again: str, **options: Any) -> int:
 @click.argument("file", type=click.Path(path_type=Path))
 @opt.option("--series", type=int, help="The coupon series; without it only the file is checked.")
 @opt.option("--again", default="", help="The name under which customers are served again.")
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.limit_options
 @opt.ledger_option
 @opt.json_option("For machines.")
 def check(file: Path, series: int | None, again: str, **options: Any) -> int:
-    """Show what FILE holds and what a run would do. Issues nothing."""
+    """Show what FILE holds and what a run would do. Issues nothing.
+
+    Ends with 0 (clean), 1 (problems in rows, or stock or validity can't last), 2 (the file can't be read, or
+    credentials or series are refused) or 3 (Capillary can't be asked).
+    """
     from bulk_issue import app, before
     from bulk_issue.outlook import Plan
 
@@ -66,10 +66,15 @@ def check(file: Path, series: int | None, again: str, **options: Any) -> int:
         plan = Plan.of(config) if config else values.plan(options)
         checked = frame.in_loop(lambda _asked: app.check(file, reading, config, plan, values.omit(options)))
         if options["as_json"]:
-            frame.say(json.dumps(before.check_facts(checked), indent=2))
+            frame.say_facts(before.check_facts(checked), indent=2)
         else:
             frame.say_all(before.check_words(checked, plan, heading=str(file)))
         assert checked.survey is not None
+        if checked.outlook.rows and checked.series is not None and checked.series.closed:
+            raise ConfigError(
+                f"series {checked.series.id} {checked.series.closed}: nothing can be issued from it",
+                hint="Nothing was issued. Extend it in Capillary, or take another series.",
+            )
         return ExitCode.FAILURES if checked.survey.problems or checked.outlook.short else ExitCode.DONE
 
     return header.settled(options, values.reading(options), look)
@@ -83,7 +88,6 @@ def _job_command(name: str, *, required: bool, issues: bool = True) -> Callable[
     return lambda command: click.command(name, cls=Told)(
         click.argument("job", required=required)(
             opt.stacked(
-                opt.profile_options,
                 opt.account_options,
                 *(opt.omit_options if issues else ()),
                 opt.limit_options,
@@ -103,14 +107,16 @@ def resume(job: str | None, **options: Any) -> int:
 
 
 @opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
-def _retry(job: str, codes: tuple[str, ...], **options: Any) -> int:
-    """Issue JOB's rejected rows once more, all or by --code. Its other rows stay as they are."""
+@opt.option("--cancelled", is_flag=True, help="The rows that `cancel` put aside, in place of the rejected ones.")
+def _retry(job: str, codes: tuple[str, ...], cancelled: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
+    """Issue JOB's rejected rows once more, all or by --code, or those that were cancelled. Others stay as they are."""
+    if cancelled and codes:
+        raise click.UsageError("--cancelled and --code exclude one another: cancelled rows have no error code.")
 
     async def put_back(desk: Desk, found: Job) -> list[Report]:
-        return await desk.retry(found, codes, session.talk(options, desk.config))
+        return await desk.retry(found, session.talk(options, desk.config), codes, cancelled=cancelled)
 
-    again = ["bulk-issue", "resume", job, *opt.carried(click.get_current_context(), "resume")]
-    return _on_job(job, options, put_back, again)
+    return _on_job(job, options, put_back)
 
 
 retry = _job_command("retry", required=True)(_retry)
@@ -133,8 +139,7 @@ def _reconcile(job: str, decisions: Path | None, why: str, **options: Any) -> in
             frame.say(f"{count(landed, 'decision')} recorded{too_late}", err=True)
         return await desk.reconcile(found)
 
-    again = ["bulk-issue", "resume", job, *opt.carried(click.get_current_context(), "resume")]
-    return _on_job(job, options, settle, again)
+    return _on_job(job, options, settle)
 
 
 reconcile = _job_command("reconcile", required=True, issues=False)(_reconcile)
@@ -143,7 +148,6 @@ reconcile = _job_command("reconcile", required=True, issues=False)(_reconcile)
 @click.command()
 @click.argument("job")
 @opt.option("--sample", type=click.IntRange(min=1), help="Only so many rows, chosen at random.")
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option
@@ -158,7 +162,7 @@ def audit(job: str, sample: int | None, **options: Any) -> int:
     from bulk_issue.progress import Reporter
 
     found, config = session.job_and_config(job, options)
-    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
 
         async def read_back(asked: asyncio.Event) -> tuple[app.Audited, bool]:
             async with app.desk(config, reporter, asked, app.Files()) as desk:
@@ -166,9 +170,9 @@ def audit(job: str, sample: int | None, **options: Any) -> int:
 
         audited, stopped = frame.in_loop(read_back)
     if options["as_json"]:
-        frame.say(json.dumps(words.audit_facts(found.spec.id, audited, stopped=stopped)))
+        frame.say_facts(words.audit_facts(found.spec.id, audited, stopped=stopped))
     else:
-        frame.say_all(words.audit_words(found.spec.id, audited, stopped=stopped))
+        frame.say_all(words.audit_words(found.spec.id, audited, nexts.here(), stopped=stopped))
     if stopped:
         return ExitCode.ASKED
     if audited.counts[app.Seen.EXCESS]:
@@ -180,13 +184,10 @@ def _resume(job: str | None, options: dict[str, Any]) -> int:
     async def go_on(desk: Desk, found: Job) -> list[Report]:
         return await desk.resume(found, session.talk(options, desk.config))
 
-    again = ["bulk-issue", "resume", *([job] if job else []), *opt.carried(click.get_current_context(), "resume")]
-    return _on_job(job, options, go_on, again)
+    return _on_job(job, options, go_on)
 
 
-def _on_job(
-    job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]], again: list[str]
-) -> int:
+def _on_job(job: str | None, options: dict[str, Any], work: Callable[[Desk, Job], Awaitable[list[Report]]]) -> int:
     """Find the job, take its series and name, and work on it."""
     found, config = session.job_and_config(job, options)
-    return session.shown(options, config, lambda desk: work(desk, found), again)
+    return session.shown(options, config, lambda desk: work(desk, found))

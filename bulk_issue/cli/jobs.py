@@ -5,30 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, session
+from bulk_issue.cli import frame, nexts, session
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, LedgerError
 from bulk_issue.model import IdentifierKind
-from bulk_issue.saying import count
+from bulk_issue.saying import count, tally_words
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.app import Report
     from bulk_issue.config import LedgerUrl
     from bulk_issue.ledger import SqliteLedger
-    from bulk_issue.model import Job, JobId
+    from bulk_issue.model import Job, JobId, Tally
 
 
 #: Seconds between two looks of --watch.
@@ -51,7 +49,7 @@ def status(job: str | None, ledger: Path | LedgerUrl, as_json: bool, watch: bool
                 lines, running = _look(opened, job, ledger, as_json=as_json)
                 if watch and sys.stdout.isatty():
                     click.clear()
-                frame.say_all(lines)
+                frame.say_all(lines, exact=as_json)
                 if not watch or not running or asked.is_set():
                     return ExitCode.DONE
                 with contextlib.suppress(TimeoutError):
@@ -88,7 +86,7 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
         return [json.dumps(facts, indent=None if one.running else 2)], one.running
-    return list(standing.job_words(one, partial(opt.carried, click.get_current_context()))), one.running
+    return list(standing.job_words(one, nexts.here())), one.running
 
 
 @click.command()
@@ -124,7 +122,10 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
     for at, sightings in enumerate(found, 1):
         which = f"{at}: " if len(asked) > 1 else ""
         for each in sightings:
-            frame.say(json.dumps({"asked": at} | asdict(each)) if as_json else which + standing.sighting_words(each))
+            if as_json:
+                frame.say_facts({"asked": at} | asdict(each))
+            else:
+                frame.say(which + standing.sighting_words(each), exact=True)
         if not sightings and not as_json:
             frame.say(f"{which}This ledger knows nothing of it.")
     return ExitCode.DONE if all(found) else ExitCode.FAILURES
@@ -132,31 +133,62 @@ def find(ledger: Path | LedgerUrl, kind: str | None, as_json: bool) -> int:  # n
 
 @click.command()
 @click.argument("job")
+@opt.option("--why", default="", help="Why; told where the job runs, and kept with your name.")
+@opt.option("--yes", is_flag=True, help="Don't ask. Needed where nobody can be asked.")
 @opt.ledger_option
-def cancel(job: str, ledger: Path | LedgerUrl) -> int:
-    """Put JOB's pending rows aside, for good. Rows in doubt are still reconciled."""
-    from bulk_issue import app
+def cancel(job: str, why: str, yes: bool, ledger: Path | LedgerUrl) -> int:  # noqa: FBT001 - click passes flags so
+    """Put JOB's pending rows aside. Rows in doubt are still reconciled.
 
-    async def put_aside() -> tuple[Job, int, int]:
+    Asks first. `retry JOB --cancelled` takes it back.
+    """
+    from bulk_issue import app
+    from bulk_issue.cli import words
+
+    async def look() -> tuple[Job, Tally, bool]:
         async with app.existing(ledger) as opened:
             found = session.find(opened, job)
-            waits = await opened.work.unfinished(found.spec.id) or await opened.omissions.held_back(found.spec.id)
-            rows = await opened.jobs.cancel(found.spec.id) if waits else 0
             tally = await opened.work.tally(found.spec.id)
-            return found, rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
+            waits = await opened.work.unfinished(found.spec.id) or await opened.omissions.held_back(found.spec.id)
+            return found, tally if waits else {}, opened.jobs.running_elsewhere(found.spec.id)
 
-    found, rows, doubtful = frame.in_loop(lambda _asked: put_aside())
-    if not rows and not doubtful:
+    async def put_aside(job: JobId) -> tuple[int, int]:
+        async with app.existing(ledger) as opened:
+            rows = await opened.jobs.cancel(job, app.who(), why)
+            tally = await opened.work.tally(job)
+            return rows, tally.get(RowState.IN_DOUBT, 0) + tally.get(RowState.IN_FLIGHT, 0)
+
+    found, tally, running = frame.in_loop(lambda _asked: look())
+    if not tally:
         frame.say(f"Job {found.spec.id} has ended and has no pending rows; nothing was changed.")
         return ExitCode.DONE
+    if not yes and not _agreed(found, tally, running=running):
+        frame.say("Nothing was changed.", err=True)
+        return ExitCode.ASKED
+    rows, doubtful = frame.in_loop(lambda _asked: put_aside(found.spec.id))
     frame.say(f"Job {found.spec.id} is cancelled; {count(rows, 'pending row')} put aside.")
     if doubtful:
-        flags = "".join(f" {shlex.quote(flag)}" for flag in opt.carried(click.get_current_context(), "reconcile"))
         frame.say(
             f"  {count(doubtful, 'row')} in doubt: to be settled all the same; where no coupon came, cancelled too."
         )
-        frame.say(f"Next: bulk-issue reconcile {found.spec.id}{flags}")
+        frame.say(f"Next: {nexts.here()('reconcile', found.spec.id)}")
+    frame.say_all(words.cancelled_words(found.spec.id, rows, nexts.here()))
     return ExitCode.DONE
+
+
+def _agreed(job: Job, tally: Tally, *, running: bool) -> bool:
+    """Whether the person at the terminal wants it cancelled, having seen what would be lost."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"job {job.spec.id} isn't cancelled without a yes",
+            hint="Nothing was changed. Where nobody can be asked, add --yes.",
+        )
+    pending = count(tally.get(RowState.PENDING, 0), "pending row")
+    frame.say(f"Job {job.spec.id}: {Path(job.spec.path).name}, series {job.spec.series_id}", err=True)
+    frame.say(f"  {tally_words(tally)}", err=True)
+    if running:
+        frame.say("  A process runs it now: it ends when its requests under way have ended.", err=True)
+    frame.say("  Pending rows will not be sent. Coupons that were issued stay issued.", err=True)
+    return frame.ask(f"Put {pending} aside?")
 
 
 @click.command()
@@ -203,7 +235,5 @@ def export(job: str, ledger: Path | LedgerUrl, codes: bool, served: bool, **opti
             return await app.export(opened, session.find(opened, job), session.files(options))
 
     report = frame.in_loop(lambda _asked: write())
-    carried = partial(opt.carried, click.get_current_context())
-    again = ["bulk-issue", "resume", report.job.spec.id, *carried("resume")]
-    frame.say_all(words.report_words(report, again, carried))
+    frame.say_all(words.report_words(report, nexts.here()))
     return ExitCode.DONE

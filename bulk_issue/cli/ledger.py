@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bulk_issue.cli import frame
+from bulk_issue.cli import frame, nexts
 from bulk_issue.cli import options as opt
+from bulk_issue.commands import command
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
 from bulk_issue.saying import count
@@ -59,7 +58,7 @@ def check(ledger: Path | LedgerUrl, as_json: bool) -> int:  # noqa: FBT001 - cli
     found = frame.in_loop(lambda _asked: care.check(ledger))
     for each in found:
         if as_json:
-            frame.say(json.dumps(asdict(each)))
+            frame.say_facts(asdict(each))
             continue
         frame.say(f"{each.grade:<7}  {each.said}")
         if each.remedy:
@@ -125,13 +124,12 @@ def _restored_words(done: Restored, ledger: Path | LedgerUrl, *, known: bool) ->
         yield f"Nothing was issued since then, as you say. In doubt already: {count(rows, 'row')}."
         return
     yield f"What was issued since then isn't known. In doubt until Capillary's record was asked: {count(rows, 'row')}."
-    flags = shlex.join([*opt.carried(click.get_current_context(), "resume"), "--reconcile-for", "12h"])
     if rows:
         yield "Next, for each of these jobs (two look-ups a row, 300 a minute):"
     for job, its in done.doubtful.items():
-        yield f"  bulk-issue resume {job} {flags}   ({count(its, 'row')})"
+        yield f"  {nexts.here()('resume', job, '--reconcile-for', '12h')}   ({count(its, 'row')})"
     yield "Then run again every file that was run since the backup: its customers are looked up before they are sent."
-    yield "When all that was issued since is accounted for: bulk-issue ledger trust --why …"
+    yield f"When all that was issued since is accounted for: {command('ledger', 'trust', '--why', 'WHY')}"
 
 
 @ledger.command()
@@ -182,12 +180,12 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
 
 @ledger.command()
 @opt.option(
+    "--ledger",
     "--from",
-    "source",
+    "ledger",
     type=opt.LedgerPlace(),
     default=opt.default_ledger,
     show_default="one per user of this machine",
-    of="copy",
     help="The ledger's file.",
 )
 @opt.option(
@@ -198,7 +196,7 @@ def purge(ledger: Path | LedgerUrl, older_than: float) -> int:
     of="copy",
     help="An empty database: postgresql://USER@HOST/DATABASE.",
 )
-def copy(source: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
+def copy(ledger: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
     """Move the ledger from its file into PostgreSQL, for several hosts. Refused while a job runs.
 
     Every row is read back and compared before the database's transaction is committed. From then on the file refuses
@@ -206,11 +204,11 @@ def copy(source: Path | LedgerUrl, target: Path | LedgerUrl) -> int:
     """
     from bulk_issue.app import moving
 
-    copied = frame.in_loop(lambda _asked: moving.copy(source, target))
+    copied = frame.in_loop(lambda _asked: moving.copy(ledger, target))
     if copied is None:
         frame.say(f"The ledger was in {target} already, every row of it: the last copy was cut short at its very end.")
     else:
         frame.say(f"{count(sum(copied.values()), 'row')} copied to {target}, and each compared with its original:")
         frame.say_all(f"  {name:<10}  {rows:>12,}" for name, rows in copied.items() if rows)
-    frame.say(f"{source} can be read, but not be changed any more. From now on, everywhere: --ledger {target}")
+    frame.say(f"{ledger} can be read, but not be changed any more. From now on, everywhere: --ledger {target}")
     return ExitCode.DONE

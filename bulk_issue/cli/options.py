@@ -1,4 +1,4 @@
-"""The options that commands share, and which of them a printed next command needs too; `values` says what they mean.
+"""The options that commands share; `values` says what they mean, `nexts` which of them a printed command needs too.
 
 Flags > BULK_ISSUE_<NAME> > TOML profile > default: click decides, the profile being its default map.
 """
@@ -6,7 +6,7 @@ Flags > BULK_ISSUE_<NAME> > TOML profile > default: click decides, the profile b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,11 +117,24 @@ profile_options: Callable[[F], F] = stacked(
     option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
+        default=profile.by_itself,
+        show_default=f"{profile.NAME} in the user's folder for settings, if it is there",
         callback=profile.given,
         is_eager=True,
         help="TOML file with settings, named like the options with _ for -.",
     ),
 )
+
+
+def heed_profile(root: click.Group) -> None:
+    """Give --config and --profile to every command that has a setting: the one way in which commands get settings."""
+    for command in profile.each_command(root):
+        if any(profile.shared(param) for param in command.params) and command.callback is not None:
+            own, command.params = command.params, []
+            profile_options(command)
+            command.params += own
+            command.callback = profile.heeding(command.callback)
+
 
 # --- groups of options ------------------------------------------------------------------------------------------
 
@@ -294,43 +307,3 @@ page_options: Callable[[F], F] = stacked(
         help="Above so many rows a start is confirmed by typing their number.",
     ),
 )
-
-#: What is said of one file or one command, and not of those that come after it.
-_ONCE = frozenset(
-    {
-        *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
-        *("exclude", "no_exclude", "alike", "changed"),  # the job remembers them
-        *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
-        *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
-    }
-)
-
-
-def carried(ctx: click.Context, to: str) -> list[str]:
-    """The flags of this command line that the next command, `to`, needs too: where and how its jobs are run."""
-    root = ctx.find_root().command
-    assert isinstance(root, click.Group)
-    options = {param.name for param in root.commands[to].params if isinstance(param, click.Option)}
-    known = options - _ONCE - ({"out"} if to == "run" else set())
-    return [
-        word
-        for param in ctx.command.params
-        if param.name in known and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        for word in words(param, ctx.params[str(param.name)])
-    ]
-
-
-def words(param: click.Parameter, value: Any) -> Iterator[str]:
-    """An option with this value, on a command line."""
-    flag = max(param.opts, key=len)
-    match value:
-        case bool():
-            yield from [flag] if value else []
-        case Mapping():
-            for kind, column in value.items():
-                yield from (flag, f"{kind}={column}")
-        case tuple() | list():
-            for each in value:
-                yield from (flag, str(each))
-        case _:
-            yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))

@@ -14,7 +14,6 @@ from bulk_issue.errors import ConfigError
 
 @click.command()
 @opt.page_options
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option

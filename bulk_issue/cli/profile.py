@@ -1,36 +1,94 @@
 """The TOML profile: click's default map, read once --config and --profile are known, every key checked.
 
-What a profile may set is what the commands have options for; nothing is listed twice.
+What a profile may set is what the commands have options for; nothing is listed twice. Every command that has a setting
+heeds the same profile: `options.heed_profile` gives it --config and --profile, and no command does so itself.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import platformdirs
+from click.core import ParameterSource
 
+from bulk_issue import commands
+from bulk_issue.cli import frame, nexts
 from bulk_issue.errors import ConfigError
+
+_LISTED = f"{commands.command('config', 'show')} lists them."
+#: What a file of settings is called, unless it is named.
+NAME = "bulk-issue.toml"
 
 #: They come from BULK_ISSUE_<NAME> or from the file that `<name>_file` names.
 SECRETS = ("password", "client_secret", "notify")
-#: What a command is told each time anew, and no profile for all times.
-_EACH_TIME = frozenset({"config", "profile", "job", "yes", "codes", "decisions", "why", "sample", "set_password"})
+#: What a command is told each time, and no profile for all times.
+_EACH_TIME = frozenset(
+    {
+        *("config", "profile", "job", "yes", "codes", "decisions", "why", "sample", "set_password", "cancelled"),
+        *("kind", "watch", "replace", "nothing_since", "older_than"),
+    }
+)
+
+
+def by_itself() -> Path | None:
+    """The file of settings in the user's own folder, if there is one: it is found without being named."""
+    try:
+        path = platformdirs.user_config_path("bulk-issue", appauthor=False) / NAME
+    except RuntimeError:  # a user without a home
+        return None
+    return path if os.path.lexists(path) else None
 
 
 def given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Take in --config or --profile; with the second of them the file can be read. Click fixes no order."""
     ctx.meta[f"bulk_issue.{param.name}"] = value
-    path, name = (ctx.meta.get(f"bulk_issue.{which}") for which in ("config", "profile"))
+    ctx.meta[f"bulk_issue.{param.name}.named"] = (
+        ctx.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    )
+    if any(f"bulk_issue.{which}" not in ctx.meta for which in ("config", "profile")):
+        return value
+    path, name = ctx.meta["bulk_issue.config"], ctx.meta["bulk_issue.profile"]
     _check_environment(ctx.find_root().command)
-    if path is not None and name is not None:
+    if path is not None:
         ctx.default_map = _profile(path, name, ctx)
+    elif ctx.meta["bulk_issue.profile.named"]:
+        raise ConfigError(f"no file of settings has a profile {name}", hint="Name the file with --config.")
     return value
+
+
+def heeding(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, its settings being read already: it isn't told of --config and --profile."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        context = click.get_current_context()
+        frame.complete(nexts.Next(context).told)
+        _name_what_is_not_read(context)
+        return command(*args, **{name: value for name, value in options.items() if name not in ("config", "profile")})
+
+    return run
+
+
+def _name_what_is_not_read(ctx: click.Context) -> None:
+    """A file in the current folder may be anybody's: it holds only if it is named."""
+    path = ctx.meta["bulk_issue.config"]
+    if ctx.meta["bulk_issue.config.named"] or ctx.params.get("quiet") or not os.path.exists(NAME):  # noqa: PTH110
+        return
+    if path is not None and path.exists() and os.path.samefile(path, NAME):  # noqa: PTH121
+        return
+    said = f"{NAME} in this folder is not read. If it is meant, add --config {NAME}."
+    if ctx.params.get("as_json"):
+        frame.say_facts({"message": said}, err=True)
+    else:
+        frame.say(said, err=True)
 
 
 def _check_environment(root: click.Command) -> None:
@@ -43,7 +101,7 @@ def _check_environment(root: click.Command) -> None:
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"the environment has a setting that bulk-issue doesn't know: {name}",
-                hint=f"Settings are named like the options.{meant} `bulk-issue config show` lists them.",
+                hint=f"Settings are named like the options.{meant} {_LISTED}",
             )
 
 
@@ -77,11 +135,16 @@ def key(param: click.Parameter) -> str:
     return max(param.opts, key=len).lstrip("-").replace("-", "_")
 
 
+def shared(param: click.Parameter) -> bool:
+    """Whether it is a setting that means the same in every command."""
+    return isinstance(param, click.Option) and param.envvar == f"BULK_ISSUE_{key(param).upper()}"
+
+
 def settings(root: click.Command) -> dict[str, click.Option]:
-    """Everything that a profile may set, by key: the options of all commands that read one."""
-    commands = [each for each in each_command(root) if any(param.name == "config" for param in each.params)]
+    """Everything that a profile may set, by key: the settings of all commands."""
     found: dict[str, click.Option] = {}
-    for param in (param for command in commands for param in command.params if isinstance(param, click.Option)):
+    for param in (param for command in each_command(root) for param in command.params if shared(param)):
+        assert isinstance(param, click.Option)
         if param.name not in _EACH_TIME and key(param) not in found:
             found[key(param)] = copy.copy(param)
             found[key(param)].required = False
@@ -104,7 +167,7 @@ def _checked(path: Path, given: Mapping[str, Any], ctx: click.Context) -> dict[s
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
                 f"{path} has a setting that bulk-issue doesn't know: {name}",
-                hint=f"Settings are named like the options, with _ for -.{meant} `bulk-issue config show` lists them.",
+                hint=f"Settings are named like the options, with _ for -.{meant} {_LISTED}",
             )
     return {str(known[name].name): _meant(path.parent, known[name], value) for name, value in given.items()}
 

@@ -11,8 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bulk_issue.app.workers import Scheduled
-from bulk_issue.cli import options as opt
-from bulk_issue.cli import profile, values
+from bulk_issue.cli import nexts, profile, values
 from bulk_issue.errors import ConfigError
 
 #: What an entry has besides the options of `defer`.
@@ -70,7 +69,7 @@ def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any
     for param in ctx.command.params:
         flag = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if flag and profile.key(param) in known:
-            yield from opt.words(known[profile.key(param)], ctx.params[str(param.name)])
+            yield from nexts.flags(known[profile.key(param)], ctx.params[str(param.name)])
     for key, value in table.items():
         if key in _OWN:
             continue
@@ -86,4 +85,4 @@ def _arguments(ctx: click.Context, defer: click.Command, table: Mapping[str, Any
                 f"the schedule entry {table.get('name')} has a setting that bulk-issue doesn't know: {key}",
                 hint=f"Settings are named like the options of `defer`, with _ for -.{meant}",
             )
-        yield from opt.words(known[key], value)
+        yield from nexts.flags(known[key], value)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulk_issue.cli import frame, values
-from bulk_issue.cli import options as opt
+from bulk_issue.cli import frame, nexts, values
 from bulk_issue.cli.telling import Telling
+from bulk_issue.commands import command
 from bulk_issue.ending import heaviest
 from bulk_issue.errors import ConfigError
 
@@ -32,9 +30,7 @@ if TYPE_CHECKING:
 SHORTEST = 4
 
 
-def shown(
-    options: dict[str, Any], config: Config, work: Callable[[Desk], Awaitable[list[Report]]], again: list[str]
-) -> int:
+def shown(options: dict[str, Any], config: Config, work: Callable[[Desk], Awaitable[list[Report]]]) -> int:
     """Run what talks to Capillary, show how it goes, say how it ended."""
     from bulk_issue import app
     from bulk_issue.cli import words
@@ -42,7 +38,7 @@ def shown(
 
     context = click.get_current_context()
     told = context.find_object(Telling)
-    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
 
         async def session(asked: asyncio.Event) -> list[Report]:
@@ -57,9 +53,9 @@ def shown(
     for report in reports:
         if options["as_json"]:
             facts = report.summary.facts() | {"counts": dict(report.written.counts), "out": str(report.out)}
-            frame.say(json.dumps(facts))
+            frame.say_facts(facts)
         else:
-            frame.say_all(words.report_words(report, again, partial(opt.carried, context)))
+            frame.say_all(words.report_words(report, nexts.Next(context)))
     return heaviest(report.ending.exit_code for report in reports)
 
 
@@ -131,7 +127,7 @@ def find(ledger: SqliteLedger, name: str | None) -> Job:
         return unfinished[0]
     names = ", ".join(each.spec.id for each in unfinished) or "none"
     raise ConfigError(
-        f"name the job: {len(unfinished)} are unfinished ({names})", hint="`bulk-issue status` lists them."
+        f"name the job: {len(unfinished)} are unfinished ({names})", hint=f"{command('status')} lists them."
     )
 
 
@@ -143,7 +139,7 @@ def matching(jobs: Iterable[JobId], name: str) -> JobId:
     if len(found) == 1:
         return found[0]
     many = f"{len(found)} jobs begin with {name}" if found else f"this ledger knows no job {name}"
-    raise ConfigError(many, hint="`bulk-issue status` lists them; --ledger names another ledger.")
+    raise ConfigError(many, hint=f"{command('status')} lists them; --ledger names another ledger.")
 
 
 def job_and_config(job: str | None, options: dict[str, Any]) -> tuple[Job, Config]:

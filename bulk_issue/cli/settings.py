@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, profile, values
+from bulk_issue.cli import frame, nexts, profile, values
 from bulk_issue.cli import options as opt
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError
@@ -37,7 +37,6 @@ def config() -> None:
 
 
 @config.command()
-@opt.profile_options
 @opt.json_option("For machines.")
 @click.pass_context
 def show(ctx: click.Context, /, **_options: Any) -> int:
@@ -47,7 +46,7 @@ def show(ctx: click.Context, /, **_options: Any) -> int:
     """
     found = [*_secrets(ctx), *_settings(ctx)]
     if ctx.params["as_json"]:
-        frame.say(json.dumps([{"setting": name, "value": value, "from": origin} for name, value, origin in found]))
+        frame.say_facts([{"setting": name, "value": value, "from": origin} for name, value, origin in found])
         return ExitCode.DONE
     shown = [(name, _words(value), origin) for name, value, origin in found]
     widths = [max(len(row[at]) for row in shown) for at in (0, 1)]
@@ -69,7 +68,7 @@ def init(ctx: click.Context, /, path: Path) -> int:
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror}", hint="Name another place.") from error
     frame.say(f"{path} is written. Next: fill in base_url and the credentials, then")
-    frame.say(f"  bulk-issue config show --config {path}")
+    frame.say(f"  {nexts.here()('config', 'show', '--config', path)}")
     return ExitCode.DONE
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulk_issue.cli.words import Carried
+from bulk_issue.cli.nexts import Next
+from bulk_issue.cli.words import alike_words, cancelled_words, pending_words, waiting_words
+from bulk_issue.commands import command
 from bulk_issue.model import JobState
 from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
@@ -57,7 +58,7 @@ def _cells(each: JobSummary) -> tuple[str, ...]:
     )
 
 
-def job_words(each: Standing, carried: Carried) -> Iterator[str]:
+def job_words(each: Standing, following: Next) -> Iterator[str]:
     """One job: how it stands, why, and what to do next."""
     job, tally = each.summary.job, each.summary.tally
     yield f"Job {job.spec.id}: {job.state}{' (a process runs it now)' if each.running else ''}"
@@ -71,7 +72,7 @@ def job_words(each: Standing, carried: Carried) -> Iterator[str]:
     if job.stopped_because:
         yield f"  {'' if job.state is JobState.PURGED else 'stopped: '}{job.stopped_because}"
     if job.workers:
-        yield f"  left to at most {count(job.workers, 'worker')} (bulk-issue worker)"
+        yield f"  left to at most {count(job.workers, 'worker')} ({command('worker')})"
     for code, reason, rows in each.reasons:
         yield f"  {number(rows)} × {code}: {reason}"
         if advice := remedy(code):
@@ -91,20 +92,18 @@ def job_words(each: Standing, carried: Carried) -> Iterator[str]:
         yield from (f"  {_run(run, led=each.running)}" for run in each.runs)
     if each.running or job.workers:
         return
-    # `status` has one flag that other commands need: the ledger
-    flags = "".join(f" {shlex.quote(flag)}" for flag in carried("resume"))
-    for rerun in each.summary.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}{flags}   (rows of this job wait in the run of their failures)"
+    yield from waiting_words(each.summary.waiting_in, following)
     if each.summary.waiting_in:
         return
     if each.held_back:
-        resume = f"bulk-issue resume {job.spec.id}{flags}"
         yield f"Held back: {count(each.held_back, 'row')} whose customers look like others."
-        yield f"Next: {resume} --alike skip (the same people: leave them out), or --alike send (others: send to them)"
+        yield from alike_words(job.spec.id, following)
     if tally.get(RowState.PENDING, 0) > each.held_back:
-        yield f"Next: bulk-issue resume {job.spec.id}{flags}"
+        yield from pending_words(job, tally, job.stopped_because, following)
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
-        yield f"Next: bulk-issue reconcile {job.spec.id}{flags}"
+        yield f"Next: {following('reconcile', job.spec.id)}"
+    if job.state is not JobState.PURGED:
+        yield from cancelled_words(job.spec.id, tally.get(RowState.CANCELLED, 0), following)
 
 
 def _run(run: RunFacts, *, led: bool) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulk_issue.cli import frame, values
+from bulk_issue.commands import command
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import BulkIssueError
 from bulk_issue.telling import End, JobEnd, Untold, harmless
@@ -174,6 +175,7 @@ class Telling:
             error=type(error).__name__ if error else "",
             message=message,
             hint=hint,
+            see=lambda job: frame.completed(command("status", job)),
         )
 
     def _tell(self, end: End) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulk_issue.audit import Audited, Seen
+from bulk_issue.cli.nexts import Next
+from bulk_issue.commands import read_so
 from bulk_issue.ending import ExitCode
-from bulk_issue.model import JobId, Lineage
+from bulk_issue.model import Alike, Job, JobId, Lineage, Tally
 from bulk_issue.ports import JobSummary
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import remedy
@@ -18,13 +20,14 @@ from bulk_issue.states import RowState
 if TYPE_CHECKING:
     from bulk_issue.app import Report, Served
 
+#: Why a run stopped that --first ended.
+_FIRST = re.compile(r"--first (\d+):")
+#: Customers in these states have, or may have, a coupon: the file is read as it should be.
+_SERVED = (RowState.ISSUED, RowState.HELD, RowState.IN_DOUBT, RowState.IN_FLIGHT)
 
-#: The flags that a further command needs, given its name.
-Carried = Callable[[str], Sequence[str]]
 
-
-def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iterator[str]:
-    """How a run ended. `again`: the command that would be run again."""
+def report_words(report: Report, following: Next, go_on: Sequence[str] = ("resume",)) -> Iterator[str]:
+    """How a run ended. `go_on`: the command that goes on with a job, but for the job."""
     ending, job, tally = report.ending, report.job, report.ending.tally
     took = f" in {duration(report.summary.duration_s)}" if report.summary.duration_s >= 1 else ""
     yield f"Job {job.spec.id}, series {job.spec.series_id}: {count(job.rows, 'row')}{took}"
@@ -49,7 +52,7 @@ def report_words(report: Report, again: Sequence[str], carried: Carried) -> Iter
     yield f"Files: {report.out}/ ({', '.join(sorted(path.name for path in report.written.files))})"
     for path in report.written.edited:
         yield f"Kept: {path} (it had been edited, and not been run or decided from)"
-    yield from next_words(report, again, carried)
+    yield from next_words(report, following, go_on)
 
 
 def codes_words(report: Report) -> Iterator[str]:
@@ -79,43 +82,89 @@ def _is(value: int) -> str:
     return "is" if value == 1 else "are"
 
 
-def next_words(report: Report, again: Sequence[str], carried: Carried) -> Iterator[str]:
+def next_words(report: Report, following: Next, go_on: Sequence[str]) -> Iterator[str]:
     """The next command, if there is something to do."""
-    job, tally = report.job.spec, report.ending.tally
-
-    def flags(command: str) -> str:
-        return "".join(f" {shlex.quote(flag)}" for flag in carried(command))
-
-    for rerun in report.ending.waiting_in:
-        yield f"Next: bulk-issue resume {rerun}{flags('resume')}   (rows of this job wait in the run of their failures)"
-    if report.ending.waiting_in and report.ending.stop is None:
+    spec, tally, stop = report.job.spec, report.ending.tally, report.ending.stop
+    yield from waiting_words(report.ending.waiting_in, following)
+    if report.ending.waiting_in and stop is None:
         return
+    # a folder is one job's: the flag was about this one, or about another that this command had to do with
+    apart = () if following.context.params.get("out") == report.out else ("out",)
     held_back = report.ending.held_back
     if held_back:
         yield f"Held back: {count(held_back, 'row')} whose customers look like others; see _reason in the results."
-        yield f"Next: {shlex.join(again)} --alike skip   (they are the same people: leave them out)"
-        yield f"  or: {shlex.join(again)} --alike send   (they are other people: send to them)"
+        yield from alike_words(spec.id, following, apart)
     if tally.get(RowState.PENDING, 0) > held_back:
-        yield f"Next: {shlex.join(again)}   (goes on where this stopped; nothing is sent twice)"
+        yield from pending_words(report.job, tally, stop.because if stop else "", following, go_on, apart)
     elif (not held_back and tally.get(RowState.IN_DOUBT, 0)) or tally.get(RowState.IN_FLIGHT, 0):
-        reconcile = f"bulk-issue reconcile {job.id}{flags('reconcile')}"
+        reconcile = following("reconcile", spec.id, apart=apart)
         yield f"Next: {reconcile}   (asks Capillary again about the rows in doubt)"
-        yield "  or decide by hand: fill in the column _decision of in_doubt.csv, then the same with"
-        yield f"  --decisions {shlex.quote(str(_in_doubt(report)))}"
+        yield "  or decide by hand: fill in the column _decision of in_doubt.csv, then"
+        yield f"  {following('reconcile', spec.id, '--decisions', _in_doubt(report), apart=apart)}"
     elif failures := next((path for path in report.written.files if path.stem == "failures"), None):
-        name = shlex.quote(str(failures))
+        name = ("--again", spec.again) if spec.again else ()
         yield "Next: correct the failures where needed, and run them:"
-        again_name = f" --again {shlex.quote(job.again)}" if job.again else ""
-        yield f"  bulk-issue run {name} --series {job.series_id}{again_name}{flags('run')}"
+        yield f"  {following('run', failures, '--series', spec.series_id, *name)}"
     elif report.ending.exit_code is ExitCode.DONE:
         yield "Done: nothing is left to do."
+    yield from cancelled_words(spec.id, tally.get(RowState.CANCELLED, 0), following, apart)
+
+
+def cancelled_words(job: JobId, rows: int, following: Next, apart: Collection[str] = ()) -> Iterator[str]:
+    """How so many cancelled rows are put back."""
+    if rows:
+        back = following("retry", job, "--cancelled", apart=apart)
+        yield f"To take the cancel back: {back}   (sends {count(rows, 'row')})"
+
+
+def alike_words(job: JobId, following: Next, apart: Collection[str] = ()) -> Iterator[str]:
+    """How a person says who those are that look like others."""
+    skip, send = (following("resume", job, "--alike", word, apart=apart) for word in Alike)
+    yield f"Next: {skip}   (they are the same people: leave them out)"
+    yield f"  or: {send}   (they are other people: send to them)"
+
+
+def waiting_words(reruns: Sequence[JobId], following: Next) -> Iterator[str]:
+    """Where rows of a job wait that are worked on in the runs of its failures."""
+    for rerun in reruns:
+        go_on = following("resume", rerun, apart=("out",))
+        yield f"Next: {go_on}   (rows of this job wait in the run of their failures)"
+
+
+def pending_words(
+    job: Job,
+    tally: Tally,
+    because: str,
+    following: Next,
+    go_on: Sequence[str] = ("resume",),
+    apart: Collection[str] = (),
+) -> Iterator[str]:
+    """How to go on with a job that has pending rows, and what to see to before; `because`: why it was stopped."""
+    spec, pending = job.spec, tally[RowState.PENDING]
+    if tally.get(RowState.REJECTED, 0) and not any(tally.get(state, 0) for state in _SERVED):
+        yield "Before more is sent: find out why nobody got a coupon. Usually it is the wrong column, country code or"
+        yield "series: run the file again with the right ones. If only these rows are wrong, `resume` goes on."
+        if Path(spec.path).exists():
+            name = ("--again", spec.again) if spec.again else ()
+            look = following("check", spec.path, "--series", spec.series_id, *name, *read_so(spec.reading))
+            yield f"Next: {look}   (shows how the file is read; issues nothing)"
+        return
+    most = following.most()
+    which = f"the other {count(pending, 'row')}" if (first := _FIRST.match(because)) else count(pending, "pending row")
+    sends = which if most is None or most >= pending else f"at most {most} of {which}"
+    lead = "Next"
+    if first:
+        lead = f"When the first {first[1]} look right"
+    elif because and because != "as asked" and not because.startswith("outside of the hours"):
+        lead = "When that is put right"
+    yield f"{lead}: {following(*go_on, spec.id, apart=apart)}   (sends {sends}; nothing is sent twice)"
 
 
 def _in_doubt(report: Report) -> Path:
     return next((path for path in report.written.files if path.stem == "in_doubt"), report.out / "in_doubt.csv")
 
 
-def audit_words(job: JobId, audited: Audited, *, stopped: bool) -> Iterator[str]:
+def audit_words(job: JobId, audited: Audited, following: Next, *, stopped: bool) -> Iterator[str]:
     """What reading the coupons back has shown; rows by number only."""
     read = sum(audited.counts.values())
     yield f"Job {job}: {count(read, 'coupon')} looked up" + (", then stopped as asked" if stopped else "")
@@ -129,7 +178,7 @@ def audit_words(job: JobId, audited: Audited, *, stopped: bool) -> Iterator[str]
         if audited.counts[seen]:
             yield f"  {number(audited.counts[seen])} {meaning}{_rows(audited.remarkable.get(seen, ()), job)}"
     if audited.counts[Seen.EXCESS]:
-        yield f"Next: bulk-issue export {job}   (results.csv then names these coupons in _warnings)"
+        yield f"Next: {following('export', job)}   (results.csv then names these coupons in _warnings)"
 
 
 def _rows(rows: Sequence[Lineage], job: JobId) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from bulk_issue.cli import frame, session, values
+from bulk_issue.cli import frame, nexts, session, values
 from bulk_issue.cli import options as opt
 from bulk_issue.cli.telling import Telling, ToldByJob
 from bulk_issue.ending import ExitCode
@@ -44,7 +42,6 @@ def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @opt.option(
     "--workers", type=click.IntRange(min=1), default=2, help="How many workers take part, at most, if so many wait."
 )
-@opt.profile_options
 @opt.account_options
 @opt.reading_options
 @opt.rate_options
@@ -66,17 +63,16 @@ def defer(file: Path | None, series: int, again: str, job: str | None, workers: 
     else:
         _refuse_of_a_file(click.get_current_context())
         what, config = session.job_and_config(job, options)
-    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
 
         async def leave(asked: asyncio.Event) -> list[Job]:
             talk = session.talk(options, config, deferred=True)
             return await left.defer(config, what, workers, talk, reporter, asked)
 
         jobs = frame.in_loop(leave)
-        flags = "".join(f" {shlex.quote(word)}" for word in opt.carried(click.get_current_context(), "status"))
         for each in jobs:
             reporter.say(f"Job {each.spec.id}, {count(each.rows, 'row')}: left to at most {count(workers, 'worker')}.")
-            reporter.say(f"Next: bulk-issue status {each.spec.id}{flags}")
+            reporter.say(f"Next: {nexts.here()('status', each.spec.id)}")
         if not jobs:
             reporter.say("Nothing of it is left to do: nothing was deferred.")
     return ExitCode.DONE
@@ -93,7 +89,6 @@ def _refuse_of_a_file(ctx: click.Context) -> None:
 
 
 @click.command(cls=ToldByJob)
-@opt.profile_options
 @opt.account_options
 @opt.limit_options
 @opt.option(
@@ -116,14 +111,17 @@ def worker(*, set_up: bool, **options: Any) -> int:
     from bulk_issue.progress import Reporter
 
     if options["first"] is not None:
-        raise ConfigError("--first isn't for workers", hint="Leave it out; `bulk-issue run` sends a part of a file.")
+        raise ConfigError(
+            "--first isn't for workers",
+            hint="Leave it out; `run` sends a part of a file.",
+        )
     if set_up:
         frame.in_loop(lambda _asked: left.set_up(options["ledger"]))
         frame.say("The workers' tables are there.")
         return ExitCode.DONE
     context = click.get_current_context()
     config = values.config(options, 1)  # the series is each job's own
-    scheduled, carried = schedule.entries(context, defer), partial(opt.carried, context)
+    scheduled = schedule.entries(context, defer)
     told = context.find_object(Telling)
     assert told is not None
 
@@ -134,11 +132,10 @@ def worker(*, set_up: bool, **options: Any) -> int:
         await asyncio.to_thread(told.failed, what, error)
 
     def reported(report: Report) -> None:
-        spec = report.job.spec
-        again = ["bulk-issue", "defer", "--job", spec.id, "--workers", str(report.job.workers), *carried("defer")]
-        frame.say_all(words.report_words(report, again, carried))
+        go_on = ("defer", "--workers", str(report.job.workers), "--job")
+        frame.say_all(words.report_words(report, nexts.Next(context), go_on))
 
-    with Reporter(quiet=options["quiet"], as_json=options["as_json"]) as reporter:
+    with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
         reporter.say(f"Ledger: {config.ledger}")
 
         async def work(asked: asyncio.Event) -> ExitCode:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bulk_issue.aside import aside_in
+from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import journal, moved, open_ledger, trusted
 from bulk_issue.ledger.database import create_private
@@ -55,7 +56,7 @@ async def back_up(ledger: Path, where: Path | str, now: Moment) -> Path:
             if found := unsound(copy):
                 raise LedgerError(
                     f"the copy of {ledger} is damaged, so the ledger is: {found}",
-                    hint="Run `bulk-issue ledger check`, and restore an earlier backup.",
+                    hint=f"Run {command('ledger', 'check')}, and restore an earlier backup.",
                 )
             _publish(copy, to)
     except OSError as error:

@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, exc, select
 
+from bulk_issue.commands import command
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import schema
 from bulk_issue.model import JobId, Moment
@@ -185,7 +186,7 @@ class Database:
             if seq is None:
                 raise LedgerError(
                     f"this ledger ({self.dialect.place}) knows no job {job}",
-                    hint="`bulk-issue status` lists its jobs; --ledger names another ledger.",
+                    hint=f"{command('status')} lists its jobs; --ledger names another ledger.",
                 )
             self._numbers[job] = int(seq)
         return self._numbers[job]

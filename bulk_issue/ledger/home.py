@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
+from bulk_issue.commands import command
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import journal
 from bulk_issue.ledger.schema import home
@@ -69,7 +70,7 @@ def doubtful(tx: Connection) -> LedgerError | None:
         return None
     return LedgerError(
         "this database was put back or copied: it may not know of all coupons that were issued",
-        hint="Stop all workers and runs, then run: bulk-issue ledger reopen",
+        hint=f"Stop all workers and runs, then run: {command('ledger', 'reopen')}",
     )
 
 
@@ -81,8 +82,8 @@ def _without_journal(tx: Connection) -> LedgerError | None:
         f"the ledger came without its journal ({missing}): what was recorded last is missing, "
         "and it may not know of all coupons that were issued",
         hint=(
-            "Use the ledger that it was copied from, or restore a backup (`bulk-issue ledger restore`). "
-            "If both are lost, run: bulk-issue ledger reopen"
+            f"Use the ledger that it was copied from, or restore a backup ({command('ledger', 'restore', 'BACKUP')}). "
+            f"If both are lost, run: {command('ledger', 'reopen')}"
         ),
     )
 

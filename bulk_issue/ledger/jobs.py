@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, true, update
 
 from bulk_issue import model
+from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
@@ -153,7 +154,7 @@ class LedgerJobs(Face):
                 account=budget.account,
                 started=func.coalesce(jobs.c.started, now.wall),
                 ended=None,
-                because="",
+                because=_unless_cancelled(""),
                 stop_kind=None,
                 **({"halted": None} if anew else {}),
             )
@@ -167,7 +168,8 @@ class LedgerJobs(Face):
             raise JobPurged(job, because)
         if state is JobState.REGISTERING:
             raise ConfigError(
-                f"job {job} was never registered completely", hint="Run its file again: bulk-issue run FILE --series ID"
+                f"job {job} was never registered completely",
+                hint=f"Run its file again: {command('run', 'FILE', '--series', 'ID')}",
             )
         return seq
 
@@ -221,7 +223,14 @@ class LedgerJobs(Face):
         tx.execute(
             update(jobs)
             .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
-            .values(holder=None, ended=now.wall, stop_kind=stop_kind or None, **done, **over)
+            .values(
+                holder=None,
+                ended=now.wall,
+                state=str(state),
+                because=_unless_cancelled(because),
+                stop_kind=stop_kind or None,
+                **over,
+            )
         )
         tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
 
@@ -255,20 +264,50 @@ class LedgerJobs(Face):
     @transaction
     def retry(self, tx: Connection, job: JobId, codes: Sequence[str]) -> int:
         seq = self._registered(tx, job)
-        tx.execute(update(rows).where(rows.c.queue == seq, PENDING, RETRIED).values(retried=0))
+        _forget_retried(tx, seq)
         back = {"state": str(after(RowState.REJECTED, Event.RETRY)), "queue": seq, "spent": 0, "due": 0.0, "retried": 1}
         done = [tx.execute(update(rows).where(which).values(back)).rowcount for which in to_retry(seq, codes)]
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(cancelled=0))
         return sum(done)
 
     @transaction
-    def cancel(self, tx: Connection, job: JobId) -> int:
+    def cancel(self, tx: Connection, job: JobId, who: str = "", why: str = "") -> int:
         seq = self._registered(tx, job)
-        chosen = and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(Event.CANCEL)))
         moved = str(after(RowState.PENDING, Event.CANCEL))
-        done = tx.execute(update(rows).where(chosen).values(state=moved))
-        tx.execute(update(jobs).where(jobs.c.seq == seq).values(state=str(JobState.CANCELLED), cancelled=1))
+        done = tx.execute(update(rows).where(_worked_by(seq, Event.CANCEL)).values(state=moved))
+        because = "cancelled" + (f" by {who}" if who else "") + (f": {why}" if why else "")
+        cancelled = {"state": str(JobState.CANCELLED), "cancelled": 1, "because": because}
+        tx.execute(update(jobs).where(jobs.c.seq == seq).values(cancelled))
         return done.rowcount
+
+    @transaction
+    def put_back(self, tx: Connection, job: JobId) -> int:
+        seq = self._registered(tx, job)
+        _forget_retried(tx, seq)
+        moved = str(after(RowState.CANCELLED, Event.PUT_BACK))
+        back = {"state": moved, "queue": seq, "spent": 0, "due": 0.0, "retried": 1}
+        done = tx.execute(update(rows).where(_worked_by(seq, Event.PUT_BACK)).values(back))
+        # a run of it that settles its doubts goes on, and sends them
+        state = JobState.RUNNING if self._locks.held_by_others(job) else JobState.STOPPED
+        cancelled = and_(jobs.c.seq == seq, jobs.c.state == str(JobState.CANCELLED))
+        tx.execute(update(jobs).where(cancelled).values(state=str(state)))
+        tx.execute(update(jobs).where(jobs.c.seq == seq, jobs.c.cancelled == 1).values(cancelled=0, because=""))
+        return done.rowcount
+
+
+def _unless_cancelled(because: str) -> ColumnElement[str]:
+    """Why a job stands as it does: who cancelled it, and why, is kept whatever runs settle its doubts."""
+    return case((jobs.c.cancelled == 1, jobs.c.because), else_=because)
+
+
+def _forget_retried(tx: Connection, seq: int) -> None:
+    """Rows that were put back before are pending like all others: only the last ones are sent by themselves."""
+    tx.execute(update(rows).where(rows.c.queue == seq, PENDING, RETRIED).values(retried=0))
+
+
+def _worked_by(seq: int, event: Event) -> ColumnElement[bool]:
+    """The rows of a job, and those that wait in it, which the event may move."""
+    return and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(event)))
 
 
 def to_retry(seq: int, codes: Sequence[str]) -> Sequence[ColumnElement[bool]]:

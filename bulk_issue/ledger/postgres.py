@@ -18,6 +18,7 @@ from psycopg import conninfo, pq, sql
 from psycopg.types.string import StrDumper
 from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, exc, text
 
+from bulk_issue.commands import command
 from bulk_issue.config import LOOPBACK, LedgerUrl
 from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger import permits
@@ -194,7 +195,7 @@ class Postgres:
             return LedgerError(
                 f"the ledger {self.place} can't be used by this role: {said}",
                 hint="samples/postgres-role.sql shows the rights it needs. New tables are made by their owner: "
-                "run `bulk-issue status --ledger URL` once with the owner's role.",
+                f"run {command('status')} once with the owner's role.",
             )
         return LedgerError(
             f"the ledger {self.place} can't be used: {said}", hint="Nothing was changed. Please report this bug."

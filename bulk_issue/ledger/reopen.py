@@ -23,8 +23,9 @@ from bulk_issue.states import Event, RowState, sources
 
 #: Rows that are put in doubt at a time.
 AT_A_TIME = 2_000
-#: States whose rows may be sent once more: by a run, after a person's retry, or because they are no duplicates.
-_SENDABLE = [str(state) for state in (RowState.PENDING, *sources(Event.RETRY), *sources(Event.FREED))]
+#: States whose rows may be sent once more: by a run, after a person has put them back, or as no duplicates.
+_AGAIN = (Event.RETRY, Event.PUT_BACK, Event.FREED)
+_SENDABLE = [str(state) for state in (RowState.PENDING, *(each for event in _AGAIN for each in sources(event)))]
 #: Seconds for which an account rests whose `per` isn't known.
 REST = 60.0
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bulk_issue.commands import command
 from bulk_issue.findings import Finding, Grade
 from bulk_issue.ledger.journal import holds_something, is_missing, journal_of
 from bulk_issue.ledger.schema import HEAD
@@ -23,11 +24,13 @@ WHAT = "ledger"
 
 _WORTH_A_BACKUP = "SELECT EXISTS (SELECT 1 FROM attempts) AND NOT EXISTS (SELECT 1 FROM backups)"
 _STATES = ", ".join(f"'{state}'" for state in sorted(CLAIMING))
-_RESTORE = "Restore a backup (bulk-issue ledger restore), and report this with the output of this command."
+_RESTORE = (
+    f"Restore a backup ({command('ledger', 'restore', 'BACKUP')}), and report this with the output of this command."
+)
 _WITHOUT = "what was recorded last is missing, and it may not know of all coupons that were issued"
 _COPY = (
-    "Use the ledger that it was copied from, and copy with `bulk-issue ledger backup`. If that one is lost, restore a "
-    "backup; if there is none: bulk-issue ledger reopen."
+    f"Use the ledger that it was copied from, and copy with {command('ledger', 'backup', 'FOLDER')}. If that one is "
+    f"lost, restore a backup; if there is none: {command('ledger', 'reopen')}."
 )
 #: (what must not be, the query that counts it). The job that is registered just now is left out.
 _INVARIANTS = (
@@ -95,7 +98,7 @@ def examine(path: Path) -> Iterator[Finding]:
                 return
             yield from agreement(lambda query: ledger.execute(query).fetchone()[0])
             if ledger.execute(_WORTH_A_BACKUP).fetchone()[0]:
-                remedy = "bulk-issue ledger backup FOLDER, on another disk; every night is a good time."
+                remedy = f"{command('ledger', 'backup', 'FOLDER')}, on another disk; every night is a good time."
                 yield _warning("it was never backed up by this command", remedy)
     except sqlite3.DatabaseError as error:
         yield _failed(f"it can't be read as a database: {error}", _RESTORE)
@@ -120,7 +123,7 @@ def agreement(ask: Ask) -> Iterator[Finding]:
     if ask("SELECT count(*) FROM restores WHERE trusted IS NULL"):
         yield _warning(
             "it was restored from a backup, and nobody has said that what was issued since is accounted for",
-            "Run again all that was run since that backup, then say so: bulk-issue ledger trust --why …",
+            f"Run again all that was run since that backup, then say so: {command('ledger', 'trust', '--why', 'WHY')}",
         )
 
 

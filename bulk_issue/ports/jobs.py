@@ -133,8 +133,18 @@ class Jobs(Protocol):
         """
         ...
 
-    async def cancel(self, job: JobId) -> int:
-        """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so."""
+    async def cancel(self, job: JobId, who: str = "", why: str = "") -> int:
+        """PENDING rows are CANCELLED and the job with them; says how many. Rows in doubt stay so.
+
+        The job's `stopped_because` tells who did it and why, until its rows are put back.
+        """
+        ...
+
+    async def put_back(self, job: JobId) -> int:
+        """CANCELLED rows are PENDING again with fresh attempts, to be sent by the job's next run; says how many.
+
+        The job is cancelled no more: what comes back from doubt is PENDING too.
+        """
         ...
 
     async def account(self, account: str, org: str | None = None) -> str | None:

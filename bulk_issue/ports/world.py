@@ -74,6 +74,8 @@ class Progress:
     seconds_left: float | None = None
     #: One sentence worth telling once ("reading back is refused …"); empty most of the time.
     message: str = ""
+    #: A person's own words that follow the message: for a screen, never for a log.
+    words: str = ""
 
 
 class Observer(Protocol):

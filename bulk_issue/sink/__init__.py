@@ -23,6 +23,7 @@ from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-unt
 
 from bulk_issue.aside import aside_in
 from bulk_issue.columns import ALL_COLUMNS, OUR_COLUMNS
+from bulk_issue.commands import command
 from bulk_issue.errors import LedgerError, SinkError
 from bulk_issue.model import Job, JobId
 from bulk_issue.ports import ResultRow, Views
@@ -141,7 +142,9 @@ def write_results(
         raise SinkError(f"{job.rows} rows don't fit: an Excel sheet ends at {SHEET_LINES} lines", hint=as_csv(spec.id))
     try:
         if whose := occupied(out, spec.id):
-            raise SinkError(f"{out}: {whose}", hint=f"Write to another one: bulk-issue export {spec.id} --out …")
+            raise SinkError(
+                f"{out}: {whose}", hint=f"Write to another one: {command('export', spec.id, '--out', 'FOLDER')}."
+            )
         with aside_in(out) as aside:
             with ExitStack() as tables:
                 write: dict[str, Write] = {}
@@ -164,7 +167,7 @@ def write_results(
             )
     except (OSError, XlsxWriterException) as exc:
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-        hint = f"Nothing is lost: the ledger has it. When that is mended: bulk-issue export {spec.id}"
+        hint = f"Nothing is lost: the ledger has it. When that is put right: {command('export', spec.id)}"
         raise SinkError(f"can't write the result files to {out}: {why}", hint=hint) from exc
     return Written(counts=counts, coded=codes[True], files=files, edited=edited)
 
@@ -211,5 +214,5 @@ def _fill(
 def _bug(what: str, job: Job) -> LedgerError:
     return LedgerError(
         f"the ledger's view of job {job.spec.id} is wrong: {what}",
-        hint="No file was changed. Run `bulk-issue ledger check`; if that finds nothing, please report this bug.",
+        hint=f"No file was changed. Run {command('ledger', 'check')}; if that finds nothing, please report this bug.",
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bulk_issue.commands import command
 from bulk_issue.errors import SinkError
 from bulk_issue.model import JobId
 from bulk_issue.shown import RESULTS, WIDTHS, remedy
@@ -112,4 +113,4 @@ def _utf8(text: str) -> str:
 
 def as_csv(job: JobId) -> str:
     """What to do with what doesn't fit into a workbook."""
-    return f"CSV has no such bound: bulk-issue export {job} --format csv"
+    return f"CSV has no such bound: {command('export', job, '--format', 'csv')}"

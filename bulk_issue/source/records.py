@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from bulk_issue.columns import ALL_COLUMNS, OURS
+from bulk_issue.commands import command
 from bulk_issue.config import Reading
 from bulk_issue.customer_columns import like_a_customer, names_customers
 from bulk_issue.errors import HeaderUnclear, SourceError
@@ -36,9 +37,16 @@ _ROW_NUMBER = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 
 #: What to do with a file of ours that is no failures file, by the status of the record that shows it.
 _INSTEAD = {
-    RowState.PENDING.value: "To send what is pending: bulk-issue resume {job}. ",
-    RowState.IN_DOUBT.value: "To settle what is in doubt: bulk-issue reconcile {job}. ",
+    RowState.PENDING.value: ("To send what is pending", "resume"),
+    RowState.IN_DOUBT.value: ("To settle what is in doubt", "reconcile"),
 }
+
+
+def _instead(status: str, job: str) -> str:
+    if status not in _INSTEAD:
+        return ""
+    what, how = _INSTEAD[status]
+    return f"{what}: {command(how, job)}. "
 
 
 class Source:
@@ -220,7 +228,7 @@ class Source:
                     raise SourceError(
                         f"{self.path} is a result file of bulk-issue, and its record {number} is {found}: "
                         "only rejected and invalid rows can be run again",
-                        hint=f"{_INSTEAD.get(status, '').format(job=job)}To run the failures again, give failures.csv.",
+                        hint=f"{_instead(status, job)}To run the failures again, give failures.csv.",
                     )
                 if not job or not _ROW_NUMBER(row):
                     raise SourceError(

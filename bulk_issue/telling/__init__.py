@@ -6,10 +6,11 @@ three ever changes how a run ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bulk_issue.commands import command
 from bulk_issue.ending import ExitCode
 from bulk_issue.model import JobId
 
@@ -35,6 +36,10 @@ class JobEnd:
     stopped: str = ""
 
 
+def _see(job: JobId) -> str:
+    return command("status", job)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """How a command ended."""
@@ -54,6 +59,8 @@ class End:
     error: str = ""
     message: str = ""
     hint: str = ""
+    #: The command that shows a job, as it runs where this command ran.
+    see: Callable[[JobId], str] = _see
 
 
 class Untold(Exception):

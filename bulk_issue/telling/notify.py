@@ -108,7 +108,7 @@ def _lines(end: End) -> Iterator[str]:
         if job.stopped:
             yield f"Stopped: {job.stopped}"
         if job.exit_code is not ExitCode.DONE:
-            yield f"See: bulk-issue status {job.job}"
+            yield f"See: {end.see(job.job)}"
     yield from filter(None, (end.message, end.hint))
 
 

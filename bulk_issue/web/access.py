@@ -20,6 +20,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError
 from bulk_issue.web.drafts import write_private
 
@@ -173,13 +174,14 @@ def _private_text(path: Path) -> str:
         mode, text = path.stat().st_mode, path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--sign-in-file {path} can't be read", hint="Make it: bulk-issue serve --sign-in-file FILE --set-password"
+            f"--sign-in-file {path} can't be read",
+            hint=f"Make it: {command('serve', '--sign-in-file', path, '--set-password')}",
         ) from error
     if mode & 0o077:
         raise ConfigError(f"--sign-in-file {path} can be read by others", hint=f"Run: chmod 600 {path}")
     if not text.startswith("$argon2"):
         raise ConfigError(
             f"--sign-in-file {path} holds no argon2 hash",
-            hint="Make it anew: bulk-issue serve --sign-in-file FILE --set-password",
+            hint=f"Make it again: {command('serve', '--sign-in-file', path, '--set-password')}",
         )
     return text

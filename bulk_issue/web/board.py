@@ -98,6 +98,10 @@ class Standing:
         return sum(each.rows for each in self.held_back.values())
 
     @property
+    def cancelled(self) -> int:
+        return self.tally.get(RowState.CANCELLED, 0)
+
+    @property
     def in_doubt(self) -> int:
         """Rows in doubt; while the job runs, those on the wire aren't."""
         on_the_wire = 0 if self.running else self.tally.get(RowState.IN_FLIGHT, 0)

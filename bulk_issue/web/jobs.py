@@ -32,7 +32,8 @@ PATIENCE = 10.0
 #: What was just done, by the word for it in the address.
 SAID = {
     "paused": "Paused. Nothing more is sent until you go on.",
-    "cancelled": "Cancelled: what was pending is put aside. Rows in doubt are still settled.",
+    "cancelled": "Cancelled: what was pending is put aside. It can be put back. Rows in doubt are still settled.",
+    "put-back": "The cancelled rows are pending again. Nothing is sent until you go on.",
     "retried": "The rejected rows are sent again, and no others.",
     "asked": "Capillary's record is being read for the rows in doubt.",
     "said": "What you said is kept for this campaign.",
@@ -88,8 +89,17 @@ async def go_on(request: web.Request) -> web.StreamResponse:
 async def cancel(request: web.Request) -> web.StreamResponse:
     """Put what is pending aside."""
     at = await standing(request)
-    await request.app[LEDGER].jobs.cancel(at.job.spec.id)
+    form = await request.post()
+    who, why = (" ".join(str(form.get(name, "")).split()) for name in ("who", "why"))
+    await request.app[LEDGER].jobs.cancel(at.job.spec.id, who[:80] or "somebody on the page", why[:500])
     raise _back(request, at, "cancelled")
+
+
+async def put_back(request: web.Request) -> web.StreamResponse:
+    """Take a cancel back. Nothing is sent by this: going on is a button of its own."""
+    at = await standing(request)
+    await request.app[LEDGER].jobs.put_back(at.job.spec.id)
+    raise _back(request, at, "put-back")
 
 
 async def retry(request: web.Request) -> web.StreamResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bulk_issue.errors import BulkIssueError, HeaderUnclear
+from bulk_issue.errors import BulkIssueError, HeaderUnclear, ReadOtherwise
 
 #: What only a terminal knows.
 TERMINAL = re.compile(r"(?<![\w-])--[a-z]|\bbulk-issue [a-z]|\bCtrl-C\b|`")
@@ -51,6 +51,8 @@ def hint_of(error: BulkIssueError) -> str:
     """What to do about an error, on this page."""
     if isinstance(error, HeaderUnclear):
         return "Say what the first record is, and press “Read it so”."
+    if isinstance(error, ReadOtherwise):
+        return "Go on on that campaign's page, or choose the columns and settings by which it was read."
     if "--map" in error.hint:
         return "Choose the column below, and press “Read it so”."
     if "--no-exclude" in error.hint:

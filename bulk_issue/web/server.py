@@ -93,6 +93,7 @@ def _routes(pages: Pages) -> list[web.RouteDef]:
         post("/jobs/{job}/pause", jobs.pause),
         post("/jobs/{job}/go-on", jobs.go_on),
         post("/jobs/{job}/cancel", jobs.cancel),
+        post("/jobs/{job}/put-back", jobs.put_back),
         post("/jobs/{job}/retry", jobs.retry),
         post("/jobs/{job}/look-alikes", jobs.look_alikes),
         post("/jobs/{job}/decide", jobs.decide),

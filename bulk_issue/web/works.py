@@ -182,7 +182,7 @@ class Works:
 
         def observe(progress: Progress) -> None:
             if progress.message:
-                work.messages.append(progress.message)
+                work.messages.append(f"{progress.message} {progress.words}".rstrip())
             else:
                 work.progress = progress
 
@@ -207,7 +207,7 @@ class Works:
             if order.task is Task.RECONCILE:
                 return await desk.reconcile(job)
             if order.task is Task.RETRY and order.agreed:
-                return await desk.retry(job, order.codes, self._talk(work, loop))
+                return await desk.retry(job, self._talk(work, loop), order.codes)
             which = Selection.RETRIED if order.task is Task.RETRY else Selection.PENDING
             return await desk.resume(job, self._talk(work, loop), which)
 
