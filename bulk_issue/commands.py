@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-from bulk_issue.config import Reading
+from collections.abc import Callable, Sequence
 
 _TOLD = re.compile(r"`bulk-issue ([^`]+)`")
 
@@ -31,16 +29,3 @@ def completed(text: str, complete: Callable[[Sequence[str]], Sequence[str]]) -> 
         return command(*complete(words))
 
     return _TOLD.sub(of, text)
-
-
-def read_so(recorded: Mapping[str, str]) -> Iterator[str]:
-    """The flags under which a file is read as a job's record says."""
-    reading = Reading().like(recorded)
-    for kind, column in reading.map.items():
-        yield from ("--map", f"{kind}={column}")
-    named = ("identify_by", "delimiter", "encoding", "sheet", "header_row", "country")
-    for name in named:
-        if recorded.get(name):
-            yield from (f"--{name.replace('_', '-')}", recorded[name])
-    if recorded.get("no_header"):
-        yield "--no-header"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from pathlib import Path
@@ -220,6 +220,17 @@ class Reading:
             identify_by=self.identify_by or (IdentifierKind(by) if by else None),
             country=self.country or recorded.get("country", ""),
         )
+
+
+def read_so(recorded: Mapping[str, str]) -> Iterator[str]:
+    """The flags under which a file is read as a job's record says."""
+    for pair in mapped(recorded.get("map", "")):
+        yield from ("--map", pair)
+    for name in ("identify_by", "delimiter", "encoding", "sheet", "header_row", "country"):
+        if recorded.get(name):
+            yield from (f"--{name.replace('_', '-')}", recorded[name])
+    if recorded.get("no_header"):
+        yield "--no-header"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulk_issue.audit import Audited, Seen
 from bulk_issue.cli.nexts import Next
-from bulk_issue.commands import read_so
+from bulk_issue.config import read_so
 from bulk_issue.ending import ExitCode
 from bulk_issue.model import Alike, Job, JobId, Lineage, Tally
 from bulk_issue.ports import JobSummary
