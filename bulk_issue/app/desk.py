@@ -24,8 +24,8 @@ from bulk_issue.app.reports import Files, Report, default_out, refuse_purged, st
 from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
-from bulk_issue.commands import command, read_so
-from bulk_issue.config import Config, LedgerUrl
+from bulk_issue.commands import command
+from bulk_issue.config import Config, LedgerUrl, read_so
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import AgreementChanged, ConfigError, JobHalted, ReadOtherwise
 from bulk_issue.health import Stop, StopKind
