@@ -715,10 +715,10 @@ MISTAKES = (
         new='        *("job",',
         test="test_nexts.py::test_what_follows_the_first_rows_sends_the_others_once_they_look_right",
     ),
-    # --- 8: errors go to "unclear" ------------------------------------------------------------------------------
+    # --- 9: errors go to "unclear" ------------------------------------------------------------------------------
     Mistake(
         name="a 502 means that nothing was processed",
-        promise=8,
+        promise=9,
         file="verdicts.py",
         old='    _line(On.STATUS, U, "502",',
         new='    _line(On.STATUS, N, "502",',
@@ -726,7 +726,7 @@ MISTAKES = (
     ),
     Mistake(
         name="a look-up that failed shows that there is no coupon",
-        promise=8,
+        promise=9,
         file="reconcile.py",
         old="            finding = Unsure(because=reading.reason)\n",
         new="            finding = Nothing()\n",
@@ -734,7 +734,7 @@ MISTAKES = (
     ),
     Mistake(
         name="a second coupon for a row is dropped",
-        promise=8,
+        promise=9,
         file="ledger/answers.py",
         old="    return Landed.EXCESS\n",
         new="    return Landed.STALE\n",
@@ -750,7 +750,7 @@ MISTAKES = (
     ),
     Mistake(
         name="nobody looks again at rows that were in doubt",
-        promise=8,
+        promise=9,
         file="audit.py",
         old="            await self._look(self.doubts.doubted, before, issued)\n",
         new="            del before, issued\n",
@@ -768,8 +768,8 @@ MISTAKES = (
         name="a restored ledger forgets that a rejected row may have been retried since",
         promise=2,
         file="ledger/reopen.py",
-        old="for state in (RowState.PENDING, *sources(Event.RETRY), *sources(Event.FREED))]",
-        new="for state in (RowState.PENDING,)]",
+        old="_AGAIN = (Event.RETRY, ",
+        new="_AGAIN = (",
         test="test_care.py::test_a_rejected_row_that_is_retried_after_a_restore_is_looked_up_first",
     ),
     Mistake(
