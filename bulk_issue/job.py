@@ -177,7 +177,7 @@ class Run(Hand):
 
     async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
-        job, insist = self.job.spec.id, self._patience.insist
+        job, insist, since = self.job.spec.id, self._patience.insist, self.clock.now()
         while True:
             # one look: rows of those who share in the job go from any of these states to any other meanwhile
             rows = await insist(lambda: self.ledger.work.still_open(job))
@@ -186,7 +186,7 @@ class Run(Hand):
                 return True
             if not flying and not rows[RowState.IN_DOUBT]:
                 break
-            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck:
+            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck(since):
                 doubtful = count(rows[RowState.IN_DOUBT], "row")
                 self.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
                 break
