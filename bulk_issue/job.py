@@ -238,7 +238,7 @@ class Run(Hand):
 
     async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool, retried: bool = False) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
-        job, insist = self.job.spec.id, self._patience.insist
+        job, insist, since = self.job.spec.id, self._patience.insist, self.clock.now()
 
         def to_send() -> Awaitable[int]:
             return self.ledger.work.pending(job, retried=retried)
@@ -251,7 +251,7 @@ class Run(Hand):
                 return True
             if not flying and not rows[RowState.IN_DOUBT]:
                 break
-            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck:
+            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck(since):
                 doubtful = count(rows[RowState.IN_DOUBT], "row")
                 self.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
                 break

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from bulk_issue.candidates import Finding, Found, Nothing, Unsure, judge
 from bulk_issue.errors import LedgerUnavailable
-from bulk_issue.model import JobId, Moment, ReadProblem, Unreadable
+from bulk_issue.model import JobId, Moment, Reading, ReadProblem, Unreadable
 from bulk_issue.ports import Clock, Doubt, Doubts
 from bulk_issue.readers import Readers
 from bulk_issue.retry import backoff
@@ -51,12 +51,12 @@ class Reconciler:
 
     _tries: dict[tuple[JobId, int, int], int] = field(default_factory=dict)
     _not_before: dict[tuple[JobId, int, int], float] = field(default_factory=dict)
-    _stuck: set[tuple[JobId, int, int]] = field(default_factory=set)
+    #: Rows that the record, as it was last read, can't settle, and when that look was begun.
+    _stuck: dict[tuple[JobId, int, int], Moment] = field(default_factory=dict)
 
-    @property
-    def stuck(self) -> int:
-        """Rows in doubt that the record, as it was last read, can't settle."""
-        return len(self._stuck)
+    def stuck(self, since: Moment) -> int:
+        """Rows in doubt that the record, as it was read since then, can't settle."""
+        return sum(began.since(since) >= 0 for began in self._stuck.values())
 
     async def run(self) -> None:
         """Settle what becomes due, until cancelled."""
@@ -75,7 +75,8 @@ class Reconciler:
         before = Moment(now.wall - self.grace, now.boot - self.grace, now.boot_id)
         # those that wait for their next look may be the first in the list
         due = await self.doubts.due(self.job, before, 100 + len(self._not_before))
-        self._stuck &= {_name(doubt) for doubt in due}  # a person may have decided
+        names = {_name(doubt) for doubt in due}
+        self._stuck = {name: began for name, began in self._stuck.items() if name in names}  # a person may have decided
         for doubt in due:
             if self._ready(doubt):
                 await self._settle(doubt)
@@ -101,17 +102,18 @@ class Reconciler:
         began = self.clock.now()
         reading = await self.readers.read(doubt.identifier)
         finding: Finding
+        passing = False  # what the record says stays so once a coupon would show
         if isinstance(reading, Unreadable):
             finding = Unsure(because=reading.reason)
+            passing = reading.problem in _PASSING
         else:
             if await self.readers.learn(reading, doubt.identifier):
                 return  # look again with what is known now: this reading is older than the proof
             facts = self.readers.facts(reading, doubt.identifier)
+            passing = facts is None and await self._may_be_proven(doubt, reading)
             boots = await self.readers.boots(doubt.sent, doubt.given_up)
             finding = judge(doubt, reading, facts, grace=self.grace, generic=self.generic, boots=boots)
         now = self.clock.now()
-        # what the record says stays so once a coupon would show; what couldn't be read may be read the next time
-        passing = isinstance(reading, Unreadable) and reading.problem in _PASSING
         lasting = not passing and began.since(doubt.given_up) >= self._shown_by
         match finding:
             case Found(coupon=coupon, at=at):
@@ -120,7 +122,7 @@ class Reconciler:
                 done = await self.doubts.settle(doubt, event, coupon, because, at, now, shared=self.generic)
                 if not done:
                     because = "the coupon belongs to another row of this customer"
-                    await self._later(doubt, because, lasting=lasting)
+                    await self._later(doubt, because, began, lasting=lasting)
                     return
             case Nothing() if self._second_look(doubt, began):
                 event = _IF_ABSENT[doubt.if_absent]
@@ -130,11 +132,11 @@ class Reconciler:
                 self._not_before[_name(doubt)] = now.boot + max(SECOND_LOOK, self._shown_by - now.since(doubt.given_up))
                 return
             case Unsure(because=because):
-                await self._later(doubt, because, lasting=lasting)
+                await self._later(doubt, because, began, lasting=lasting)
                 return
         self._tries.pop(_name(doubt), None)
         self._not_before.pop(_name(doubt), None)
-        self._stuck.discard(_name(doubt))
+        self._stuck.pop(_name(doubt), None)
         self.on_settled(doubt, event)
 
     @property
@@ -150,9 +152,16 @@ class Reconciler:
             return False
         return began.since(doubt.empty_since) >= SECOND_LOOK
 
-    async def _later(self, doubt: Doubt, because: str, *, lasting: bool) -> None:
+    async def _may_be_proven(self, doubt: Doubt, reading: Reading) -> bool:
+        """Whether a coupon that could prove the reader may still be about to show."""
+        now, proofs = self.clock.now(), await self.readers.proofs(doubt.identifier, reading)
+        return any(now.since(proof.answered) < self._shown_by for proof in proofs)
+
+    async def _later(self, doubt: Doubt, because: str, began: Moment, *, lasting: bool) -> None:
         """Note a look-up that settled nothing, and when the next one is; `lasting` where it will settle nothing."""
-        (self._stuck.add if lasting else self._stuck.discard)(_name(doubt))
+        self._stuck.pop(_name(doubt), None)
+        if lasting:
+            self._stuck[_name(doubt)] = began
         now = self.clock.now()
         await self.doubts.note(doubt, because, now, empty=False)
         tries = self._tries[_name(doubt)] = self._tries.get(_name(doubt), 0) + 1
