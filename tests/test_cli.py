@@ -603,6 +603,7 @@ async def test_a_file_is_read_in_another_way_until_something_came_of_it(console:
     corrected = await console.run(file, "--map", "mobile=second", *canary)
     assert corrected.code == 0
     assert "5 rows rejected as it was read before" in corrected.err
+    assert "customers named by mobile from 'second'" in corrected.err
     assert console.box.book.requests() == 13
     assert console.summary(file)["requests"] == 13
     console.check_book(file)

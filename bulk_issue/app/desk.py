@@ -161,6 +161,7 @@ class Desk:
             refuse_purged(job)
         if job is not None and job.state is not JobState.REGISTERING and dict(job.spec.reading) != dict(spec.reading):
             await self._register_anew(job.spec, spec)
+            job = None
         counted = Survey() if job is None or job.started is None else None
         chunks: Iterator[list[Row]] = file.chunks()
         if counted is not None:
