@@ -65,7 +65,11 @@ class Visitor:
         form.add_field("csrf", await self.csrf())
         form.add_field("series", series)
         form.add_field("file", io.BytesIO(content), filename=name, content_type="text/csv")
-        return await self.post("/campaigns", form)
+        status, text = await self.post("/campaigns", form)
+        while again := re.search(r'href="(/campaigns/\w+)">Look now', text):  # the file is still being read
+            await asyncio.sleep(0.05)
+            status, text = await self.get(again[1])
+        return status, text
 
 
 def agreed(text: str) -> str:

@@ -53,7 +53,7 @@ class Agreement:
     reading: tuple[tuple[str, str], ...]
     #: Rows by what becomes of them, or by what they are: for a job under way by state.
     becomes: tuple[tuple[str, int], ...]
-    #: At most so many rows are sent.
+    #: At most so many customers are sent to.
     rows: int
     which: Selection
     #: Who is left out: the digest of the suppression list, and what a person has said of look-alikes.
