@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bulk_issue.model import Alike, Series, Tally, Withheld
+from bulk_issue.model import Alike, Series, Tally, Withheld, only_alike
 from bulk_issue.outlook import Outlook, Plan
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.states import RowState
@@ -87,7 +87,7 @@ def elsewhere_words(checked: Checked) -> Iterator[str]:
 
 def look_alike_words(checked: Checked) -> Iterator[str]:
     """Rows that are held back until somebody says who their customers are."""
-    for why, held in checked.held_back.items():
+    for why, held in only_alike(checked.held_back).items():
         whom = "some of the suppression list" if why is Withheld.ALIKE_EXCLUDED else "some who were served before"
         more = ", …" if held.rows > len(held.first) else ""
         named = f"row{'' if held.rows == 1 else 's'} {', '.join(map(str, held.first))}{more}"

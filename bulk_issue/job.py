@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bulk_issue.audit import Audit, Audited
 from bulk_issue.crew import Hand
@@ -18,7 +18,18 @@ from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
 from bulk_issue.held import HeldCodes
-from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
+from bulk_issue.model import (
+    HeldBack,
+    IdentifierKind,
+    Job,
+    JobId,
+    JobState,
+    Moment,
+    Tally,
+    Withheld,
+    only_alike,
+    rows_in,
+)
 from bulk_issue.pool import Pool
 from bulk_issue.ports import Hold, Part, Progress
 from bulk_issue.presence import Presence
@@ -51,7 +62,7 @@ class Ending:
     #: Reruns of the job's failures that work rows of it which may still change.
     waiting_in: Sequence[JobId] = ()
     #: Rows that a person has to say something about before they are sent.
-    held_back: int = 0
+    held_back: Mapping[Withheld, HeldBack] = field(default_factory=dict)
 
 
 async def nothing() -> None:
@@ -111,8 +122,7 @@ class Run(Hand):
             tally, firsts, excess, excluded = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop, excluded)
             unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
-            held = await self._patience.insist(lambda: self.ledger.omissions.held_back(job))
-            held_back = sum(each.rows for each in held.values())
+            held_back = await self._patience.insist(lambda: self.ledger.omissions.held_back(job))
             state = JobState.STOPPED if unfinished or held_back else JobState.ENDED
             cancelled = None
             if tally.get(RowState.CANCELLED, 0):
@@ -123,9 +133,10 @@ class Run(Hand):
                 state = left  # others go on; if it was cancelled, with its rows in doubt
             because, kind = (stop.because, str(stop.kind)) if stop is not None and unfinished else ("", "")
             if held_back and not because:
-                because = (
-                    f"{count(held_back, 'row')} held back: they look like others, and nobody has said who they are"
-                )
+                why = "they look like others, and nobody has said who they are"
+                if not only_alike(held_back):
+                    why = "their customers were removed from the file, and nobody has said what becomes of them"
+                because = f"{count(rows_in(held_back), 'row')} held back: {why}"
             if cancelled is not None:
                 because = cancelled.because
         finally:

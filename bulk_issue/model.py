@@ -141,6 +141,16 @@ class HeldBack:
     first: tuple[int, ...]
 
 
+def only_alike(held: Mapping[Withheld, HeldBack]) -> Mapping[Withheld, HeldBack]:
+    """The rows that wait for a word on who their customers are; those who were removed from a file wait for another."""
+    return {why: rows for why, rows in held.items() if why is not Withheld.REMOVED}
+
+
+def rows_in(held: Mapping[Withheld, HeldBack]) -> int:
+    """How many rows are held back."""
+    return sum(each.rows for each in held.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A person's word on one row in doubt."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bulk_issue.app.agreement import Selection, agreement
@@ -37,22 +37,23 @@ def served(ledger: SqliteLedger, spec: JobSpec, word: Alike | None) -> Known:
     return known
 
 
+def earlier_contents(ledger: SqliteLedger, spec: JobSpec) -> Iterator[JobSummary]:
+    """Jobs of other contents of the same file, for the same series and occasion, that weren't cancelled."""
+    for job in ledger.views.known():
+        mine, theirs = ((each.path, each.org, each.series_id, each.again) for each in (spec, job.spec))
+        if mine == theirs and spec.id != job.spec.id and job.state not in (JobState.CANCELLED, JobState.REGISTERING):
+            found = ledger.views.job(job.spec.id)
+            if found is not None:
+                yield found
+
+
 async def unfinished(ledger: SqliteLedger, spec: JobSpec) -> list[JobSummary]:
-    """Unfinished jobs of other contents of the same file, for the same series and occasion."""
-
-    def same_file(other: JobSpec) -> bool:
-        mine, theirs = ((each.path, each.org, each.series_id, each.again) for each in (spec, other))
-        return mine == theirs and spec.id != other.id
-
-    others = [
-        found
-        for job in ledger.views.known()
-        if same_file(job.spec) and job.state not in (JobState.CANCELLED, JobState.REGISTERING)
-        if (found := ledger.views.job(job.spec.id)) is not None
-    ]
-    # rows that wait in a rerun of this job's failures are the rerun's
+    """Those of them that have rows to send, or on the wire."""
+    # rows that wait in a rerun of a job's failures are the rerun's
     return [
-        each for each in others if each.tally.get(RowState.IN_FLIGHT, 0) or await ledger.work.pending(each.job.spec.id)
+        each
+        for each in earlier_contents(ledger, spec)
+        if each.tally.get(RowState.IN_FLIGHT, 0) or await ledger.work.pending(each.job.spec.id)
     ]
 
 

@@ -6,12 +6,9 @@ with the earlier one is the next batch, and removes nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from bulk_issue.app.intake import Intake
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import JobId, JobSpec, Removed, Withheld
-from bulk_issue.ports import JobSummary
+from bulk_issue.model import JobId, Removed, Withheld
 from bulk_issue.states import RowState
 from bulk_issue.survey import Difference, compare
 
@@ -42,13 +39,3 @@ def pending(ledger: SqliteLedger, job: JobId, found: Difference) -> list[int]:
     unsent = set(found.unsent)
     rows = ledger.omissions.candidates(job)
     return [row.number for row in rows if row.number in unsent and row.state is RowState.PENDING]
-
-
-def with_removed(ledger: SqliteLedger, spec: JobSpec) -> Iterator[JobSummary]:
-    """Jobs of earlier contents of a job's file of which removed customers' rows are held back."""
-    for job in ledger.views.known():
-        mine, theirs = ((each.path, each.org, each.series_id, each.again) for each in (spec, job.spec))
-        if mine == theirs and job.spec.id != spec.id and Withheld.REMOVED in ledger.views.held_back(job.spec.id):
-            found = ledger.views.job(job.spec.id)
-            if found is not None:
-                yield found

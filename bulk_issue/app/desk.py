@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bulk_issue.app.agreement import Agreement, Selection
-from bulk_issue.app.ahead import look_ahead, served, unfinished
-from bulk_issue.app.changed import difference, pending, settle, with_removed
+from bulk_issue.app.ahead import earlier_contents, look_ahead, served, unfinished
+from bulk_issue.app.changed import difference, pending, settle
 from bulk_issue.app.checked import Checked, Talk
 from bulk_issue.app.deciding import decisions, refuse_unknown
 from bulk_issue.app.intake import Intake, intake
@@ -41,10 +41,11 @@ from bulk_issue.model import (
     JobState,
     LeftOut,
     ReadProblem,
-    Removed,
     Row,
     Series,
     Unreadable,
+    Withheld,
+    only_alike,
 )
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
@@ -119,7 +120,16 @@ class Desk:
             file, left_out = opened.enter_context(self.leaving_out(file, job))
             reports: list[Report] = []
             if job is None or job.state is JobState.REGISTERING or self.config.changed is not None:
-                for earlier in [*await unfinished(self.ledger, spec), *with_removed(self.ledger, spec)]:
+                waiting = await unfinished(self.ledger, spec)
+                names = {each.job.spec.id for each in waiting}
+                for earlier in earlier_contents(self.ledger, spec):
+                    if earlier.job.spec.id in names:
+                        continue
+                    if self.config.changed is not None and self._removed_from(earlier):
+                        waiting.append(earlier)
+                    elif earlier.tally.get(RowState.IN_DOUBT, 0):  # it may come to nothing, and be pending again
+                        await self._settle_removed(earlier, file, talk)
+                for earlier in waiting:
                     reports.append(await self._finish(earlier, file, series, talk))
                     if reports[-1].ending.exit_code is ExitCode.STOPPED or await self.ledger.work.pending(
                         earlier.job.spec.id
@@ -128,8 +138,8 @@ class Desk:
                         return reports
             job, look = await self._registered(job, spec, series, file, left_out)
         told = {report.job.spec.id for report in reports}
-        for earlier in with_removed(self.ledger, spec):
-            if earlier.job.spec.id not in told:
+        for earlier in earlier_contents(self.ledger, spec):
+            if earlier.job.spec.id not in told and self._removed_from(earlier):
                 stands = await standing(self.ledger, earlier.job, self.clock.now())
                 reports.append(await self.report(stands, default_out(earlier.job.spec)))
         reports.append(await self._issue(job, series, look, talk, out))
@@ -141,12 +151,14 @@ class Desk:
             file = opened.enter_context(intake(path, self.config.reading, self.recorded))
             series = await self.series()
             spec = self.spec(file, await self.org(series))
-            earlier = [each.job for each in await unfinished(self.ledger, spec)]
+            before = await unfinished(self.ledger, spec)
+            for each in before:
+                await self._settle_removed(each, file, talk)
             known = await self.ledger.jobs.find(spec.id)
             file, left_out = opened.enter_context(self.leaving_out(file, known))
             job, look = await self._registered(known, spec, series, file, left_out)
             self._agree(await look(talk), talk)
-        return [*earlier, job]
+        return [*(each.job for each in before), job]
 
     async def defer_again(self, job: Job, talk: Talk) -> Job:
         """The same with a registered job, without its file."""
@@ -191,7 +203,7 @@ class Desk:
 
         change = await self.leave_out(job)
         checked = await look(change)
-        word = talk.alike(checked) if checked.held_back and change.left_out.alike is None else None
+        word = talk.alike(checked) if only_alike(checked.held_back) and change.left_out.alike is None else None
         if word is None:
             return checked
         change.left_out = (await self.leave_out(job, word)).left_out
@@ -396,28 +408,35 @@ class Desk:
         }
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
-        """Finish the job of an earlier content, as it was registered, if the person agrees."""
+        """Finish the job of an earlier content, as it was registered, but for customers who were removed since."""
         job = earlier.job
-        found = difference(self.ledger, job.spec.id, file)
-        removed = pending(self.ledger, job.spec.id, found)
-        word = self.config.changed
-        if word is None:
-            word = talk.changed(earlier, found, removed) if removed else Removed.FINISH
-        if word is None:
-            raise ConfigError(
-                f"{count(len(removed), 'customer')} of job {job.spec.id} were removed from this file before they were "
-                "sent a coupon",
-                hint="Nothing was sent. Run the file again with --changed finish (they get one too) or --changed drop "
-                "(they don't).",
-            )
-        if held := await settle(self.ledger, job.spec.id, found, word):
-            self._tell(
-                f"Job {job.spec.id}: {count(held, 'row')} held back, removed from the file since ({_named(removed)}). "
-                "--changed finish sends to them, --changed drop cancels them."
-            )
+        await self._settle_removed(earlier, file, talk)
         out = default_out(job.spec)
         claim_folder(out, job.spec.id)
         return await self._issue(job, series, partial(self._known, job=job, series=series), talk, out)
+
+    def _removed_from(self, earlier: JobSummary) -> bool:
+        """Whether rows of customers who were removed from its file are held back."""
+        return Withheld.REMOVED in self.ledger.views.held_back(earlier.job.spec.id)
+
+    async def _settle_removed(self, earlier: JobSummary, file: Intake, talk: Talk) -> None:
+        """Keep what becomes of customers who stand in the file no more, before anything of the job is sent."""
+        job = earlier.job.spec.id
+        found = difference(self.ledger, job, file)
+        removed = pending(self.ledger, job, found)
+        word = self.config.changed or (talk if removed else Talk()).changed(earlier, found, removed)
+        if word is None:
+            raise ConfigError(
+                f"{count(len(removed), 'customer')} of job {job} were removed from this file before they were sent a "
+                "coupon",
+                hint="Nothing was sent. Run the file again with --changed finish (they get one too) or --changed drop "
+                "(they don't).",
+            )
+        if held := await settle(self.ledger, job, found, word):
+            self._tell(
+                f"Job {job}: {count(held, 'row')} held back, removed from the file since ({_named(removed)}). "
+                "--changed finish sends to them, --changed drop cancels them."
+            )
 
     async def _register_anew(self, old: JobSpec, new: JobSpec) -> None:
         """Options that decide which customer a record names belong to the registered job."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
-from bulk_issue.model import IdentifierKind, Job, JobId
+from bulk_issue.model import HeldBack, IdentifierKind, Job, JobId, Withheld
 from bulk_issue.ports import JobSummary, RunFacts
 from bulk_issue.sink import claim_folder
 from bulk_issue.states import RowState
@@ -40,7 +40,7 @@ class Standing:
     #: Whether a process runs it now.
     running: bool
     #: Rows that wait until a person says who their customers are.
-    held_back: int
+    held_back: Mapping[Withheld, HeldBack]
 
 
 def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSummary]) -> Standing:
@@ -55,7 +55,7 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
         parents=[by_name[other] for other in views.parents(name)],
         reruns=[by_name[other] for other in views.reruns(name)],
         running=ledger.jobs.running_elsewhere(name),
-        held_back=sum(held.rows for held in views.held_back(name).values()),
+        held_back=views.held_back(name),
     )
 
 

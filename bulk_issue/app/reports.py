@@ -48,9 +48,8 @@ async def standing(ledger: SqliteLedger, job: Job, now: Moment, stop: Stop | Non
     name = job.spec.id
     tally, firsts = await ledger.work.tally(name), await ledger.work.firsts(name)
     excess = await ledger.work.excess(name)
-    held = await ledger.omissions.held_back(name)
     return Ending(
-        held_back=sum(each.rows for each in held.values()),
+        held_back=await ledger.omissions.held_back(name),
         job=job,
         tally=tally,
         exit_code=conclude(tally, firsts, excess, stop, await ledger.work.excluded(name)),

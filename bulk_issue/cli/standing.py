@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulk_issue.cli.nexts import Next
-from bulk_issue.cli.words import alike_words, cancelled_words, pending_words, waiting_words
+from bulk_issue.cli.words import cancelled_words, held_words, pending_words, waiting_words
 from bulk_issue.commands import command
-from bulk_issue.model import JobState
+from bulk_issue.model import JobState, rows_in
 from bulk_issue.ports import JobSummary, Part, RunFacts
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import SHOWN, remedy, utc
@@ -95,10 +95,8 @@ def job_words(each: Standing, following: Next) -> Iterator[str]:
     yield from waiting_words(each.summary.waiting_in, following)
     if each.summary.waiting_in:
         return
-    if each.held_back:
-        yield f"Held back: {count(each.held_back, 'row')} whose customers look like others."
-        yield from alike_words(job.spec.id, following)
-    if tally.get(RowState.PENDING, 0) > each.held_back:
+    yield from held_words(job.spec, each.held_back, following)
+    if tally.get(RowState.PENDING, 0) > rows_in(each.held_back):
         yield from pending_words(job, tally, job.stopped_because, following)
     elif tally.get(RowState.IN_DOUBT, 0) or tally.get(RowState.IN_FLIGHT, 0):
         yield f"Next: {following('reconcile', job.spec.id)}"

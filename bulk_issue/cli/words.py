@@ -11,7 +11,19 @@ from bulk_issue.audit import Audited, Seen
 from bulk_issue.cli.nexts import Next
 from bulk_issue.config import read_so
 from bulk_issue.ending import ExitCode
-from bulk_issue.model import Alike, Job, JobId, Lineage, Tally
+from bulk_issue.model import (
+    Alike,
+    HeldBack,
+    Job,
+    JobId,
+    JobSpec,
+    Lineage,
+    Removed,
+    Tally,
+    Withheld,
+    only_alike,
+    rows_in,
+)
 from bulk_issue.ports import JobSummary
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import remedy
@@ -90,10 +102,8 @@ def next_words(report: Report, following: Next, go_on: Sequence[str]) -> Iterato
         return
     # a folder is one job's: the flag was about this one, or about another that this command had to do with
     apart = () if following.context.params.get("out") == report.out else ("out",)
-    held_back = report.ending.held_back
-    if held_back:
-        yield f"Held back: {count(held_back, 'row')} whose customers look like others; see _reason in the results."
-        yield from alike_words(spec.id, following, apart)
+    held_back = rows_in(report.ending.held_back)
+    yield from held_words(spec, report.ending.held_back, following, apart)
     if tally.get(RowState.PENDING, 0) > held_back:
         yield from pending_words(report.job, tally, stop.because if stop else "", following, go_on, apart)
     elif (not held_back and tally.get(RowState.IN_DOUBT, 0)) or tally.get(RowState.IN_FLIGHT, 0):
@@ -117,9 +127,24 @@ def cancelled_words(job: JobId, rows: int, following: Next, apart: Collection[st
         yield f"To take the cancel back: {back}   (sends {count(rows, 'row')})"
 
 
-def alike_words(job: JobId, following: Next, apart: Collection[str] = ()) -> Iterator[str]:
+def held_words(
+    spec: JobSpec, held: Mapping[Withheld, HeldBack], following: Next, apart: Collection[str] = ()
+) -> Iterator[str]:
+    """What is held back of a job, and how a person says what becomes of it."""
+    if alike := rows_in(only_alike(held)):
+        yield f"Held back: {count(alike, 'row')} whose customers look like others; see _reason in the results."
+        yield from _alike_words(spec.id, following, apart)
+    if removed := held.get(Withheld.REMOVED):
+        name = ("--again", spec.again) if spec.again else ()
+        whole = ("run", spec.path, "--series", spec.series_id, *name, *read_so(spec.reading), "--changed")
+        yield f"Held back: {count(removed.rows, 'row')} whose customers were removed from the file; see _reason there."
+        yield f"Next: {following(*whole, Removed.DROP)}   (they get no coupon)"
+        yield f"  or: {following(*whole, Removed.FINISH)}   (they get one too)"
+
+
+def _alike_words(job: JobId, following: Next, apart: Collection[str]) -> Iterator[str]:
     """How a person says who those are that look like others."""
-    skip, send = (following("resume", job, "--alike", word, apart=apart) for word in Alike)
+    skip, send = (following("resume", job, "--alike", word, apart=apart) for word in (Alike.SKIP, Alike.SEND))
     yield f"Next: {skip}   (they are the same people: leave them out)"
     yield f"  or: {send}   (they are other people: send to them)"
 

@@ -16,7 +16,7 @@ from bulk_issue.app.agreement import Agreement, Selection, agreement
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import HeldBack, Job, JobId, JobState, Tally, Withheld
+from bulk_issue.model import HeldBack, Job, JobId, JobState, Tally, Withheld, only_alike, rows_in
 from bulk_issue.ports import Doubtful, Pulse, RunFacts
 from bulk_issue.saying import THROUGH, shown_tally
 from bulk_issue.states import RowState
@@ -95,7 +95,7 @@ class Standing:
 
     @property
     def held(self) -> int:
-        return sum(each.rows for each in self.held_back.values())
+        return rows_in(only_alike(self.held_back))
 
     @property
     def cancelled(self) -> int:
