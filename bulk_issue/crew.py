@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bulk_issue.config import AT_ONCE, Config, Pace
-from bulk_issue.errors import JobHeld
 from bulk_issue.health import Health, Limits
 from bulk_issue.look import LookFirst
 from bulk_issue.model import Job, Series
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
-from bulk_issue.presence import Presence
 from bulk_issue.readers import Readers
 
 
@@ -68,17 +66,6 @@ class Hand:
             on_reply=readers.saw,
             look_first=LookFirst(records=self.records, limiter=self.lookups) if config.look_first else None,
         )
-
-    async def be_seen(self, presence: Presence, pool: Pool | None) -> None:
-        """Take part until cancelled; raises `JobHeld` where others go on without this run.
-
-        Requests under way end first: then it is the pool that raises it.
-        """
-        try:
-            await presence.keep()
-        except JobHeld as held:
-            if pool is None or not pool.give_way(held):
-                raise
 
     async def readers(self) -> Readers:
         """The readers of the server's record, with what they have proven."""

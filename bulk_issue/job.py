@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from bulk_issue.audit import Audit, Audited
 from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
-from bulk_issue.errors import BulkIssueError, LedgerUnavailable
+from bulk_issue.errors import BulkIssueError, JobHeld, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
 from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
 from bulk_issue.pool import Pool
-from bulk_issue.ports import Hold, Part, Progress
-from bulk_issue.presence import Presence
+from bulk_issue.ports import Hold, Progress
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.saying import count, duration
@@ -53,10 +52,10 @@ class Ending:
 
 @dataclass(slots=True, kw_only=True)
 class Run(Hand):
-    """The run that holds its job: its lead, where others share in it."""
+    """The run that holds its job."""
 
-    #: Whether others go on with the job when this run is asked to stop, or breaks off.
-    hands_over: bool = False
+    #: The worker that makes this run: another one goes on when it is asked to stop, or breaks off. None: a person does.
+    worker: int | None = None
     _sent: int = 0
     #: Whether it was said that this run waits for the record.
     _patient: bool = False
@@ -78,8 +77,8 @@ class Run(Hand):
         """Do this work as the job's holder; one that waits to be issued goes on waiting if `keeps` says so."""
         began = self.clock.now()
         job = self.job.spec.id
-        hold = await self.ledger.jobs.hold(job, self.config.budget, began, anew=not (keeps or self.hands_over))
-        left = JobState.RUNNING if self.hands_over else JobState.STOPPED
+        hold = await self.ledger.jobs.hold(job, self.config.budget, began, worker=self.worker)
+        left = JobState.RUNNING if self.worker is not None else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
         state, because, code = left, "the run was cut short", None
@@ -98,7 +97,9 @@ class Run(Hand):
                 state = left  # others go on; if it was cancelled, with its rows in doubt
             because = stop.because if stop is not None and unfinished else ""
         finally:
-            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
+            mine = await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
+        if not mine:  # what was counted is another run's work
+            raise JobHeld(f"job {job} was taken over by another run", hint="Let that run go on.")
         found = await self.ledger.jobs.find(job)
         assert found is not None
         assert code is not None
@@ -139,61 +140,47 @@ class Run(Hand):
         pending = await self.ledger.work.pending(hold.job)
         pool = self.pool(hold, health, readers, pending)
         pool.after_canary = readers.read_canary
-        presence = self._presence(hold, pool)
-        async with self._alongside(reconciler, presence, pool):
-            stop = await self._to_the_end(pool, reconciler, presence)
+        async with self._alongside(reconciler, pool):
+            stop = await self._to_the_end(pool, reconciler)
         self._sent = pool.begun
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
         reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
-        async with self._alongside(reconciler, self._presence(hold, None), None):
-            await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
+        async with self._alongside(reconciler, None):
+            await self._settle(hold, reconciler, began.boot + self.config.reconcile_for, sending=False)
         return None
 
-    async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
+    async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
         deadline: float | None = None
         while True:
             await pool.drain()
             spent = pool.stop is not None
             if pool.health.stop is not None or self.asked.is_set():
-                if presence is not None:
-                    await presence.tell()  # or others begin more while what they have begun is waited for
-                await self._landed()
                 return pool.stop
             if deadline is None:
                 deadline = self.clock.now().boot + self.config.reconcile_for
-            if not await self._settle(reconciler, deadline, sending=not spent):
+            if not await self._settle(pool.hold, reconciler, deadline, sending=not spent):
                 return pool.stop
 
-    async def _landed(self) -> None:
-        """Wait for the answers of those who share in a job that has stopped, as long as they may take."""
-        job, insist = self.job.spec.id, self._patience.insist
-        deadline = self.clock.now().boot + self.config.budget.lingers
-        while not self.asked.is_set() and self.clock.now().boot < deadline:
-            if not await insist(lambda: self.ledger.work.in_flight(job)):
-                return
-            await self.clock.sleep(POLL)
-
-    async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
+    async def _settle(self, hold: Hold, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
         job, insist = self.job.spec.id, self._patience.insist
         while True:
-            # one look: rows of those who share in the job go from any of these states to any other meanwhile
+            await insist(lambda: self.ledger.jobs.confirm(hold))
             rows = await insist(lambda: self.ledger.work.still_open(job))
-            flying = rows[RowState.IN_FLIGHT] > 0
             if sending and rows[RowState.PENDING]:
                 return True
-            if not flying and not rows[RowState.IN_DOUBT]:
+            if not rows[RowState.IN_DOUBT]:
                 break
-            if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
+            if self.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
                 return False
             left = deadline - self.clock.now().boot
             if left <= 0:
                 break
             if not self._patient:
                 self._patient = True
-                doubtful = count(rows[RowState.IN_FLIGHT] + rows[RowState.IN_DOUBT], "row")
+                doubtful = count(rows[RowState.IN_DOUBT], "row")
                 self.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
             await self.clock.sleep(POLL)
         # rows that nothing can settle use up all the time: the others are read once more all the same
@@ -235,33 +222,16 @@ class Run(Hand):
         )
 
     @contextlib.asynccontextmanager
-    async def _alongside(
-        self, reconciler: Reconciler, presence: Presence | None, pool: Pool | None
-    ) -> AsyncIterator[None]:
-        """Reconcile and report while the body runs, and be seen by those who share in the job."""
+    async def _alongside(self, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+        """Reconcile and report while the body runs."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
-                if presence is not None:
-                    others.append(tasks.create_task(self.be_seen(presence, pool)))
                 yield
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from group
-
-    def _presence(self, hold: Hold, pool: Pool | None) -> Presence | None:
-        """This run's, where others may share in its job."""
-        if not self.ledger.members.several:
-            return None
-        return Presence(
-            hold=hold,
-            part=Part.LEAD,
-            members=self.ledger.members,
-            budget=self.config.budget,
-            clock=self.clock,
-            stopped=lambda: pool.health.stop if pool else None,
-        )
 
     async def _tick(self, pool: Pool | None) -> None:
         while True:

@@ -378,8 +378,8 @@ class Job:
     ended: float | None = None
     #: Why the last run stopped, for people; empty if it ended.
     stopped_because: str = ""
-    #: How many workers may take part; 0: it wasn't deferred to any.
-    workers: int = 0
+    #: Whether it is left to workers.
+    deferred: bool = False
 
 
 #: How many rows stand in each state; states without rows are missing.

@@ -146,6 +146,8 @@ class Host:
         #: What was committed, in its order: intents, and names that a reply gave of a customer (`again` name, key).
         self.begun: dict[tuple[str, int, int], int] = {}
         self.named: dict[tuple[str, str], int] = {}
+        #: By job: the runs that have begun rows of it, in their order.
+        self.holders: dict[str, list[str]] = {}
         #: Rows that a person put back.
         self.put_back: set[tuple[Any, ...]] = set()
         self._eye: sqlite3.Connection | psycopg.Connection[Any] | None = None
@@ -213,6 +215,7 @@ class Host:
         """Note what a transaction has promised or told."""
         if method == "begin":
             for intent in done.intents:
+                self._note_holder(intent)
                 self.begun[intent.job, intent.row, intent.attempt] = len(self.begun) + len(self.named)
         elif method == "finish":
             for settlement, landed in zip(arguments[0], done, strict=True):
@@ -222,6 +225,23 @@ class Host:
             landed, begun = done
             self.committed("finish", landed, arguments)
             self.committed("begin", begun, arguments)
+
+    def _note_holder(self, intent: Intent) -> None:
+        """A run that was followed by another one must begin nothing more."""
+        before = self.holders.setdefault(intent.job, [])
+        if intent.holder in before[:-1]:
+            self.violations.append(f"{intent.job}/{intent.row} was begun by a run that another one had replaced")
+        elif intent.holder not in before:
+            before.append(intent.holder)
+
+    def end_sessions(self) -> None:
+        """As a restart of the database ends them, and every hold with them; a file has none."""
+        if isinstance(self.path, LedgerUrl):
+            self.note("all sessions are ended")
+            self.ask(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
     def _note_names(self, intent: Intent) -> None:
         """A reply has named its customer in every way that the server knows."""

@@ -353,8 +353,6 @@ async def test_nobody_goes_on_in_a_database_that_was_put_back_before_it_was_reop
     await desk.ledger._db.call(lambda: desk.ledger._db.holders.free(JOB))
     with pytest.raises(LedgerError, match="put back or copied"):
         await desk.hold()
-    with pytest.raises(LedgerError, match="put back or copied"):
-        await desk.ledger.members.share(JOB, BUDGET, desk.clock.now())
     assert await desk.states() == [S.PENDING, S.PENDING]
 
     await desk.ledger.care.reopen(desk.clock.now(), "ann", "nothing was issued since")

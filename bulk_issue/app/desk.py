@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from bulk_issue.app.ahead import look_ahead, served, unfinished
 from bulk_issue.app.checked import Checked, Talk
@@ -30,7 +29,6 @@ from bulk_issue.limiter import Pacer
 from bulk_issue.model import Job, JobId, JobSpec, JobState, ReadProblem, Row, Series
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
-from bulk_issue.share import Share
 from bulk_issue.sink import SUMMARY, claim_folder, format_in, sha256
 from bulk_issue.states import RowState
 from bulk_issue.survey import Survey, compare, counting
@@ -230,28 +228,21 @@ class Desk:
 
     def lead(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
         """A run that holds the job."""
-        return Run(**self._hand(job, series, config or self.config))
-
-    def share(self, job: Job, series: Series | None) -> Share:
-        """A run that shares in the job beside its lead."""
-        return Share(**self._hand(job, series, self.config))
-
-    def _hand(self, job: Job, series: Series | None, config: Config) -> dict[str, Any]:
-        """What every run works with."""
-        return {
-            "job": job,
-            "config": config,
-            "series": series,
-            "ledger": self.ledger,
-            "issuer": self.client,
-            "records": self.client,
-            "clock": self.clock,
-            "draw": random.SystemRandom().random,
-            "pacer": lambda even: Pacer(config.rate, config.per, even=even),
-            "lookups": Pacer(LOOKUPS, LOOKUPS_PER, even=True),
-            "observer": self.observer,
-            "asked": self.asked,
-        }
+        its = config or self.config
+        return Run(
+            job=job,
+            config=its,
+            series=series,
+            ledger=self.ledger,
+            issuer=self.client,
+            records=self.client,
+            clock=self.clock,
+            draw=random.SystemRandom().random,
+            pacer=lambda even: Pacer(its.rate, its.per, even=even),
+            lookups=Pacer(LOOKUPS, LOOKUPS_PER, even=True),
+            observer=self.observer,
+            asked=self.asked,
+        )
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, if the person agrees."""

@@ -15,7 +15,7 @@ from bulk_issue.config import LedgerUrl
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
 from bulk_issue.model import IdentifierKind, Job, JobId
-from bulk_issue.ports import JobSummary, RunFacts
+from bulk_issue.ports import JobSummary, RunFacts, WorkerFacts
 from bulk_issue.sink import claim_folder
 from bulk_issue.states import RowState
 
@@ -38,6 +38,8 @@ class Standing:
     reruns: Sequence[JobSummary]
     #: Whether a process runs it now.
     running: bool
+    #: All workers of the ledger.
+    workers: Sequence[WorkerFacts]
 
 
 def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSummary]) -> Standing:
@@ -52,6 +54,7 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
         parents=[by_name[other] for other in views.parents(name)],
         reruns=[by_name[other] for other in views.reruns(name)],
         running=ledger.jobs.running_elsewhere(name),
+        workers=views.workers(),
     )
 
 

@@ -281,7 +281,7 @@ page_options: Callable[[F], F] = stacked(
 _ONCE = frozenset(
     {
         *("series", "again", "sheet", "header_row", "no_header", "delimiter", "encoding"),
-        *("first", "job", "workers", "codes", "decisions", "why", "sample", "watch", "kind"),
+        *("first", "job", "codes", "decisions", "why", "sample", "watch", "kind"),
         *("as_json", "quiet", "yes", "yes_short", "confirm_above", "log_file", "log_format", "metrics", "notify_file"),
     }
 )

@@ -21,7 +21,6 @@ from bulk_issue.ledger.database import Database, Dialect, create_private
 from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
-from bulk_issue.ledger.members import LedgerMembers
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
 from bulk_issue.ledger.views import LedgerViews
@@ -45,7 +44,6 @@ class SqliteLedger:
         self._db = database
         self.jobs = LedgerJobs(database)
         self.work = LedgerWork(database)
-        self.members = LedgerMembers(database)
         self.doubts = LedgerDoubts(database)
         self.views = LedgerViews(database)
         self.history = LedgerHistory(database)

@@ -50,7 +50,7 @@ def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment) -> int
                 rows=0,
                 blank=0,
                 cancelled=0,
-                workers=0,
+                deferred=0,
                 created=now.wall,
                 because="",
             )

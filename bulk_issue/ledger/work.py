@@ -16,9 +16,9 @@ from bulk_issue.ledger.answers import settle
 from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.claims import claimed
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
-from bulk_issue.ledger.members import may_begin
 from bulk_issue.ledger.restored import put_in_doubt
-from bulk_issue.ledger.schema import IN_FLIGHT, PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.runs import confirm
+from bulk_issue.ledger.schema import PENDING, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobId, Moment, Tally
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.shown import EXCLUDED
@@ -85,7 +85,7 @@ class LedgerWork(Face):
 
     def _begin(self, tx: Connection, hold: Hold, n: int, budget: Budget, now: Moment, send_within: float) -> Begun:
         queue = self._db.number(tx, hold.job)
-        may_begin(tx, queue, hold)
+        confirm(tx, queue, hold)
         at, was_set = self._db.dialect.clock(tx, budget.account, now)
         if was_set:
             permits.clock_was_set(tx, budget, at)
@@ -254,11 +254,6 @@ class LedgerWork(Face):
     def pending(self, tx: Connection, job: JobId) -> int:
         queue = self._db.number(tx, job)
         return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, PENDING)) or 0
-
-    @beside
-    def in_flight(self, tx: Connection, job: JobId) -> int:
-        queue = self._db.number(tx, job)
-        return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, IN_FLIGHT)) or 0
 
     @beside
     def unfinished(self, tx: Connection, job: JobId) -> int:

@@ -1,8 +1,8 @@
 """What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
 
-The ledger has five faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
-(who takes part in a job), `Doubts` (rows that wait for the server's record) and `Views` (read-only, for files and
-status). Every method of the first four is one transaction: on return it is on disk, on an exception nothing of it is.
+The ledger has four faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Doubts`
+(rows that wait for the server's record) and `Views` (read-only, for files and status). Every method of the first three
+is one transaction: on return it is on disk, on an exception nothing of it is.
 A write that the ledger refuses raises `LedgerUnavailable`.
 """
 
@@ -12,8 +12,7 @@ from typing import Protocol
 
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
-from bulk_issue.ports.members import Member, Members, Muster, Part
-from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views
+from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Traffic, Views, WorkerFacts
 from bulk_issue.ports.work import Begun, Landed, Settlement, Wait, Work
 from bulk_issue.ports.world import Clock, Issuer, Limiter, Observer, Progress, Records
 
@@ -33,11 +32,7 @@ __all__ = [
     "Landed",
     "Ledger",
     "Limiter",
-    "Member",
-    "Members",
-    "Muster",
     "Observer",
-    "Part",
     "Progress",
     "Pulse",
     "ReaderFacts",
@@ -49,6 +44,7 @@ __all__ = [
     "Views",
     "Wait",
     "Work",
+    "WorkerFacts",
 ]
 
 
@@ -60,9 +56,6 @@ class Ledger(Protocol):
 
     @property
     def work(self) -> Work: ...
-
-    @property
-    def members(self) -> Members: ...
 
     @property
     def doubts(self) -> Doubts: ...

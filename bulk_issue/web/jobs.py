@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bulk_issue import deferred
 from bulk_issue.clock import SystemClock
 from bulk_issue.errors import BulkIssueError, ConfigError
 from bulk_issue.model import Decision, JobId, Lineage
@@ -38,7 +39,8 @@ async def overview(request: web.Request) -> web.Response:
         (each, works.is_running(each.job.spec.id) or ledger.jobs.running_elsewhere(each.job.spec.id))
         for each in await asyncio.to_thread(ledger.views.jobs)
     ]
-    return request.app[PAGES].page(request, "jobs.html", jobs=jobs)
+    workers = await asyncio.to_thread(ledger.views.workers)
+    return request.app[PAGES].page(request, "jobs.html", jobs=jobs, workers=workers, waits=deferred.waits)
 
 
 async def show(request: web.Request) -> web.Response:
