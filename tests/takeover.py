@@ -1,7 +1,8 @@
 """`python -m tests.takeover`: how long a lost worker's job waits, at default settings: the table of docs/workers.md.
 
-Two workers, one job. The first is killed, stopped, or cut off while it runs the job, the second waits; told is after how
-many seconds the server sees the next request, and after how many the last row that the first left in doubt is settled.
+Two workers, one job. The first is killed, stopped, or cut off while it runs the job, the second waits; told is after
+how many seconds the server sees the next request, and after how many the last row that the first left in doubt is
+settled.
 """
 
 from __future__ import annotations
