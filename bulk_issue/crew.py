@@ -1,4 +1,4 @@
-"""What every run that takes part in a job works with, and how it sends: the same pool for a lead and for a share."""
+"""What a run works with, and the parts that it makes of it: what sends, reconciles and reads once more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bulk_issue.audit import Audit
 from bulk_issue.config import AT_ONCE, Config, Pace
 from bulk_issue.health import Health, Limits
 from bulk_issue.look import LookFirst
@@ -13,11 +14,12 @@ from bulk_issue.model import Job, Series
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
 from bulk_issue.readers import Readers
+from bulk_issue.reconcile import Reconciler
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
-    """One run's."""
+    """The job, the settings and the world that one run is given."""
 
     job: Job
     config: Config
@@ -34,12 +36,8 @@ class Hand:
     observer: Observer
     #: Set to stop: no new intents, requests under way end.
     asked: asyncio.Event = field(default_factory=asyncio.Event)
-    _patience: Patience = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._patience = Patience(self.clock)
-
-    def pool(self, hold: Hold, health: Health, readers: Readers, pending: int) -> Pool:
+    def pool(self, hold: Hold, health: Health, readers: Readers, pending: int, patience: Patience) -> Pool:
         """What sends, as the settings say."""
         config = self.config
         return Pool(
@@ -58,12 +56,13 @@ class Hand:
                 first=config.first,
                 between=config.between,
             ),
-            patience=self._patience,
+            patience=patience,
             draw=self.draw,
             asked=self.asked,
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
             on_reply=readers.saw,
+            after_canary=readers.read_canary,
             look_first=LookFirst(records=self.records, limiter=self.lookups) if config.look_first else None,
         )
 
@@ -82,6 +81,30 @@ class Hand:
         )
         await readers.load()
         return readers
+
+    def reconciler(self, readers: Readers, health: Health) -> Reconciler:
+        """What settles rows in doubt."""
+        return Reconciler(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            draw=self.draw,
+            grace=self.config.grace,
+            generic=self.generic,
+            on_settled=health.settled,
+        )
+
+    def audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:
+        """What reads coupons once more."""
+        return Audit(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            generic=self.generic,
+            enough=enough,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bulk_issue.audit import Audit, Audited
+from bulk_issue.audit import Audited
 from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
 from bulk_issue.errors import BulkIssueError, JobHeld, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
 from bulk_issue.model import IdentifierKind, Job, JobId, JobState, Moment, Tally
-from bulk_issue.pool import Pool
+from bulk_issue.pool import Patience, Pool
 from bulk_issue.ports import Hold, Progress
-from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.saying import count, duration
 from bulk_issue.states import RowState
@@ -50,15 +49,20 @@ class Ending:
     waiting_in: Sequence[JobId] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Run(Hand):
+@dataclass(slots=True)
+class Run:
     """The run that holds its job."""
 
+    parts: Hand
     #: The worker that makes this run: another one goes on when it is asked to stop, or breaks off. None: a person does.
     worker: int | None = None
+    _patience: Patience = field(init=False)
     _sent: int = 0
     #: Whether it was said that this run waits for the record.
     _patient: bool = False
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.parts.clock)
 
     async def issue(self) -> Ending:
         """Issue what is pending, then settle what is in doubt."""
@@ -70,25 +74,25 @@ class Run(Hand):
 
     async def audit(self, chosen: Callable[[int], bool]) -> Audited:
         """Read those rows with a coupon once more whose place (0 = the first) is chosen. Takes no hold of the job."""
-        audit = self._audit(await self.readers(), self.asked.is_set)
+        audit = self.parts.audit(await self.parts.readers(), self.parts.asked.is_set)
         return await audit.issued(chosen)
 
     async def _held(self, work: Callable[[Hold, Moment], Awaitable[Stop | None]], *, keeps: bool = False) -> Ending:
         """Do this work as the job's holder; one that waits to be issued goes on waiting if `keeps` says so."""
-        began = self.clock.now()
-        job = self.job.spec.id
-        hold = await self.ledger.jobs.hold(job, self.config.budget, began, worker=self.worker)
+        began = self.parts.clock.now()
+        job = self.parts.job.spec.id
+        hold = await self.parts.ledger.jobs.hold(job, self.parts.config.budget, began, worker=self.worker)
         left = JobState.RUNNING if self.worker is not None else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
         state, because, code = left, "the run was cut short", None
         try:
             if hold.recovered:
-                self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
+                self.parts.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
             stop = await work(hold, began)
             tally, firsts, excess, excluded = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop, excluded)
-            unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
+            unfinished = await self._patience.insist(lambda: self.parts.ledger.work.unfinished(job)) > 0
             state = JobState.STOPPED if unfinished else JobState.ENDED
             if tally.get(RowState.CANCELLED, 0):
                 state = JobState.CANCELLED
@@ -97,10 +101,10 @@ class Run(Hand):
                 state = left  # others go on; if it was cancelled, with its rows in doubt
             because = stop.because if stop is not None and unfinished else ""
         finally:
-            mine = await self.ledger.jobs.release(hold, state, because, self.clock.now(), code)
+            mine = await self.parts.ledger.jobs.release(hold, state, because, self.parts.clock.now(), code)
         if not mine:  # what was counted is another run's work
             raise JobHeld(f"job {job} was taken over by another run", hint="Let that run go on.")
-        found = await self.ledger.jobs.find(job)
+        found = await self.parts.ledger.jobs.find(job)
         assert found is not None
         assert code is not None
         return Ending(
@@ -110,45 +114,46 @@ class Run(Hand):
             stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else None,
             excess=excess,
             began=began,
-            ended=self.clock.now(),
+            ended=self.parts.clock.now(),
             sent=self._sent,
-            waiting_in=await self.ledger.work.waiting_in(job),
+            waiting_in=await self.parts.ledger.work.waiting_in(job),
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int, int]:
         """Rows by state, DUPLICATE rows by the state of their first row, excess coupons, and excluded rows."""
-        job, work = self.job.spec.id, self.ledger.work
+        job, work = self.parts.job.spec.id, self.parts.ledger.work
         firsts = await self._firsts()
         return await work.tally(job), firsts, await work.excess(job), await work.excluded(job)
 
     async def _firsts(self) -> Tally:
         """DUPLICATE rows by the state of their first row, which another run may have on the wire just now."""
-        deadline = self.clock.now().boot + self.config.timeout
+        deadline = self.parts.clock.now().boot + self.parts.config.timeout
         while True:
-            firsts = await self.ledger.work.firsts(self.job.spec.id)
-            waiting = firsts.get(RowState.IN_FLIGHT, 0) and not self.asked.is_set()
-            if not waiting or self.clock.now().boot >= deadline:
+            firsts = await self.parts.ledger.work.firsts(self.parts.job.spec.id)
+            waiting = firsts.get(RowState.IN_FLIGHT, 0) and not self.parts.asked.is_set()
+            if not waiting or self.parts.clock.now().boot >= deadline:
                 return firsts
-            await self.clock.sleep(POLL / 4)
+            await self.parts.clock.sleep(POLL / 4)
 
     # --- the two kinds of work ----------------------------------------------------------------------------------
 
     async def _issue(self, hold: Hold, began: Moment) -> Stop | None:
-        health = Health(limits=self.limits, began=began.boot)
-        readers = await self.readers()
-        reconciler = self._reconciler(readers, health)
-        pending = await self.ledger.work.pending(hold.job)
-        pool = self.pool(hold, health, readers, pending)
-        pool.after_canary = readers.read_canary
+        health = Health(limits=self.parts.limits, began=began.boot)
+        readers = await self.parts.readers()
+        reconciler = self.parts.reconciler(readers, health)
+        pending = await self.parts.ledger.work.pending(hold.job)
+        pool = self.parts.pool(hold, health, readers, pending, self._patience)
         async with self._alongside(reconciler, pool):
             stop = await self._to_the_end(pool, reconciler)
         self._sent = pool.begun
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
-        reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
+        reconciler = self.parts.reconciler(
+            await self.parts.readers(), Health(limits=self.parts.limits, began=began.boot)
+        )
         async with self._alongside(reconciler, None):
-            await self._settle(hold, reconciler, began.boot + self.config.reconcile_for, sending=False)
+            await self._settle(hold, reconciler, began.boot + self.parts.config.reconcile_for, sending=False)
         return None
 
     async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
@@ -156,70 +161,50 @@ class Run(Hand):
         while True:
             await pool.drain()
             spent = pool.stop is not None
-            if pool.health.stop is not None or self.asked.is_set():
+            if pool.health.stop is not None or self.parts.asked.is_set():
                 return pool.stop
             if deadline is None:
-                deadline = self.clock.now().boot + self.config.reconcile_for
+                deadline = self.parts.clock.now().boot + self.parts.config.reconcile_for
             if not await self._settle(pool.hold, reconciler, deadline, sending=not spent):
                 return pool.stop
 
     async def _settle(self, hold: Hold, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
-        job, insist = self.job.spec.id, self._patience.insist
+        job, insist = self.parts.job.spec.id, self._patience.insist
         while True:
-            await insist(lambda: self.ledger.jobs.confirm(hold))
-            rows = await insist(lambda: self.ledger.work.still_open(job))
+            await insist(lambda: self.parts.ledger.jobs.confirm(hold))
+            rows = await insist(lambda: self.parts.ledger.work.still_open(job))
             if sending and rows[RowState.PENDING]:
                 return True
             if not rows[RowState.IN_DOUBT]:
                 break
-            if self.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
+            if self.parts.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
                 return False
-            left = deadline - self.clock.now().boot
+            left = deadline - self.parts.clock.now().boot
             if left <= 0:
                 break
             if not self._patient:
                 self._patient = True
                 doubtful = count(rows[RowState.IN_DOUBT], "row")
-                self.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
-            await self.clock.sleep(POLL)
+                self.parts.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
+            await self.parts.clock.sleep(POLL)
         # rows that nothing can settle use up all the time: the others are read once more all the same
-        last = max(deadline, self.clock.now().boot + LAST_READ)
-        audit = self._audit(reconciler.readers, lambda: self.asked.is_set() or self.clock.now().boot >= last)
+        last = max(deadline, self.parts.clock.now().boot + LAST_READ)
+        audit = self.parts.audit(
+            reconciler.readers, lambda: self.parts.asked.is_set() or self.parts.clock.now().boot >= last
+        )
         await insist(audit.doubted)
         # what the record has put back meanwhile is sent, however late it is
-        return sending and not self.asked.is_set() and await insist(lambda: self.ledger.work.pending(job)) > 0
+        return (
+            sending and not self.parts.asked.is_set() and await insist(lambda: self.parts.ledger.work.pending(job)) > 0
+        )
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""
-        job, doubts = self.job.spec.id, self.ledger.doubts
-        if await doubts.readers(job, self.config.account.name):
+        job, doubts = self.parts.job.spec.id, self.parts.ledger.doubts
+        if await doubts.readers(job, self.parts.config.account.name):
             return False
         return not any([await doubts.issued(job, kind, 1) for kind in IdentifierKind])
-
-    # --- the parts ----------------------------------------------------------------------------------------------
-
-    def _reconciler(self, readers: Readers, health: Health) -> Reconciler:
-        return Reconciler(
-            job=self.job.spec.id,
-            doubts=self.ledger.doubts,
-            readers=readers,
-            clock=self.clock,
-            draw=self.draw,
-            grace=self.config.grace,
-            generic=self.generic,
-            on_settled=health.settled,
-        )
-
-    def _audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:
-        return Audit(
-            job=self.job.spec.id,
-            doubts=self.ledger.doubts,
-            readers=readers,
-            clock=self.clock,
-            generic=self.generic,
-            enough=enough,
-        )
 
     @contextlib.asynccontextmanager
     async def _alongside(self, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
@@ -235,29 +220,29 @@ class Run(Hand):
 
     async def _tick(self, pool: Pool | None) -> None:
         while True:
-            started = self.clock.now()
+            started = self.parts.clock.now()
             with contextlib.suppress(LedgerUnavailable):  # whoever writes says so when it lasts
                 await self._report(pool)
-            took = self.clock.now().since(started)
-            await self.clock.sleep(max(TICK, TICK_SHARE * took))
+            took = self.parts.clock.now().since(started)
+            await self.parts.clock.sleep(max(TICK, TICK_SHARE * took))
 
     async def _report(self, pool: Pool | None) -> None:
-        tally = await self.ledger.work.tally(self.job.spec.id)
-        now = self.clock.now().boot
+        tally = await self.parts.ledger.work.tally(self.parts.job.spec.id)
+        now = self.parts.clock.now().boot
         rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
-        limit = self.config.rate / self.config.per * 60.0
+        limit = self.parts.config.rate / self.parts.config.per * 60.0
         pending = tally.get(RowState.PENDING, 0)
         phase = "reconciling" if tally.get(RowState.IN_DOUBT, 0) else "finishing"
         if pool is not None and pending:
             phase = "issuing"
         if pool is not None and pool.health.breaker_open:
             phase = "waiting: too many answers are unclear"
-        self.observer(
+        self.parts.observer(
             Progress(
-                job=self.job.spec.id,
+                job=self.parts.job.spec.id,
                 phase=phase,
                 tally=tally,
-                rows=self.job.rows,
+                rows=self.parts.job.rows,
                 rate=rate,
                 limit=limit,
                 seconds_left=pending / limit * 60.0 if pending else None,

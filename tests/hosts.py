@@ -23,6 +23,7 @@ from bulk_issue import job as job_module
 from bulk_issue import pool as pool_module
 from bulk_issue import reconcile as reconcile_module
 from bulk_issue.config import Account, Config, LedgerUrl
+from bulk_issue.crew import Hand
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
@@ -358,7 +359,7 @@ class Process:
         chunks = [chunk for chunk in (self.rows[:middle], self.rows[middle:]) if chunk]
         job = await ledger.jobs.register(self.job, chunks, lambda: 0, self.host.clock.now())
         mortal = Mortal(self)
-        return Run(
+        parts = Hand(
             job=job,
             config=self.config,
             series=await mortal.series(SERIES),  # type: ignore[arg-type]  # the model server always knows
@@ -372,6 +373,7 @@ class Process:
             observer=self._observe,
             asked=self.asked,
         )
+        return Run(parts)
 
     def _watch_writes(self, ledger: SqliteLedger) -> None:
         write: Callable[..., Awaitable[Any]] = ledger._db.write

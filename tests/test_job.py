@@ -153,7 +153,7 @@ async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(
 
     async def with_slow_reads() -> Run:
         run = await ready()
-        for face, name in ((run.ledger.work, "pending"), (run.ledger.work, "still_open")):
+        for face, name in ((run.parts.ledger.work, "pending"), (run.parts.ledger.work, "still_open")):
             setattr(face, name, slow(getattr(face, name)))
         return run
 

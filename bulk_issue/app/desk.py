@@ -20,6 +20,7 @@ from bulk_issue.audit import Audited
 from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config, LedgerUrl
+from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import ConfigError, JobHalted
 from bulk_issue.health import Stop, StopKind
@@ -229,7 +230,7 @@ class Desk:
     def lead(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
         """A run that holds the job."""
         its = config or self.config
-        return Run(
+        parts = Hand(
             job=job,
             config=its,
             series=series,
@@ -243,6 +244,7 @@ class Desk:
             observer=self.observer,
             asked=self.asked,
         )
+        return Run(parts)
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, if the person agrees."""
