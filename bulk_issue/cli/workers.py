@@ -33,7 +33,7 @@ def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 
 def _one_worker(ctx: click.Context, _param: click.Parameter, value: object) -> None:
-    """How many workers take part in a job isn't said any more."""
+    """Refuse to be told how many workers run a job: it is one."""
     if value is not None:
         raise click.UsageError(
             "A job is run by one worker, so --workers (workers =) is gone: leave it out. Several workers run several "
