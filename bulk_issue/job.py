@@ -195,9 +195,9 @@ class Run:
         )
         await insist(audit.doubted)
         # what the record has put back meanwhile is sent, however late it is
-        return (
-            sending and not self.parts.asked.is_set() and await insist(lambda: self.parts.ledger.work.pending(job)) > 0
-        )
+        if not sending or self.parts.asked.is_set():
+            return False
+        return await insist(lambda: self.parts.ledger.work.pending(job)) > 0
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""
