@@ -134,8 +134,9 @@ async def test_a_worker_that_stands_still_is_replaced_though_its_session_lives(
     assert (shown.job, shown.lost, shown.host) == (JOB, True, "there")
     assert await free(other, desk) is None
     await other.jobs.evict(BUDGET.account, LOST_AFTER)
-    while not (new := await free(other, desk)):
-        pass  # its session is being ended
+    async with asyncio.timeout(60.0):
+        while not (new := await free(other, desk)):
+            pass  # its session is being ended
 
     assert new.recovered == 1
     with pytest.raises(LedgerUnavailable):  # its session was ended

@@ -105,7 +105,7 @@ async def test_a_worker_leaves_out_whom_the_list_names_when_it_begins(console: C
 
 async def test_the_doubts_of_a_cancelled_job_outlast_its_worker(console: Console) -> None:
     file = await deferred(console, 400)
-    first = await worker(console, *SLOW)
+    first = await worker(console, *SLOW, "--grace", 600)  # it settles nothing before it is killed
     await until(lambda: issued(console) >= 40)
     console.box.faults.script(*[fault("hang-after")] * 4)
     asked = console.box.book.requests()
