@@ -32,8 +32,8 @@ def serve(ledger: Path, rows: int) -> str:
     with sqlite3.connect(ledger) as tx:
         ((seq, job, scope),) = tx.execute("SELECT seq, id, scope FROM jobs")
         tx.execute(
-            "INSERT INTO runs (token, job, who, pid, host, version, started, part, lost, lingers)"
-            " VALUES ('bench', ?, 'bench', 1, 'bench', '0', 1e9, 'lead', 0, 0)",
+            "INSERT INTO runs (token, job, who, pid, host, version, started, lingers)"
+            " VALUES ('bench', ?, 'bench', 1, 'bench', '0', 1e9, 0)",
             (seq,),
         )
         pending = f"job = {seq} AND number <= {rows} AND state = 'pending'"

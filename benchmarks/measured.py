@@ -92,12 +92,12 @@ def run(file: Path, server: FastServer, ledger: Path, *more: object) -> tuple[ob
     return ("run", file, "--series", SERIES, *talks, *more)
 
 
-def customers(path: Path, rows: int) -> Path:
-    """A CSV of so many customers, with three columns and some 40 bytes a row."""
+def customers(path: Path, rows: int, first: int = 0) -> Path:
+    """A CSV of so many customers from the `first` on, with three columns and some 40 bytes a row."""
     with path.open("w", encoding="utf-8", newline="") as file:
         write = csv.writer(file).writerow
         write(("name", "mobile", "city"))
-        for n in range(rows):
+        for n in range(first, first + rows):
             write((f"Customer {n}", FIRST_MOBILE + n, "Bengaluru"))
     return path
 

@@ -120,6 +120,7 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
     from bulk_issue.client import Client  # noqa: PLC0415 - each way pays for its own
     from bulk_issue.clock import SystemClock  # noqa: PLC0415
     from bulk_issue.config import Account, Config, Pace  # noqa: PLC0415
+    from bulk_issue.crew import Hand  # noqa: PLC0415
     from bulk_issue.job import Run  # noqa: PLC0415
     from bulk_issue.ledger import open_ledger  # noqa: PLC0415
     from bulk_issue.limiter import Pacer  # noqa: PLC0415
@@ -155,7 +156,7 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
         ledger = await open_ledger(config.ledger)
         job = await ledger.jobs.register(spec, chunks, lambda: 0, clock.now())
         async with Client(account, clock, timeout=config.timeout, connections=CONNECTIONS, series_id=SERIES) as client:
-            run = Run(
+            parts = Hand(
                 job=job,
                 config=config,
                 series=None,
@@ -169,7 +170,7 @@ async def _ours(url: str, rows: int) -> tuple[float, float]:
                 observer=lambda _progress: None,
             )
             began, cpu = time.perf_counter(), time.process_time()
-            ending = await run.issue()
+            ending = await Run(parts).issue()
             took = time.perf_counter() - began, time.process_time() - cpu
         await ledger.close()
     assert ending.tally == {"issued": rows}, ending

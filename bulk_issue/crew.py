@@ -1,4 +1,4 @@
-"""What every run that takes part in a job works with, and how it sends: the same pool for a lead and for a share."""
+"""What a run works with, and the parts that it makes of it: what sends, reconciles and reads once more."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bulk_issue.audit import Audit
 from bulk_issue.config import AT_ONCE, Config, Pace
-from bulk_issue.errors import JobHeld
 from bulk_issue.health import Health, Limits
+from bulk_issue.held import HeldCodes
 from bulk_issue.look import LookFirst
 from bulk_issue.model import Job, Series
 from bulk_issue.pool import Patience, Pool, Terms
 from bulk_issue.ports import Clock, Hold, Issuer, Ledger, Limiter, Observer, Progress, Records
-from bulk_issue.presence import Presence
 from bulk_issue.readers import Readers
+from bulk_issue.reconcile import Reconciler
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
-    """One run's."""
+    """The job, the settings and the world that one run is given."""
 
     job: Job
     config: Config
@@ -36,12 +37,8 @@ class Hand:
     observer: Observer
     #: Set to stop: no new intents, requests under way end.
     asked: asyncio.Event = field(default_factory=asyncio.Event)
-    _patience: Patience = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._patience = Patience(self.clock)
-
-    def pool(self, hold: Hold, health: Health, readers: Readers, pending: int) -> Pool:
+    def pool(self, hold: Hold, health: Health, readers: Readers, pending: int, patience: Patience) -> Pool:
         """What sends, as the settings say."""
         config = self.config
         return Pool(
@@ -61,25 +58,15 @@ class Hand:
                 first=config.first,
                 between=config.between,
             ),
-            patience=self._patience,
+            patience=patience,
             draw=self.draw,
             asked=self.asked,
             blind=lambda: readers.blind,
             on_throttled=readers.rest,
             on_reply=readers.saw,
+            after_canary=readers.read_canary,
             look_first=LookFirst(readers=readers) if config.look_first else None,
         )
-
-    async def be_seen(self, presence: Presence, pool: Pool | None) -> None:
-        """Take part until cancelled; raises `JobHeld` where others go on without this run.
-
-        Requests under way end first: then it is the pool that raises it.
-        """
-        try:
-            await presence.keep()
-        except JobHeld as held:
-            if pool is None or not pool.give_way(held):
-                raise
 
     async def readers(self) -> Readers:
         """The readers of the server's record, with what they have proven."""
@@ -96,6 +83,41 @@ class Hand:
         )
         await readers.load()
         return readers
+
+    def reconciler(self, readers: Readers, health: Health) -> Reconciler:
+        """What settles rows in doubt."""
+        return Reconciler(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            draw=self.draw,
+            grace=self.config.grace,
+            generic=self.generic,
+            on_settled=lambda doubt, event: health.settled(doubt.reason, event),
+        )
+
+    def audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:
+        """What reads coupons once more."""
+        return Audit(
+            job=self.job.spec.id,
+            doubts=self.ledger.doubts,
+            readers=readers,
+            clock=self.clock,
+            generic=self.generic,
+            enough=enough,
+        )
+
+    def held_codes(self, readers: Readers, enough: Callable[[], bool]) -> HeldCodes:
+        """What reads the coupons that the customers of held rows have."""
+        return HeldCodes(
+            job=self.job.spec.id,
+            held=self.ledger.held,
+            readers=readers,
+            clock=self.clock,
+            enough=enough,
+            on_begin=lambda: self.tell("The codes that customers had before are read from the record. Ctrl-C is safe."),
+        )
 
     @property
     def limits(self) -> Limits:

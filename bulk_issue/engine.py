@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -24,23 +26,26 @@ from procrastinate import exceptions, jobs, retry, worker
 
 from bulk_issue.commands import command
 from bulk_issue.config import LedgerUrl
-from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
+from bulk_issue.errors import BulkIssueError, ConfigError, LedgerError, LedgerUnavailable
 from bulk_issue.ledger.postgres import WRITER, parameters
 from bulk_issue.model import JobId
+from bulk_issue.ports.views import LOST_AFTER
 
 #: Seconds between two beats of a worker, and after how many without one its tasks are another's.
-BEAT, STALLED = 5.0, 15.0
+BEAT, STALLED = 5.0, LOST_AFTER
 #: Seconds between two looks for tasks of dead workers, and for deferred jobs without a task.
 LOOK = 5.0
 #: For how many seconds such looks may fail, before the worker ends.
 PATIENCE = 60.0
+#: Seconds until a worker tries a job again that couldn't be run.
+FAILED = 30.0
 #: How often the pause before a task that ended by a bug doubles; the longest is 43 minutes.
 DOUBLED = 9
 #: Seconds that the engine has to put its task back when the worker leaves at once.
 LEAVE = 3.0
 #: Seconds between two looks for new tasks, should no notice of one have come.
 POLL = 5.0
-TASK, SCHEDULED = "take_part", "scheduled"
+TASK, SCHEDULED = "run", "scheduled"
 #: An entry that was never due before isn't made up for when it is later than this; one that was is, whenever a worker
 #: looks, for its last due time.
 NEW_FOR = timedelta(minutes=10)
@@ -52,6 +57,12 @@ ON CONFLICT DO NOTHING RETURNING 1
 """
 #: The newest stays: by it the entry is known.
 _PRUNE = "DELETE FROM bulk_issue_dues WHERE entry = %(entry)s AND due < %(due)s - interval '400 days'"
+#: Who a worker is; nothing comes back where the engine has no such worker any more. Those that are gone are forgotten.
+_HERE = """
+WITH gone AS (DELETE FROM bulk_issue_workers WHERE worker NOT IN (SELECT id FROM procrastinate_workers))
+INSERT INTO bulk_issue_workers SELECT id, %(account)s, %(host)s, %(pid)s, now() FROM procrastinate_workers
+WHERE id = %(worker)s ON CONFLICT (worker) DO UPDATE SET account = excluded.account RETURNING worker
+"""
 #: What orders those who make the engine's tables.
 _ORDER = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/bulk-issue/engine', 0))"
 _IF_MISSING = """
@@ -59,6 +70,11 @@ DO $bulk_issue$ BEGIN
     IF to_regclass('procrastinate_jobs') IS NULL THEN EXECUTE $engine${schema}$engine$; END IF;
     IF to_regclass('bulk_issue_dues') IS NULL THEN
         CREATE TABLE bulk_issue_dues (entry text, due timestamptz, PRIMARY KEY (entry, due));
+    END IF;
+    IF to_regclass('bulk_issue_workers') IS NULL THEN
+        CREATE TABLE bulk_issue_workers (
+            worker bigint PRIMARY KEY, account text, host text, pid int, since timestamptz
+        );
     END IF;
 END $bulk_issue$
 """
@@ -76,7 +92,7 @@ for _name in ("procrastinate", "psycopg"):  # what goes wrong is said by us, in 
 
 
 class TryAgain(Exception):
-    """The task isn't done; somebody should go on with it after so many seconds."""
+    """The task isn't done; a worker should go on with it after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -94,14 +110,16 @@ class _Later(retry.RetryDecision):
 class _Again(retry.BaseRetryStrategy):
     """Every task that isn't done goes back, whatever ended it.
 
-    One that ended by a bug goes behind all others, each time after twice the pause: it must not end worker after
-    worker. Its priority counts how often it did.
+    One that couldn't be run goes behind all others, so that they don't wait for it. So does one that ended by a bug,
+    each time after twice the pause: it must not end worker after worker. Its priority counts how often it did.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> _Later:
         match exception:
             case TryAgain():
-                return _Later(exception.seconds, job.priority)
+                return _Later(exception.seconds, 0)
+            case BulkIssueError():
+                return _Later(FAILED, job.priority - 1)
             case Exception():
                 return _Later(LOOK * 2 ** min(-job.priority, DOUBLED), job.priority - 1)
             case _:  # cancelled, to leave at once
@@ -154,12 +172,16 @@ class Cron:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duties:
-    """What a worker does. Each says after how many seconds another one should go on, or None if there is no more."""
+    """What a worker does. Each says after how many seconds a worker should go on, or None if there is no more.
 
-    take_part: Callable[[JobId], Awaitable[float | None]]
+    Raises `BulkIssueError` where it can't be done here and now.
+    """
+
+    #: Run this job, by the worker of this number.
+    run: Callable[[JobId, int], Awaitable[float | None]]
     #: Given the name of the entry, when it was due, and how many seconds ago it was deferred.
     scheduled: Callable[[str, datetime, float], Awaitable[float | None]]
-    #: The jobs that wait for workers.
+    #: The jobs that are left to workers; on return those of lost workers are free to be taken.
     waiting: Callable[[], Awaitable[Sequence[JobId]]]
     crons: Sequence[Cron] = ()
 
@@ -168,7 +190,7 @@ class Engine:
     """The queue of one account's jobs."""
 
     def __init__(self, app: procrastinate.App, connector: procrastinate.PsycopgConnector, account: str) -> None:
-        self._app, self._connector = app, connector
+        self._app, self._connector, self._account = app, connector, account
         #: Short, however long the account's name is: the database takes 63 bytes for the channel of its notices.
         self._queue = hashlib.sha256(account.encode()).hexdigest()[:16]
 
@@ -178,21 +200,17 @@ class Engine:
         now: datetime = found["now"]
         return now
 
-    async def defer(self, job: JobId, workers: int) -> None:
-        """Bring a job to so many workers, those included that take part already; a task that waits begins anew.
-
-        No more than so many take part, whoever defers or looks at the same time: of the tasks with one lock one runs.
-        """
-        cancel = self._app.job_manager.cancel_job_by_id_async
+    async def defer(self, job: JobId) -> None:
+        """Bring a job to a worker; a task that waits begins anew. Of the tasks of one job one runs at a time."""
         with _translated():
-            its = [each for each in await self._tasks() if each.task_kwargs.get("job") == job]
-            taken = [each.lock for each in its if each.id and not await cancel(each.id, delete_job=True)]
-            free = [lock for lock in (self._lock(job, place) for place in range(workers)) if lock not in taken]
-            for lock in free[: max(workers - len(taken), 0)]:
-                await self._app.configure_task(TASK, queue=self._queue, lock=lock).defer_async(job=job)
+            for each in await self._tasks():
+                if each.task_kwargs.get("job") == job and each.id and each.status == "todo":
+                    await self._app.job_manager.cancel_job_by_id_async(each.id, delete_job=True)
+            await self._defer(job)
 
-    def _lock(self, job: JobId, place: int) -> str:
-        return f"{self._queue}/{job}/{place}"
+    async def _defer(self, job: JobId) -> None:
+        task = self._app.configure_task(TASK, queue=self._queue, lock=f"{self._queue}/{job}")
+        await task.defer_async(job=job)
 
     async def _tasks(self) -> list[jobs.Job]:
         """The tasks of jobs that wait or are worked on."""
@@ -236,7 +254,8 @@ class Engine:
 
         @self._app.task(name=TASK, retry=_Again())
         async def run(job: str) -> None:
-            await do(duties.take_part(JobId(job)))
+            assert engine.worker_id is not None
+            await do(duties.run(JobId(job), engine.worker_id))
 
         @self._app.task(name=SCHEDULED, retry=_Again())
         async def run_scheduled(entry: str, due: str, since: str) -> None:
@@ -254,7 +273,7 @@ class Engine:
         )
         engine.on_stop, engine.now = on_end, self.now
         running = asyncio.create_task(engine.run())  # type: ignore[no-untyped-call]
-        others = [asyncio.create_task(self._look_after(duties)), asyncio.create_task(asked.wait())]
+        others = [asyncio.create_task(self._look_after(duties, engine)), asyncio.create_task(asked.wait())]
         try:
             await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
             engine.stop()
@@ -278,23 +297,34 @@ class Engine:
         if not asked.is_set():
             raise LedgerUnavailable(
                 "the worker's engine ended: its connection to the database broke",
-                hint="Start the worker again when the database is back; a service manager does so by itself.",
+                hint="Look whether the database is up and can be reached from here.",
             )
 
-    async def _look_after(self, duties: Duties) -> None:
+    async def _look_after(self, duties: Duties, engine: worker.Worker) -> None:
         """Look after the queue again and again; what can't be had now is looked for again, for a minute."""
         deferred = dict[str, datetime]()
         failing: float | None = None
-        while True:
+        here = True
+        while here:
             try:
                 with _translated():
+                    here = await self._show(engine)
                     await self._look(duties, deferred)
                 failing = None
             except LedgerUnavailable:
                 failing = failing or time.monotonic()
                 if time.monotonic() - failing > PATIENCE:
                     raise
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK if here else 0.0)
+        raise LedgerUnavailable(
+            "this worker wasn't seen for a while and was taken for lost",
+            hint="Its host stood still or was cut off; its job is another worker's. Start it again.",
+        )
+
+    async def _show(self, engine: worker.Worker) -> bool:
+        """Put on record who this worker is; whether the engine still counts on it: otherwise it could take no job."""
+        its = {"worker": engine.worker_id, "account": self._account, "host": socket.gethostname(), "pid": os.getpid()}
+        return engine.worker_id is None or bool(await self._connector.execute_query_all_async(_HERE, **its))
 
     async def _look(self, duties: Duties, deferred: dict[str, datetime]) -> None:
         """Hand on the tasks of workers that are dead or stand still, and defer what is due or was forgotten."""
@@ -310,10 +340,7 @@ class Engine:
         known = {str(job.task_kwargs.get("job")) for job in await self._tasks()}
         for name in await duties.waiting():
             if name not in known:
-                lock = self._lock(name, 0)
-                task = self._app.configure_task(TASK, queue=self._queue, lock=lock, queueing_lock=lock)
-                with suppress(exceptions.AlreadyEnqueued):
-                    await task.defer_async(job=name)
+                await self._defer(name)
 
 
 @asynccontextmanager

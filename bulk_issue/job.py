@@ -12,12 +12,11 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bulk_issue.audit import Audit, Audited
+from bulk_issue.audit import Audited
 from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode, conclude
-from bulk_issue.errors import BulkIssueError, LedgerUnavailable
+from bulk_issue.errors import BulkIssueError, JobHeld, LedgerUnavailable
 from bulk_issue.health import Health, Stop, StopKind
-from bulk_issue.held import HeldCodes
 from bulk_issue.model import (
     HeldBack,
     IdentifierKind,
@@ -30,9 +29,8 @@ from bulk_issue.model import (
     only_alike,
     rows_in,
 )
-from bulk_issue.pool import Pool
-from bulk_issue.ports import Hold, Part, Progress
-from bulk_issue.presence import Presence
+from bulk_issue.pool import Patience, Pool
+from bulk_issue.ports import Hold, Progress
 from bulk_issue.readers import Readers
 from bulk_issue.reconcile import Reconciler
 from bulk_issue.saying import count, duration
@@ -69,16 +67,21 @@ async def nothing() -> None:
     """Nothing is left to be done before the first intent."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Run(Hand):
-    """The run that holds its job: its lead, where others share in it."""
+@dataclass(slots=True)
+class Run:
+    """The run that holds its job."""
 
-    #: Whether others go on with the job when this run is asked to stop, or breaks off.
-    hands_over: bool = False
+    parts: Hand
+    #: The worker that makes this run: another one goes on when it is asked to stop, or breaks off. None: a person does.
+    worker: int | None = None
+    _patience: Patience = field(init=False)
     _sent: int = 0
     #: Whether it was said that this run waits for the record; and that the job was cancelled.
     _patient: bool = False
     _told: bool = False
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.parts.clock)
 
     async def issue(self, held: Callable[[], Awaitable[None]] = nothing, *, retried: bool = False) -> Ending:
         """Issue what is pending, then settle what is in doubt.
@@ -94,7 +97,7 @@ class Run(Hand):
 
     async def audit(self, chosen: Callable[[int], bool]) -> Audited:
         """Read those rows with a coupon once more whose place (0 = the first) is chosen. Takes no hold of the job."""
-        audit = self._audit(await self.readers(), self.asked.is_set)
+        audit = self.parts.audit(await self.parts.readers(), self.parts.asked.is_set)
         return await audit.issued(chosen)
 
     async def _held(
@@ -106,23 +109,23 @@ class Run(Hand):
         keeps: bool = False,
     ) -> Ending:
         """Do this work as the job's holder; one that waits to be issued goes on waiting if `keeps` says so."""
-        began = self.clock.now()
-        job = self.job.spec.id
-        hold = await self.ledger.jobs.hold(job, self.config.budget, began, anew=not (keeps or self.hands_over))
+        began = self.parts.clock.now()
+        job = self.parts.job.spec.id
+        hold = await self.parts.ledger.jobs.hold(job, self.parts.config.budget, began, worker=self.worker)
         hold = replace(hold, retried=retried)
-        left = JobState.RUNNING if self.hands_over else JobState.STOPPED
+        left = JobState.RUNNING if self.worker is not None else JobState.STOPPED
         if keeps and hold.before in (JobState.READY, JobState.RUNNING, JobState.PAUSED):
             left = hold.before
         state, because, kind, code = left, "the run was cut short", "", None
         try:
             if hold.recovered:
-                self.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
+                self.parts.tell(f"{count(hold.recovered, 'row')} in flight when the last run died: in doubt now.")
             await before_first()
             stop = await work(hold, began)
             tally, firsts, excess, excluded = await self._patience.insist(self._counts)
             code = conclude(tally, firsts, excess, stop, excluded)
-            unfinished = await self._patience.insist(lambda: self.ledger.work.unfinished(job)) > 0
-            held_back = await self._patience.insist(lambda: self.ledger.omissions.held_back(job))
+            unfinished = await self._patience.insist(lambda: self.parts.ledger.work.unfinished(job)) > 0
+            held_back = await self._patience.insist(lambda: self.parts.ledger.omissions.held_back(job))
             state = JobState.STOPPED if unfinished or held_back else JobState.ENDED
             cancelled = None
             if tally.get(RowState.CANCELLED, 0):
@@ -140,8 +143,12 @@ class Run(Hand):
             if cancelled is not None:
                 because = cancelled.because
         finally:
-            await self.ledger.jobs.release(hold, state, because, self.clock.now(), code, stop_kind=kind)
-        found = await self.ledger.jobs.find(job)
+            mine = await self.parts.ledger.jobs.release(
+                hold, state, because, self.parts.clock.now(), code, stop_kind=kind
+            )
+        if not mine:  # what was counted is another run's work
+            raise JobHeld(f"job {job} was taken over by another run", hint="Let that run go on.")
+        found = await self.parts.ledger.jobs.find(job)
         assert found is not None
         assert code is not None
         return Ending(
@@ -151,51 +158,50 @@ class Run(Hand):
             stop=stop if unfinished or (stop and stop.kind is StopKind.HALTED) else cancelled,
             excess=excess,
             began=began,
-            ended=self.clock.now(),
+            ended=self.parts.clock.now(),
             sent=self._sent,
-            waiting_in=await self.ledger.work.waiting_in(job),
+            waiting_in=await self.parts.ledger.work.waiting_in(job),
             held_back=held_back,
         )
 
     async def _counts(self) -> tuple[Tally, Tally, int, int]:
         """Rows by state, DUPLICATE rows by the state of their first row, excess coupons, and excluded rows."""
-        job, work = self.job.spec.id, self.ledger.work
+        job, work = self.parts.job.spec.id, self.parts.ledger.work
         firsts = await self._firsts()
         return await work.tally(job), firsts, await work.excess(job), await work.excluded(job)
 
     async def _firsts(self) -> Tally:
         """DUPLICATE rows by the state of their first row, which another run may have on the wire just now."""
-        deadline = self.clock.now().boot + self.config.timeout
+        deadline = self.parts.clock.now().boot + self.parts.config.timeout
         while True:
-            firsts = await self.ledger.work.firsts(self.job.spec.id)
-            waiting = firsts.get(RowState.IN_FLIGHT, 0) and not self.asked.is_set()
-            if not waiting or self.clock.now().boot >= deadline:
+            firsts = await self.parts.ledger.work.firsts(self.parts.job.spec.id)
+            waiting = firsts.get(RowState.IN_FLIGHT, 0) and not self.parts.asked.is_set()
+            if not waiting or self.parts.clock.now().boot >= deadline:
                 return firsts
-            await self.clock.sleep(POLL / 4)
+            await self.parts.clock.sleep(POLL / 4)
 
     async def _cancelled(self) -> Stop | None:
         """Who cancelled the job and why, told once; None if nobody did, or their rows were put back."""
-        found = await self.ledger.jobs.find(self.job.spec.id)
+        found = await self.parts.ledger.jobs.find(self.parts.job.spec.id)
         if found is None or not found.stopped_because.startswith(StopKind.CANCELLED):
             return None
         said, _, why = found.stopped_because.partition(": ")
         if not self._told:
             self._told = True
-            self.tell(f"{said.capitalize()}. Nothing more is sent; requests under way end.", why and f"Why: {why}")
+            end = f"{said.capitalize()}. Nothing more is sent; requests under way end."
+            self.parts.tell(end, why and f"Why: {why}")
         return Stop(kind=StopKind.CANCELLED, because=said, hint=why)
 
     # --- the two kinds of work ----------------------------------------------------------------------------------
 
     async def _issue(self, hold: Hold, began: Moment) -> Stop | None:
-        health = Health(limits=self.limits, began=began.boot)
-        readers = await self.readers()
-        reconciler = self._reconciler(readers, health)
-        pending = await self.ledger.work.pending(hold.job, retried=hold.retried)
-        pool = self.pool(hold, health, readers, pending)
-        pool.after_canary = readers.read_canary
-        presence = self._presence(hold, pool)
-        async with self._alongside(reconciler, presence, pool):
-            stop = await self._to_the_end(pool, reconciler, presence)
+        health = Health(limits=self.parts.limits, began=began.boot)
+        readers = await self.parts.readers()
+        reconciler = self.parts.reconciler(readers, health)
+        pending = await self.parts.ledger.work.pending(hold.job, retried=hold.retried)
+        pool = self.parts.pool(hold, health, readers, pending, self._patience)
+        async with self._alongside(reconciler, pool):
+            stop = await self._to_the_end(pool, reconciler)
             if stop is None or stop.kind is StopKind.ASKED:
                 await self._read_held(readers)
         self._sent = pool.begun
@@ -204,172 +210,117 @@ class Run(Hand):
         return stop
 
     async def _reconcile(self, hold: Hold, began: Moment) -> Stop | None:
-        reconciler = self._reconciler(await self.readers(), Health(limits=self.limits, began=began.boot))
-        async with self._alongside(reconciler, self._presence(hold, None), None):
-            await self._settle(reconciler, began.boot + self.config.reconcile_for, sending=False)
+        reconciler = self.parts.reconciler(
+            await self.parts.readers(), Health(limits=self.parts.limits, began=began.boot)
+        )
+        async with self._alongside(reconciler, None):
+            await self._settle(hold, reconciler, began.boot + self.parts.config.reconcile_for, sending=False)
             await self._read_held(reconciler.readers)
         return None
 
     async def _read_held(self, readers: Readers) -> None:
         """Read which coupons the customers of held rows have, for as long as rows in doubt may be read."""
-        deadline = self.clock.now().boot + self.config.reconcile_for
-        codes = HeldCodes(
-            job=self.job.spec.id,
-            held=self.ledger.held,
-            readers=readers,
-            clock=self.clock,
-            enough=lambda: self.asked.is_set() or self.clock.now().boot >= deadline,
-            on_begin=lambda: self.tell("The codes that customers had before are read from the record. Ctrl-C is safe."),
+        deadline = self.parts.clock.now().boot + self.parts.config.reconcile_for
+        codes = self.parts.held_codes(
+            readers, lambda: self.parts.asked.is_set() or self.parts.clock.now().boot >= deadline
         )
         await self._patience.insist(codes.read)
 
-    async def _to_the_end(self, pool: Pool, reconciler: Reconciler, presence: Presence | None) -> Stop | None:
+    async def _to_the_end(self, pool: Pool, reconciler: Reconciler) -> Stop | None:
         deadline: float | None = None
         while True:
             await pool.drain()
             spent = pool.stop is not None
-            if pool.health.stop is not None or self.asked.is_set():
-                if presence is not None:
-                    await presence.tell()  # or others begin more while what they have begun is waited for
-                await self._landed()
+            if pool.health.stop is not None or self.parts.asked.is_set():
                 return pool.stop
             if deadline is None:
-                deadline = self.clock.now().boot + self.config.reconcile_for
-            if not await self._settle(reconciler, deadline, sending=not spent, retried=pool.hold.retried):
+                deadline = self.parts.clock.now().boot + self.parts.config.reconcile_for
+            if not await self._settle(pool.hold, reconciler, deadline, sending=not spent):
                 return pool.stop
 
-    async def _landed(self) -> None:
-        """Wait for the answers of those who share in a job that has stopped, as long as they may take."""
-        job, insist = self.job.spec.id, self._patience.insist
-        deadline = self.clock.now().boot + self.config.budget.lingers
-        while not self.asked.is_set() and self.clock.now().boot < deadline:
-            if not await insist(lambda: self.ledger.work.in_flight(job)):
-                return
-            await self.clock.sleep(POLL)
-
-    async def _settle(self, reconciler: Reconciler, deadline: float, *, sending: bool, retried: bool = False) -> bool:
+    async def _settle(self, hold: Hold, reconciler: Reconciler, deadline: float, *, sending: bool) -> bool:
         """Wait for the record; True if there is a row to send again, False if there is no more to wait for."""
-        job, insist, since = self.job.spec.id, self._patience.insist, self.clock.now()
+        job, insist, since = self.parts.job.spec.id, self._patience.insist, self.parts.clock.now()
 
         def to_send() -> Awaitable[int]:
-            return self.ledger.work.pending(job, retried=retried)
+            return self.parts.ledger.work.pending(job, retried=hold.retried)
 
         while True:
-            # one look: rows of those who share in the job go from any of these states to any other meanwhile
-            rows = await insist(lambda: self.ledger.work.still_open(job))
-            flying = rows[RowState.IN_FLIGHT] > 0
-            if sending and rows[RowState.PENDING] and (not retried or await insist(to_send)):
+            await insist(lambda: self.parts.ledger.jobs.confirm(hold))
+            rows = await insist(lambda: self.parts.ledger.work.still_open(job))
+            if sending and rows[RowState.PENDING] and (not hold.retried or await insist(to_send)):
                 return True
-            if not flying and not rows[RowState.IN_DOUBT]:
+            if not rows[RowState.IN_DOUBT]:
                 break
-            if not flying and rows[RowState.IN_DOUBT] <= reconciler.stuck(since):
+            if rows[RowState.IN_DOUBT] <= reconciler.stuck(since):
                 doubtful = count(rows[RowState.IN_DOUBT], "row")
-                self.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
+                self.parts.tell(f"{doubtful} can't be settled from the record as it stands: a person has to decide.")
                 break
-            if self.asked.is_set() or (not flying and (reconciler.readers.blind or await insist(self._hopeless))):
+            if self.parts.asked.is_set() or reconciler.readers.blind or await insist(self._hopeless):
                 return False
-            left = deadline - self.clock.now().boot
+            left = deadline - self.parts.clock.now().boot
             if left <= 0:
                 break
             if not self._patient:
                 self._patient = True
-                doubtful = count(rows[RowState.IN_FLIGHT] + rows[RowState.IN_DOUBT], "row")
-                self.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
-            await self.clock.sleep(POLL)
+                doubtful = count(rows[RowState.IN_DOUBT], "row")
+                self.parts.tell(f"{doubtful} in doubt: looked up for {duration(left)} at most. Ctrl-C is safe.")
+            await self.parts.clock.sleep(POLL)
         # rows that nothing can settle use up all the time: the others are read once more all the same
-        last = max(deadline, self.clock.now().boot + LAST_READ)
-        audit = self._audit(reconciler.readers, lambda: self.asked.is_set() or self.clock.now().boot >= last)
+        last = max(deadline, self.parts.clock.now().boot + LAST_READ)
+        audit = self.parts.audit(
+            reconciler.readers, lambda: self.parts.asked.is_set() or self.parts.clock.now().boot >= last
+        )
         await insist(audit.doubted)
         # what the record has put back meanwhile is sent, however late it is
-        return sending and not self.asked.is_set() and await insist(to_send) > 0
+        return sending and not self.parts.asked.is_set() and await insist(to_send) > 0
 
     async def _hopeless(self) -> bool:
         """Whether no reader has proven itself and no coupon is there to prove one with."""
-        job, doubts = self.job.spec.id, self.ledger.doubts
-        if await doubts.readers(job, self.config.account.name):
+        job, doubts = self.parts.job.spec.id, self.parts.ledger.doubts
+        if await doubts.readers(job, self.parts.config.account.name):
             return False
         return not any([await doubts.issued(job, kind, 1) for kind in IdentifierKind])
 
-    # --- the parts ----------------------------------------------------------------------------------------------
-
-    def _reconciler(self, readers: Readers, health: Health) -> Reconciler:
-        return Reconciler(
-            job=self.job.spec.id,
-            doubts=self.ledger.doubts,
-            readers=readers,
-            clock=self.clock,
-            draw=self.draw,
-            grace=self.config.grace,
-            generic=self.generic,
-            on_settled=lambda doubt, event: health.settled(doubt.reason, event),
-        )
-
-    def _audit(self, readers: Readers, enough: Callable[[], bool]) -> Audit:
-        return Audit(
-            job=self.job.spec.id,
-            doubts=self.ledger.doubts,
-            readers=readers,
-            clock=self.clock,
-            generic=self.generic,
-            enough=enough,
-        )
-
     @contextlib.asynccontextmanager
-    async def _alongside(
-        self, reconciler: Reconciler, presence: Presence | None, pool: Pool | None
-    ) -> AsyncIterator[None]:
-        """Reconcile and report while the body runs, and be seen by those who share in the job."""
+    async def _alongside(self, reconciler: Reconciler, pool: Pool | None) -> AsyncIterator[None]:
+        """Reconcile and report while the body runs."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(reconciler.run()), tasks.create_task(self._tick(pool))]
-                if presence is not None:
-                    others.append(tasks.create_task(self.be_seen(presence, pool)))
                 yield
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise first_of(group) from group
 
-    def _presence(self, hold: Hold, pool: Pool | None) -> Presence | None:
-        """This run's, where others may share in its job."""
-        if not self.ledger.members.several:
-            return None
-        return Presence(
-            hold=hold,
-            part=Part.LEAD,
-            members=self.ledger.members,
-            budget=self.config.budget,
-            clock=self.clock,
-            stopped=lambda: pool.health.stop if pool else None,
-        )
-
     async def _tick(self, pool: Pool | None) -> None:
         while True:
-            started = self.clock.now()
+            started = self.parts.clock.now()
             with contextlib.suppress(LedgerUnavailable):  # whoever writes says so when it lasts
                 await self._report(pool)
-            took = self.clock.now().since(started)
-            await self.clock.sleep(max(TICK, TICK_SHARE * took))
+            took = self.parts.clock.now().since(started)
+            await self.parts.clock.sleep(max(TICK, TICK_SHARE * took))
 
     async def _report(self, pool: Pool | None) -> None:
-        tally = await self.ledger.work.tally(self.job.spec.id)
+        tally = await self.parts.ledger.work.tally(self.parts.job.spec.id)
         if tally.get(RowState.CANCELLED, 0) and not self._told:
             await self._cancelled()
-        now = self.clock.now().boot
+        now = self.parts.clock.now().boot
         rate = sum(1 for at in pool.requests if at > now - 60.0) if pool else 0
-        limit = self.config.rate / self.config.per * 60.0
+        limit = self.parts.config.rate / self.parts.config.per * 60.0
         pending = tally.get(RowState.PENDING, 0)
         phase = "reconciling" if tally.get(RowState.IN_DOUBT, 0) else "finishing"
         if pool is not None and pending:
             phase = "issuing"
         if pool is not None and pool.health.breaker_open:
             phase = "waiting: too many answers are unclear"
-        self.observer(
+        self.parts.observer(
             Progress(
-                job=self.job.spec.id,
+                job=self.parts.job.spec.id,
                 phase=phase,
                 tally=tally,
-                rows=self.job.rows,
+                rows=self.parts.job.rows,
                 rate=rate,
                 limit=limit,
                 seconds_left=pending / limit * 60.0 if pending else None,

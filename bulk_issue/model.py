@@ -474,8 +474,8 @@ class Job:
     stopped_because: str = ""
     #: The kind of that, a `StopKind`; empty where nothing stopped it, or the run was cut short.
     stop_kind: str = ""
-    #: How many workers may take part; 0: it wasn't deferred to any.
-    workers: int = 0
+    #: Whether it is left to workers.
+    deferred: bool = False
     left_out: LeftOut = NOBODY
 
 

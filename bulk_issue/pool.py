@@ -135,9 +135,8 @@ class Pool:
     _granted: int = 0
     #: Boot second since which all that is pending waits for other jobs' rows; None while it doesn't.
     _waiting_since: float | None = None
-    #: Why this run has no part in the job any more, if so.
+    #: Why this run may begin nothing of the job any more, if so.
     _over: BulkIssueError | None = None
-    _draining: bool = False
 
     @property
     def stop(self) -> Stop | None:
@@ -153,24 +152,16 @@ class Pool:
     async def drain(self) -> None:
         """Return when nothing is pending or the run has to stop, and every answer is on record.
 
-        So it is when this raises `JobHeld`, because others go on without this run, or `ConfigError`, because the
+        So it is when this raises `JobHeld`, because another run holds the job by now, or `ConfigError`, because the
         account is used with another limit.
         """
-        self._draining = True
         async with asyncio.TaskGroup() as tasks:
             pacer = tasks.create_task(self._pace())
             while not await self._drained(tasks):
                 pass
             pacer.cancel()
-        self._draining = False
         if self._over is not None:
             raise self._over
-
-    def give_way(self, held: JobHeld) -> bool:
-        """Begin nothing more: others go on with the job. Says whether `drain` is going on, which will raise this."""
-        self._over = held
-        self._stir.set()
-        return self._draining
 
     @property
     def _busy(self) -> int:
@@ -232,8 +223,6 @@ class Pool:
                 if not answers:
                     return (), await self.work.begin(*new)
                 return await self.work.turn(answers, *new)
-            except JobHalted as halt:  # by another one who takes part in the job
-                self.health.halt(halt.message, halt.hint)
             except (JobHeld, ConfigError) as over:
                 self._over = over  # whoever runs the job now, what is on the wire are requests for its rows
             return await self.work.finish(answers), Begun(intents=())

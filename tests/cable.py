@@ -46,7 +46,7 @@ class Cable:
         """What starts a process there."""
         return "ip", "netns", "exec", self.host
 
-    def door(self) -> socket.socket:
+    def door(self, port: int = 0) -> socket.socket:
         """A socket that listens on the host's own 127.0.0.1, served by this process."""
         opened: list[socket.socket] = []
 
@@ -54,7 +54,7 @@ class Cable:
             with (Path("/run/netns") / self.host).open() as namespace:
                 if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
-            opened.append(socket.create_server(("127.0.0.1", 0)))
+            opened.append(socket.create_server(("127.0.0.1", port)))
 
         thread = threading.Thread(target=there)
         thread.start()

@@ -2,8 +2,9 @@
 
 Each host is a process under a service manager that starts it again whenever it ends. Its ways to the database and to
 the API are its own, and can be cut: nothing passes for a while, and then every connection is broken. Processes are
-killed, or stand still for longer than their beats may; the database is restarted, and killed. A job is deferred once,
-and nobody touches it again.
+killed, or stand still for longer than their beats may; the database is restarted, and killed, and its sessions are
+ended. Several jobs of one account are deferred once, and nobody touches them again. Their files name some customers
+twice.
 
 `python -m tests.chaos` (or `make torture`) for long ones; tests/test_chaos.py has a short one.
 """
@@ -38,8 +39,8 @@ from tests.victims import TERMS, Verdict, Victims, judge
 #: The strict server's limit, and what the workers are told of it.
 RATE, PER = 60, 2.0
 LIMIT = ("--rate", RATE, "--per", PER, "--grace", 2, "--connections", 4, "--pace", "burst")
-HOSTS = 3
-#: Seconds after which the job must have ended, counted from the last thing that happened.
+HOSTS, JOBS = 3, 3
+#: Seconds after which the jobs must have ended, counted from the last thing that happened.
 LONGEST = 100.0
 #: Beats may stand still for 1.5 s here: how long a host stands still, or is cut off.
 WHILE = (2.0, 3.5)
@@ -143,11 +144,12 @@ class Host:
 
 @dataclass(slots=True, kw_only=True)
 class Chaos:
-    """One job's story."""
+    """One story."""
 
     cluster: Cluster
     folder: Path
     seed: int
+    #: Of each file.
     rows: int
     #: What happens, each begun so many seconds (at most) after the one before.
     events: Sequence[str]
@@ -156,14 +158,16 @@ class Chaos:
     _database: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> Verdict:
-        """Let it all happen, and judge when the job has ended by itself."""
+        """Let it all happen, and judge when the jobs have ended by themselves."""
         dice, name = Random(self.seed), self.cluster.database()
         async with Sandbox(Settings(rate=RATE, per=PER, latency=0.01, jitter=0.01, seed=self.seed)) as box:
             await set_up(self.cluster.url(name, "bulk_issue_owner"))
             whole = Victims(self.folder, box, {"BULK_ISSUE_LEDGER": self.cluster.url(name).url}, "tests.hurried_worker")
-            file = whole.customers("c.csv", mobiles(self.rows))
-            deferred = await whole("defer", file, "--series", box.series_id, "--workers", HOSTS)
-            assert deferred.code == 0, deferred.err
+            apart = self.rows * 3 // 4
+            files = [whole.customers(f"c{at}.csv", mobiles(self.rows, at * apart)) for at in range(JOBS)]
+            for file in files:
+                deferred = await whole("defer", file, "--series", box.series_id)
+                assert deferred.code == 0, deferred.err
             async with self._hosts(whole, name) as hosts:
                 while not box.book.requests():
                     await asyncio.sleep(0.01)
@@ -172,7 +176,7 @@ class Chaos:
                         await asyncio.sleep(dice.uniform(0.1, self.apart))
                         tasks.create_task(self._happens(event, dice.choice(hosts), dice.uniform(*WHILE)))
                 ended = await self._ended(whole)
-            verdict = judge(whole, file)
+            verdict = judge(whole, *files)
             verdict.exits += not ended
             return verdict
 
@@ -208,6 +212,10 @@ class Chaos:
                 await host.to_database.cut(seconds)
             case "cut off the API":
                 await host.to_api.cut(seconds)
+            case "sessions ended":
+                ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bulk_issue'"
+                async with self._database:
+                    await asyncio.to_thread(self.cluster.sql, ends)
             case "database restarts" | "database killed":
                 async with self._database:
                     await asyncio.to_thread(self.cluster.kill if event.endswith("killed") else self.cluster.stop)
@@ -215,16 +223,17 @@ class Chaos:
                     await asyncio.to_thread(self.cluster.start)
 
     async def _ended(self, whole: Victims) -> bool:
-        """Whether the job has ended, its files written, without a hand."""
+        """Whether the jobs have ended, their files written, without a hand."""
         deadline = time.monotonic() + LONGEST
         database = whole.env["BULK_ISSUE_LEDGER"].partition("?")[0].rpartition("/")[2]
         while time.monotonic() < deadline:
-            state = await asyncio.to_thread(self.cluster.sql, "SELECT state, workers FROM bulk_issue.jobs", database)
-            if state in ("ended|0", "stopped|0"):
-                self.log.append(f"{time.monotonic():.1f} {state}")
-                return state == "ended|0"
+            asked = "SELECT DISTINCT state, deferred FROM bulk_issue.jobs"
+            found = (await asyncio.to_thread(self.cluster.sql, asked, database)).splitlines()
+            if not {*found} - {"ended|0", "stopped|0"}:
+                self.log.append(f"{time.monotonic():.1f} {found}")
+                return found == ["ended|0"]
             await asyncio.sleep(0.1)
-        self.log.append(f"{time.monotonic():.1f} NOT ENDED: {state}")
+        self.log.append(f"{time.monotonic():.1f} NOT ENDED: {found}")
         return False
 
 
@@ -233,6 +242,7 @@ EVENTS = (
     "stand still",
     "cut off the database",
     "cut off the API",
+    "sessions ended",
     "database restarts",
     "database killed",
 )
@@ -241,7 +251,7 @@ EVENTS = (
 async def main() -> int:
     given = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     given.add_argument("--stories", type=int, default=10)
-    given.add_argument("--rows", type=int, default=600)
+    given.add_argument("--rows", type=int, default=250)
     given.add_argument("--seed", type=int, default=1)
     options = given.parse_args()
     total = Verdict()

@@ -23,13 +23,14 @@ from bulk_issue import job as job_module
 from bulk_issue import pool as pool_module
 from bulk_issue import reconcile as reconcile_module
 from bulk_issue.config import Account, Config, LedgerUrl
+from bulk_issue.crew import Hand
 from bulk_issue.errors import BulkIssueError, LedgerUnavailable
 from bulk_issue.job import Ending, Run
 from bulk_issue.ledger import SqliteLedger, open_ledger
 from bulk_issue.ledger.clocks import DatabaseClock
 from bulk_issue.limiter import Pacer
 from bulk_issue.model import Answer, Identifier, Intent, JobId, JobSpec, Problem, Reading, Row, Series, Unreadable
-from bulk_issue.ports import Landed, Progress
+from bulk_issue.ports import Hold, Landed, Progress
 from bulk_issue.states import Event
 from bulk_issue.testing import ModelServer, VirtualClock
 
@@ -148,6 +149,8 @@ class Host:
         self.named: dict[tuple[str, str], int] = {}
         #: The customers whose replies told a name, by that.
         self.told_of: dict[str, set[int]] = {}
+        #: By job: the runs that have begun rows of it, in their order.
+        self.holders: dict[str, list[str]] = {}
         #: Rows that a person put back.
         self.put_back: set[tuple[Any, ...]] = set()
         self._eye: sqlite3.Connection | psycopg.Connection[Any] | None = None
@@ -214,6 +217,8 @@ class Host:
     def committed(self, method: str, done: Any, arguments: tuple[Any, ...]) -> None:
         """Note what a transaction has promised or told."""
         if method == "begin":
+            if done.intents:
+                self._note_holder(arguments[0])
             for intent in done.intents:
                 self.begun[intent.job, intent.row, intent.attempt] = len(self.begun) + len(self.named)
         elif method == "finish":
@@ -223,7 +228,24 @@ class Host:
         elif method == "turn":
             landed, begun = done
             self.committed("finish", landed, arguments)
-            self.committed("begin", begun, arguments)
+            self.committed("begin", begun, arguments[1:])
+
+    def _note_holder(self, hold: Hold) -> None:
+        """A run that was followed by another one must begin nothing more."""
+        before = self.holders.setdefault(hold.job, [])
+        if hold.token in before[:-1]:
+            self.violations.append(f"{hold.job} was gone on with by a run that another one had replaced")
+        elif hold.token not in before:
+            before.append(hold.token)
+
+    def end_sessions(self) -> None:
+        """As a restart of the database ends them, and every hold with them; a file has none."""
+        if isinstance(self.path, LedgerUrl):
+            self.note("all sessions are ended")
+            self.ask(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
     def _note_names(self, intent: Intent) -> None:
         """A reply has named its customer in every way that the server knows."""
@@ -340,7 +362,7 @@ class Process:
         chunks = [chunk for chunk in (self.rows[:middle], self.rows[middle:]) if chunk]
         job = await ledger.jobs.register(self.job, chunks, lambda: 0, self.host.clock.now())
         mortal = Mortal(self)
-        return Run(
+        parts = Hand(
             job=job,
             config=self.config,
             series=await mortal.series(SERIES),  # type: ignore[arg-type]  # the model server always knows
@@ -354,6 +376,7 @@ class Process:
             observer=self._observe,
             asked=self.asked,
         )
+        return Run(parts)
 
     def _watch_writes(self, ledger: SqliteLedger) -> None:
         write: Callable[..., Awaitable[Any]] = ledger._db.write

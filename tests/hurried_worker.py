@@ -8,15 +8,14 @@ from typing import Any
 
 import aiohappyeyeballs
 
-from bulk_issue import engine, presence, reconcile
+from bulk_issue import engine, reconcile
 from bulk_issue.app import workers
 from bulk_issue.cli import main
 from bulk_issue.config import Config
 
-presence.BEAT, presence.LOOK, presence.SILENT, presence.GAP = 0.5, 0.1, 1.5, 1.0
 reconcile.SECOND_LOOK, reconcile.LOOK_AGAIN, reconcile.NAP = 1.0, 0.5, 0.5
-engine.BEAT, engine.STALLED, engine.LOOK, engine.POLL = 0.5, 1.5, 0.5, 0.5
-workers.LATER, workers.AGAIN, workers.GIVE_UP = 0.5, 0.5, 1.0
+engine.BEAT, engine.STALLED, engine.LOOK, engine.POLL, engine.FAILED = 0.5, 1.5, 0.5, 0.5, 0.5
+workers.HELD, workers.LATER, workers.AGAIN, workers.GIVE_UP, workers.PAUSE = 0.5, 0.5, 0.5, 1.0, 0.1
 assert Config.__init__.__kwdefaults__ is not None
 Config.__init__.__kwdefaults__["send_within"] = 1.0
 

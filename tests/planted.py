@@ -58,7 +58,7 @@ class Mistake:
     test: str
 
 
-STORY, MEMBERS = "test_promises.py::test_", "test_members.py::test_"
+STORY, TAKEOVER = "test_promises.py::test_", "test_takeover.py::test_"
 
 MISTAKES = (
     # --- 1: intent first ----------------------------------------------------------------------------------------
@@ -396,44 +396,68 @@ MISTAKES = (
     ),
     # --- 2: never twice, on several hosts -----------------------------------------------------------------------
     Mistake(
-        name="a share that was given up goes on",
+        name="a run that was replaced goes on",
         promise=2,
-        file="ledger/members.py",
-        old="_SHARES = and_(LIVING, runs.c.part",
-        new="_SHARES = and_(runs.c.part",
-        test=MEMBERS + "a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt",
+        file="ledger/runs.py",
+        old=" != hold.token:",
+        new=' == "":',
+        test=TAKEOVER + "a_run_that_was_replaced_begins_nothing_and_settles_only_its_own_rows",
     ),
     Mistake(
-        name="requests of a lost share are given up while they may be on their way",
+        name="a begin that waited for a takeover sees the ledger as it was before",
         promise=2,
-        file="ledger/members.py",
-        old="later(clock(), max(its, budget.lingers)))",
-        new="clock())",
-        test=MEMBERS + "a_lost_share_begins_nothing_and_only_its_rows_are_in_doubt",
+        file="ledger/postgres.py",
+        old="default_transaction_isolation = 'read committed'",
+        new="default_transaction_isolation = 'repeatable read'",
+        test=TAKEOVER + "a_begin_that_waited_for_a_takeover_sees_it",
     ),
     Mistake(
-        name="a new lead takes the rows of living shares for left behind",
+        name="requests of a run that is gone are given up while they may be on their way",
         promise=2,
-        file="ledger/members.py",
-        old="select(runs.c.token).where(runs.c.job == queue, LIVING))",
-        new="select(runs.c.token).where(runs.c.job == queue, runs.c.lost == 2))",
-        test=MEMBERS + "a_lead_that_stands_still_is_replaced_though_its_session_lives",
+        file="ledger/jobs.py",
+        old="later(now, max(lingers(self._db, budget), lingering(tx, seq)))",
+        new="now",
+        test=TAKEOVER + "a_run_that_was_replaced_begins_nothing_and_settles_only_its_own_rows",
+    ),
+    Mistake(
+        name="requests of a run that is gone are given up by the time-out of the run that found it gone",
+        promise=2,
+        file="ledger/jobs.py",
+        old="max(lingers(self._db, budget), lingering(tx, seq))",
+        new="lingers(self._db, budget)",
+        test=TAKEOVER + "requests_of_a_run_that_is_gone_are_given_up_by_the_longer_time_out",
     ),
     Mistake(
         name="the grace of what another host gave up goes by that host's clock",
         promise=2,
-        file="ledger/members.py",
-        old="            adopt(tx, queue, clock())\n",
-        new="            pass\n",
-        test=MEMBERS + "what_another_host_gave_up_counts_from_when_the_lead_finds_it",
+        file="ledger/jobs.py",
+        old="        adopt(tx, seq, given_up)\n",
+        new="",
+        test=TAKEOVER + "what_another_host_gave_up_counts_from_when_the_next_holder_finds_it",
     ),
     Mistake(
-        name="requests of a lost share are given up by the time-out of whoever found it lost",
+        name="the job of a worker that stands still is nobody's for as long as its session lives",
+        promise=7,
+        file="ledger/workers.py",
+        old="engine.last_heartbeat > clock_timestamp()",
+        new="engine.last_heartbeat < clock_timestamp()",
+        test=TAKEOVER + "a_worker_that_stands_still_is_replaced_though_its_session_lives",
+    ),
+    Mistake(
+        name="a run that a person made is ended as a lost worker's",
         promise=2,
-        file="ledger/members.py",
-        old="max(its, budget.lingers)",
-        new="budget.lingers",
-        test=MEMBERS + "a_lost_shares_requests_are_given_up_by_its_own_time_out",
+        file="ledger/workers.py",
+        old="AND runs.worker IS NOT NULL AND NOT EXISTS",
+        new="AND NOT EXISTS",
+        test=TAKEOVER + "nobody_else_is_evicted",
+    ),
+    Mistake(
+        name="a run that only waits for the record doesn't find that it was replaced",
+        promise=7,
+        file="job.py",
+        old="            await insist(lambda: self.parts.ledger.jobs.confirm(hold))\n",
+        new="",
+        test="test_job.py::test_a_run_that_waits_for_the_record_ends_when_another_one_holds_its_job",
     ),
     Mistake(
         name="a person decides on a row that a lost process may still send",
@@ -441,7 +465,7 @@ MISTAKES = (
         file="ledger/doubts.py",
         old="        if (wait := _given_up_in(row, now)) > 0:\n",
         new="        if (wait := 0) > 0:\n",
-        test=MEMBERS + "nobody_decides_on_a_row_whose_request_may_be_on_the_wire",
+        test=TAKEOVER + "nobody_decides_on_a_row_whose_request_may_be_on_the_wire",
     ),
     Mistake(
         name="a database that was put back is gone on with",
@@ -452,28 +476,12 @@ MISTAKES = (
         test="test_postgres.py::test_nobody_goes_on_in_a_database_that_was_put_back_before_it_was_reopened",
     ),
     Mistake(
-        name="a share goes on with the rate that was agreed before",
+        name="a run that was cut off goes on with the rate that was agreed before",
         promise=4,
         file="ledger/permits.py",
         old="min(budget.rate, account.rate)",
         new="budget.rate",
-        test=MEMBERS + "a_share_keeps_to_the_limit_that_another_lead_gave_the_account",
-    ),
-    Mistake(
-        name="a halted job goes on",
-        promise=2,
-        file="ledger/members.py",
-        old="    if job.halted is not None:\n",
-        new='    if job.halted == "":\n',
-        test=MEMBERS + "nobody_begins_a_row_of_a_halted_job_until_its_lead_has_ended_it",
-    ),
-    Mistake(
-        name="whoever stood still itself takes the others for lost",
-        promise=2,
-        file="presence.py",
-        old="self._seen if now - self._looked <= GAP else {}",
-        new="self._seen",
-        test="test_presence.py::test_whoever_stood_still_itself_misses_nobody_at_once",
+        test=TAKEOVER + "a_run_that_was_cut_off_keeps_to_the_limit_that_others_have_agreed_on_since",
     ),
     # --- 3: nothing lost ----------------------------------------------------------------------------------------
     Mistake(
@@ -695,8 +703,8 @@ MISTAKES = (
         name="a run ends with a row that the record has just put back",
         promise=7,
         file="job.py",
-        old="        return sending and not self.asked.is_set() and await insist(",
-        new="        return False and await insist(",
+        old="        return await insist(lambda: self.parts.ledger.work.pending(job)) > 0",
+        new="        return False",
         test="test_job.py::test_what_the_record_puts_back_during_the_last_read_is_issued_too",
     ),
     Mistake(

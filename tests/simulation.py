@@ -331,6 +331,7 @@ class History:
         self.complaints: list[str] = []
         self._running: list[Process] = []
         self._started = 0
+        self._takers: list[asyncio.Task[Any]] = []
 
     @property
     def log(self) -> list[str]:
@@ -372,6 +373,10 @@ class History:
             loop.call_later(at, server.expire_token)
         for at, seconds in plan.wall_steps:
             loop.call_later(at, clock.step, seconds)
+        if self.place is not None:  # runs lose their hold, and live
+            dice = Random(f"sessions of {plan.seed}")
+            for _ in range(dice.choice((0, 1, 3))):
+                loop.call_later(dice.uniform(0.0, plan.heals), self._end_sessions)
         loop.call_later(plan.heals, self._heal)
         if plan.reboots:
             loop.call_later(plan.heals / 2, self._reboot)
@@ -384,6 +389,7 @@ class History:
                         operators.create_task(self.operate(job, rows))
                 for act in plan.acts:
                     operators.create_task(people.do(act))
+            await asyncio.gather(*self._takers)
             await self._once_more()
             judge(self)
         except BaseExceptionGroup as group:
@@ -424,6 +430,11 @@ class History:
             return
         self.host.note(f"the ledger refuses writes for {seconds:g} s")
         self.host.ledger_down_until = asyncio.get_running_loop().time() + seconds
+
+    def _end_sessions(self) -> None:
+        """The holds of all runs are gone, and somebody takes a job before its holder is back."""
+        self.host.end_sessions()
+        self._takers.append(asyncio.create_task(self._run(*self.plan.random.choice(self.jobs))))
 
     def _heal(self) -> None:
         self.host.note("all is well from now on")

@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
 
 CORE = _words(
     "alike errors findings model states verdicts classify wire retry chance health countries customer_columns ending "
-    "rows columns shown candidates commands config hours outlook ports saying"
+    "rows columns shown candidates commands config hours outlook ports saying deferred"
 )
 #: Adapters in groups: those of one group know each other, the groups don't.
 ADAPTERS = (
@@ -44,7 +44,7 @@ ADAPTERS = (
     frozenset({"ledger", "engine"}),  # in one database
     frozenset({"clock"}),
 )
-SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "held", "presence", "crew", "job", "share"})
+SERVICES = frozenset({"pool", "look", "readers", "reconcile", "audit", "held", "crew", "job"})
 #: What adapters that write files share.
 BELOW_ADAPTERS = frozenset({"aside"})
 BELOW_APP = CORE.union(SERVICES, BELOW_ADAPTERS, *ADAPTERS)

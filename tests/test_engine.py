@@ -17,7 +17,8 @@ from procrastinate import utils
 from bulk_issue import engine as engines
 from bulk_issue.config import LedgerUrl
 from bulk_issue.engine import Cron, Duties, Engine, opened
-from bulk_issue.errors import LedgerError, LedgerUnavailable
+from bulk_issue.errors import ConfigError, LedgerError, LedgerUnavailable
+from bulk_issue.ledger import open_ledger
 from bulk_issue.model import JobId
 from tests.cluster import Cluster
 
@@ -58,7 +59,7 @@ async def no_jobs() -> list[JobId]:
 
 async def work(place: LedgerUrl, asked: asyncio.Event, **duties: Any) -> None:
     """One worker, until `asked`."""
-    usual: dict[str, Any] = {"take_part": nothing, "scheduled": nothing, "waiting": no_jobs}
+    usual: dict[str, Any] = {"run": nothing, "scheduled": nothing, "waiting": no_jobs}
     async with opened(place, "host#user") as engine:
         await engine.work(Duties(**(usual | duties)), asked, lambda: None)
 
@@ -67,13 +68,13 @@ async def one_task(place: LedgerUrl, outcome: float | Exception) -> None:
     """One worker that has a task end so, and stops."""
     asked = asyncio.Event()
 
-    async def take_part(_job: JobId) -> float:
+    async def run(_job: JobId, _worker: int) -> float:
         asked.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    await work(place, asked, take_part=take_part)
+    await work(place, asked, run=run)
 
 
 async def deferred(place: LedgerUrl, defer: Callable[[Engine], Awaitable[Any]]) -> None:
@@ -87,37 +88,77 @@ async def deferred(place: LedgerUrl, defer: Callable[[Engine], Awaitable[Any]]) 
 async def test_an_account_may_have_a_long_name(place: LedgerUrl, ask: Callable[[str], str]) -> None:
     for account in ("k" * 300, "k" * 301):
         async with opened(place, account) as engine:
-            await engine.defer(JOB, 1)
+            await engine.defer(JOB)
 
     assert ask("SELECT count(DISTINCT queue_name) FROM procrastinate_jobs") == "2"
 
 
-async def test_deferred_again_a_job_has_no_more_tasks_than_workers(place: LedgerUrl, ask: Callable[[str], str]) -> None:
+async def test_deferred_again_a_job_begins_anew_beside_the_task_that_is_worked_on(
+    place: LedgerUrl, ask: Callable[[str], str]
+) -> None:
     async with opened(place, "host#user") as engine:
-        await engine.defer(OTHER, 2)
-        await engine.defer(JOB, 3)
-        ask("UPDATE procrastinate_jobs SET scheduled_at = '2100-01-01' WHERE args->>'job' = 'j1'")
-        ask("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = (SELECT max(id) FROM procrastinate_jobs)")
-        await engine.defer(JOB, 2)
+        await engine.defer(OTHER)
+        await engine.defer(JOB)
+        ask("UPDATE procrastinate_jobs SET status = 'doing' WHERE args->>'job' = 'j1'")
+        await engine.defer(JOB)
+        ask("UPDATE procrastinate_jobs SET scheduled_at = '2100-01-01' WHERE status = 'todo'")
+        await engine.defer(JOB)
 
     found = ask("SELECT status, scheduled_at IS NOT NULL FROM procrastinate_jobs WHERE args->>'job' = 'j1' ORDER BY id")
-    assert found.splitlines() == ["doing|t", "todo|f"]
-    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE args->>'job' = 'j2'") == "2"
+    assert found.splitlines() == ["doing|f", "todo|f"]
+    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE args->>'job' = 'j2'") == "1"
 
 
-async def test_of_many_who_defer_at_once_no_more_workers_take_part(place: LedgerUrl, ask: Callable[[str], str]) -> None:
+async def test_however_many_defer_a_job_at_once_one_worker_has_it(place: LedgerUrl, ask: Callable[[str], str]) -> None:
     async with opened(place, "host#user") as one, opened(place, "host#user") as other:
-        await asyncio.gather(*(engine.defer(JOB, 2) for engine in (one, other) * 3))
+        await asyncio.gather(*(engine.defer(JOB) for engine in (one, other) * 3))
     for _ in range(6):
         ask("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
 
-    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == "2"
+    assert ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == "1"
+
+
+async def test_a_job_that_cant_be_run_lets_the_others_go_first(place: LedgerUrl) -> None:
+    """It was there first, and is due again before a worker is free: it would keep them waiting for ever."""
+    asked, ran = asyncio.Event(), list[JobId]()
+
+    async def run(job: JobId, _worker: int) -> None:
+        ran.append(job)
+        if len(ran) == 1:
+            await deferred(place, lambda engine: engine.defer(OTHER))
+            raise ConfigError("these credentials are another org's")
+        asked.set()
+
+    await deferred(place, lambda engine: engine.defer(JOB))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(engines, "FAILED", 0.0)
+        await work(place, asked, run=run)
+
+    assert ran == [JOB, OTHER]
+
+
+async def test_a_worker_is_on_record_as_long_as_the_engine_counts_on_it(
+    place: LedgerUrl, ask: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stood still is forgotten by the others. It can't take a job then, and must come back as another."""
+    monkeypatch.setattr(engines, "LOOK", 0.01)
+    ledger = await open_ledger(place)
+
+    async def looked() -> list[JobId]:
+        if ledger.views.workers():
+            ask("DELETE FROM procrastinate_workers")
+        return []
+
+    with pytest.raises(LedgerUnavailable, match="taken for lost"):
+        await work(place, asyncio.Event(), waiting=looked)
+    assert ledger.views.workers() == []
+    await ledger.close()
 
 
 async def test_a_task_that_ends_by_a_bug_goes_behind_all_others_for_ever_longer(
     place: LedgerUrl, ask: Callable[[str], str]
 ) -> None:
-    await deferred(place, lambda engine: engine.defer(JOB, 1))
+    await deferred(place, lambda engine: engine.defer(JOB))
     pauses = list[float]()
     for _ in range(3):
         await one_task(place, ValueError())
@@ -126,7 +167,7 @@ async def test_a_task_that_ends_by_a_bug_goes_behind_all_others_for_ever_longer(
             float(ask(f"{found} ON job_id = j.id WHERE type = 'deferred_for_retry' ORDER BY e.id DESC LIMIT 1"))
         )
         ask("UPDATE procrastinate_jobs SET scheduled_at = NULL")
-    await deferred(place, lambda engine: engine.defer(OTHER, 1))
+    await deferred(place, lambda engine: engine.defer(OTHER))
     await one_task(place, 0.0)
 
     assert pauses[0] * 1.5 < pauses[1] < pauses[2] / 1.5
@@ -139,7 +180,7 @@ async def test_a_task_that_ends_by_a_bug_goes_behind_all_others_for_ever_longer(
 async def test_a_task_waits_by_the_clock_of_the_database(
     place: LedgerUrl, ask: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await deferred(place, lambda engine: engine.defer(JOB, 1))
+    await deferred(place, lambda engine: engine.defer(JOB))
     monkeypatch.setattr(engines, "datetime", Ahead)
     await one_task(place, 1000.0)
 
@@ -149,7 +190,7 @@ async def test_a_task_waits_by_the_clock_of_the_database(
 async def test_a_dead_workers_task_is_handed_on_by_the_clock_of_the_database(
     place: LedgerUrl, ask: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await deferred(place, lambda engine: engine.defer(JOB, 1))
+    await deferred(place, lambda engine: engine.defer(JOB))
     ask("UPDATE procrastinate_jobs SET status = 'doing'")
     monkeypatch.setattr(utils, "utcnow", lambda: Ahead.now(UTC))
     asked = asyncio.Event()

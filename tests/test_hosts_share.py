@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bulk_issue.app.workers import set_up
 from bulk_issue.sandbox.server import Sandbox
 from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
@@ -97,10 +98,12 @@ async def test_two_hosts_with_overlapping_files_and_a_second_run_of_one(cluster:
     console.check_book(*files)
 
 
-async def test_the_page_is_served_on_a_shared_ledger(console: Console) -> None:
+async def test_the_page_is_served_on_a_shared_ledger(cluster: Cluster, console: Console) -> None:
     place = console.env["BULK_ISSUE_LEDGER"]
     file = console.customers("c.csv", mobiles(3))
     await console.run(file)
+    await set_up(cluster.url(place.partition("@/")[2].partition("?")[0], "bulk_issue_owner"))
+    await console("defer", console.customers("d.csv", mobiles(3, 3)), "--series", console.box.series_id)
     async with (
         Server(console.folder, console.box, ("--ledger", place)) as server,
         aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
@@ -109,6 +112,7 @@ async def test_the_page_is_served_on_a_shared_ledger(console: Console) -> None:
         page = await answer.text()
 
     assert "c.csv" in page
+    assert "waits for a worker" in page
     assert (console.folder / "data" / "bulk-issue" / "ledger.db.page").is_dir()
 
 

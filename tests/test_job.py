@@ -18,7 +18,7 @@ from bulk_issue.ending import ExitCode
 from bulk_issue.errors import JobHeld, LedgerUnavailable
 from bulk_issue.hours import Hours
 from bulk_issue.job import Ending, Run
-from bulk_issue.model import JobId
+from bulk_issue.model import JobId, ReadProblem
 from bulk_issue.testing import ByCustomer, Look, Repeat, Script, mobile, on_virtual_time, processed_after, refusal
 from bulk_issue.testing import fates as f
 from tests.hosts import Host, Killed, Process, few_polls, rows_of, spec
@@ -153,7 +153,7 @@ async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(
 
     async def with_slow_reads() -> Run:
         run = await ready()
-        for face, name in ((run.ledger.work, "pending"), (run.ledger.work, "still_open")):
+        for face, name in ((run.parts.ledger.work, "pending"), (run.parts.ledger.work, "still_open")):
             setattr(face, name, slow(getattr(face, name)))
         return run
 
@@ -172,49 +172,6 @@ async def test_a_row_that_is_put_back_between_two_reads_is_sent_in_the_same_run(
     assert isinstance(ending, Ending)
     assert ending.exit_code is ExitCode.DONE
     assert host.states() == ["issued", "issued"]
-
-
-@on_virtual_time
-async def test_a_row_of_anothers_that_goes_in_doubt_between_two_reads_is_waited_for(tmp_path: Path) -> None:
-    """Whatever the run reads first: while it does, the row that a share has in flight goes in doubt."""
-    host = Host.with_server(tmp_path)
-    process = host.process(A, people(2), first=1)
-    ready = process._ready
-
-    async def beside_a_share() -> Run:
-        run = await ready()
-        work, doubts = run.ledger.work, run.ledger.doubts
-        for face, name in ((work, "in_flight"), (work, "still_open"), (doubts, "next_due")):
-            setattr(face, name, meanwhile(getattr(face, name)))
-        return run
-
-    def meanwhile(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def read_and_go_on(*arguments: Any) -> Any:
-            seen = await read(*arguments)
-            if asyncio.current_task() is process._task and host.states()[0] == "issued":
-                tell("UPDATE rows SET state = 'in_doubt', doubted = 1 WHERE state = 'in_flight'")
-            return seen
-
-        return read_and_go_on
-
-    def tell(change: str) -> None:
-        with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
-            other.execute(change)
-
-    process._ready = beside_a_share  # type: ignore[method-assign]
-    its = f"UPDATE rows SET state = 'in_flight', attempt = 1, holder = 'share', {GIVEN_UP} WHERE number = 2"
-    host.server.on_departure = lambda _intent: tell(its)
-    ending = await process.run()
-
-    assert isinstance(ending, Ending)
-    assert host.ask("SELECT count(*) FROM lookups WHERE row = 2") != [(0,)]
-    assert host.states() == ["issued", "pending"]
-
-
-#: The columns of a row whose request was begun and given up at the beginning of a history.
-GIVEN_UP = ", ".join(
-    f"{name}_wall = 1790000000.0, {name}_boot = 5000.0, {name}_boot_id = 'boot-1'" for name in ("sent", "given_up")
-)
 
 
 @on_virtual_time
@@ -246,15 +203,15 @@ async def test_a_job_that_waits_for_workers_still_waits_when_it_was_reconciled(t
     host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [f.BROKEN_BEFORE]}))
     await ended(host, 5, first=3, reconcile_for=0.0)
     async with host.ledger() as ledger:
-        await ledger.jobs.defer(A.id, 2)
+        await ledger.jobs.defer(A.id)
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
         other.execute("UPDATE jobs SET state = ?", (state,))  # ready, or handed over by a worker
     await host.process(A, people(5)).reconcile()
-    waits = host.ask("SELECT state, workers FROM jobs")
+    waits = host.ask("SELECT state, deferred FROM jobs")
     await ended(host, 5)
     again = await host.process(A, people(5)).reconcile()
 
-    assert waits == [(state, 2)]
+    assert waits == [(state, 1)]
     assert isinstance(again, Ending)
     assert host.ask("SELECT state FROM jobs") == [("ended",)]
 
@@ -266,7 +223,7 @@ async def test_a_worker_that_is_asked_to_stop_hands_a_cancelled_jobs_doubts_over
 
     async def handing_over(process: Process) -> Run:
         run = await ready(process)
-        run.hands_over = True
+        run.worker = 7
         return run
 
     process._ready = partial(handing_over, process)  # type: ignore[method-assign]
@@ -289,6 +246,30 @@ async def test_a_worker_that_is_asked_to_stop_hands_a_cancelled_jobs_doubts_over
     assert isinstance(ending, Ending)
     assert host.ask("SELECT state FROM jobs") == [("cancelled",)]
     assert "in_doubt" not in host.states()
+
+
+@pytest.mark.parametrize("how", ["run", "reconcile"])
+@on_virtual_time
+async def test_a_run_that_waits_for_the_record_ends_when_another_one_holds_its_job(tmp_path: Path, how: str) -> None:
+    """It begins nothing, so nothing else tells it: it would write files of a job that isn't its own."""
+    host = Host.with_server(tmp_path, fates=ByCustomer({mobile(1).key: [f.BROKEN_BEFORE]}))
+    if how == "reconcile":
+        await ended(host, 3, reconcile_for=0.0)
+    host.server.looks = lambda _key: Look(problem=ReadProblem.UNREADABLE)
+    process = host.process(A, people(3))
+
+    async def another_takes_it() -> None:
+        while not host.ask("SELECT 1 FROM jobs WHERE holder IS NOT NULL") or "in_doubt" not in host.states():
+            await asyncio.sleep(0.5)
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
+            other.execute("UPDATE jobs SET holder = 'another'")
+
+    ending, _ = await asyncio.gather(process.run() if how == "run" else process.reconcile(), another_takes_it())
+
+    assert isinstance(ending, JobHeld)
+    assert now() < 600.0  # not at the end of its time for reconciling
+    assert host.ask("SELECT state, holder FROM jobs") == [("running", "another")]
+    assert host.ask("SELECT because FROM runs ORDER BY started DESC LIMIT 1") == [("another run took the job over",)]
 
 
 @pytest.mark.parametrize(("first", "code"), [(3, ExitCode.DONE), (2, ExitCode.ASKED)])

@@ -140,32 +140,6 @@ async def test_a_commit_that_never_arrived_is_found_not_to_be_on_disk(desk: Desk
     assert len((await desk.begin(hold, 1)).intents) == 1
 
 
-async def test_whoever_lost_its_session_and_its_job_to_another_begins_nothing(cluster: Cluster, desk: Desk) -> None:
-    """A host that was cut off: its requests may be on their way still, so its rows wait until none can be."""
-    cut_off = Budget(account=BUDGET.account, rate=100, per=60.0, unanswered=150.0, lingers=35.0)
-    await desk.register([row(1), row(2)])
-    old = await desk.hold()
-    first, _second = (await desk.begin(old, 2)).intents
-    other = await desk.another()
-    end_sessions(cluster, desk)
-    try:
-        with pytest.raises(LedgerUnavailable):
-            await other.jobs.find(JOB)
-        hold = await other.jobs.hold(JOB, cut_off, desk.clock.now())
-
-        assert hold.recovered == 2
-        with pytest.raises(LedgerUnavailable):
-            await desk.begin(old)
-        with pytest.raises(JobHeld):
-            await desk.begin(old)
-        assert await desk.issue(first, "CODE1") is Landed.LANDED  # late, and its own
-        (doubt,) = await other.doubts.due(JOB, desk.clock.forward(35.0), 10)
-        assert doubt.given_up == desk.clock.now()
-        assert await other.doubts.due(JOB, ManualClock(desk.clock.wall - 1, desk.clock.boot - 1).now(), 10) == []
-    finally:
-        await other.close()
-
-
 async def test_what_collided_with_another_transaction_is_run_again(desk: Desk) -> None:
     turns = 0
 
@@ -353,8 +327,6 @@ async def test_nobody_goes_on_in_a_database_that_was_put_back_before_it_was_reop
     await desk.ledger._db.call(lambda: desk.ledger._db.holders.free(JOB))
     with pytest.raises(LedgerError, match="put back or copied"):
         await desk.hold()
-    with pytest.raises(LedgerError, match="put back or copied"):
-        await desk.ledger.members.share(JOB, BUDGET, desk.clock.now())
     assert await desk.states() == [S.PENDING, S.PENDING]
 
     await desk.ledger.care.reopen(desk.clock.now(), "ann", "nothing was issued since")

@@ -186,7 +186,6 @@ async def test_what_fails_is_tried_for_some_hours_since_it_was_taken_up_and_then
         zone=ZoneInfo("UTC"),
         file=str(console.folder / "absent.csv"),
         again="",
-        workers=1,
         config=config,
     )
     told = list[str]()
@@ -221,6 +220,7 @@ async def test_what_fails_is_tried_for_some_hours_since_it_was_taken_up_and_then
         ({"look_first": "true"}, "workers' own"),
         ({"first": "3"}, "workers' own"),
         ({"job": '"j1"'}, "doesn't know: job"),
+        ({"workers": "3"}, "A job is run by one worker"),
         ({"zone": '""'}, "no zone"),
         ({"sereis": "1"}, "Did you mean series"),
         ({"series": '"many"'}, "often"),

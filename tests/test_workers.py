@@ -25,6 +25,7 @@ from bulk_issue.sandbox.settings import Settings
 from tests.cluster import Cluster
 from tests.console import QUICK, Console, ended, mobiles
 from tests.servers import Server, answer
+from tests.test_hosts_share import stop_between_transactions
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ async def test_a_worker_leaves_out_whom_the_list_names_when_it_begins(console: C
 
 async def test_the_doubts_of_a_cancelled_job_outlast_its_worker(console: Console) -> None:
     file = await deferred(console, 400)
-    first = await worker(console, *SLOW)
+    first = await worker(console, *SLOW, "--grace", 600)  # it settles nothing before it is killed
     await until(lambda: issued(console) >= 40)
     console.box.faults.script(*[fault("hang-after")] * 4)
     asked = console.box.book.requests()
@@ -130,13 +131,67 @@ async def test_the_others_go_on_without_a_worker_that_stands_still(console: Cons
     await until(lambda: issued(console) >= 40)
     second = await worker(console, *SLOW)
     first.send_signal(signal.SIGSTOP)
-    await the_rest(console, file, second)
-    first.send_signal(signal.SIGCONT)  # it wakes up when all is done
+    await until(lambda: written(console, file))
+    first.send_signal(signal.SIGCONT)  # it wakes up when all is done, and takes the next job
+    second.send_signal(signal.SIGTERM)
+    await ended(second)
+    again = console.customers("d.csv", mobiles(20, 600))
+    await console("defer", again, "--series", console.box.series_id)
+    await until(lambda: written(console, again) or first.returncode is not None)
+    first.send_signal(signal.SIGTERM)
+    done = await ended(first)
+
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    assert "taken over" in done.err
+    assert issued(console) == 620
+    console.check_book(file, again)
+
+
+async def test_a_row_in_doubt_of_a_worker_that_stands_still_is_settled_by_another(
+    console: Console, cluster: Cluster
+) -> None:
+    """Nothing is pending, and the session of the one that stands still lives: nobody but the engine can tell."""
+    file = await deferred(console, 60)
+    name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
+    first = await worker(console, *SLOW)
+    await until(lambda: issued(console) >= 50)
+    console.box.faults.script(fault("hang-after"))
+    states = "SELECT string_agg(DISTINCT state, ' ' ORDER BY state) FROM bulk_issue.rows"
+    while await asyncio.to_thread(cluster.sql, states, name) != "in_doubt issued":
+        assert first.returncode is None
+    await asyncio.to_thread(stop_between_transactions, cluster, first.pid)
+    second = await worker(console, *SLOW)
+    await until(lambda: written(console, file) or second.returncode is not None)
+    lost = await console("status")
+    first.kill()
+    await ended(first)
+    second.send_signal(signal.SIGTERM)
+    done = await ended(second)
+
+    assert done.code == 0, done.err
+    assert {row["_status"] for row in console.results(file)} == {"issued"}
+    assert f"process {second.pid} on" in lost.out
+    console.check_book(file)
+
+
+async def test_a_job_that_cant_be_run_keeps_no_other_waiting(console: Console) -> None:
+    """Its series is gone; the one worker takes the next job, and says why."""
+    series = console.box.world.series
+    other = console.box.series_id + 1
+    series[other] = replace(series[console.box.series_id], id=other)
+    broken = console.customers("a.csv", mobiles(3, 50))
+    assert (await console("defer", broken, "--series", other)).code == 0
+    del series[other]
+    file = await deferred(console, 20)
+    first = await worker(console, *SLOW)
+    await until(lambda: written(console, file) or first.returncode is not None)
     first.send_signal(signal.SIGTERM)
     done = await ended(first)
 
     assert "Traceback" not in done.err
-    assert issued(console) == 600
+    assert "Job j" in done.err
+    assert {row["_status"] for row in console.results(file)} == {"issued"}
 
 
 async def test_a_worker_whose_database_restarts_goes_on_or_ends_and_says_so(cluster: Cluster, console: Console) -> None:
@@ -156,10 +211,10 @@ async def test_a_worker_whose_database_restarts_goes_on_or_ends_and_says_so(clus
     await the_rest(console, file, first)
 
 
-async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Console) -> None:
-    file = await deferred(console, 600, "--workers", 3, "--again", "spring")
+async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console: Console) -> None:
+    file = await deferred(console, 600, "--again", "spring")
     series = console.box.world.series
-    workers = [await worker(console, *SLOW) for _ in range(3)]
+    workers = [await worker(console, *SLOW) for _ in range(2)]
     await until(lambda: issued(console) >= 60)
     kept = series[console.box.series_id]
     series[console.box.series_id] = replace(kept, expired=True)
@@ -180,8 +235,31 @@ async def test_a_halt_stops_everybody_until_a_person_defers_again(console: Conso
         path.unlink()
     again = await console(*shlex.split(hint.removeprefix("Next: bulk-issue ").partition("   (")[0]))
     assert again.code == 0, again.err
-    assert "left to at most 3 workers" in again.out + again.err
     await the_rest(console, file, await worker(console, *SLOW))
+
+
+async def test_workers_take_a_job_each_and_status_shows_who_has_which(console: Console) -> None:
+    files = [console.customers(f"c{at}.csv", mobiles(300, at * 300)) for at in range(3)]
+    for file in files:
+        assert (await console("defer", file, "--series", console.box.series_id)).code == 0
+    jobs = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
+    waits = (await console("status", jobs[0])).out
+    workers = [await worker(console, "--rate", 600, "--connections", 4) for _ in range(2)]
+    shown = ""
+    while shown.count("has job") < 2:
+        shown = (await console("status")).out
+    having = [job for job in jobs if f"has job {job}" in shown]
+    one = (await console("status", having[0])).out
+
+    assert "waits for one (none of its account is there)" in waits
+    for each in workers:
+        assert f"process {each.pid} on " in shown
+    assert len(having) == 2
+    assert "left to workers: run by process" in one
+    assert "runs now" in one
+    for each in workers:
+        each.send_signal(signal.SIGTERM)
+    assert [(await ended(each)).code for each in workers] == [4, 4]
 
 
 async def test_a_job_is_deferred_without_its_file_if_this_ledger_knows_it(console: Console) -> None:
@@ -207,6 +285,7 @@ async def test_a_job_is_deferred_without_its_file_if_this_ledger_knows_it(consol
         (["--job", "j1", "--again", "spring"], "'--again'"),
         (["--job", "j1", "--exclude", "no.csv"], "'--exclude'"),
         (["c.csv", "--series", "1", "--first", "3"], "No such option"),
+        (["c.csv", "--series", "1", "--workers", "3"], "A job is run by one worker"),
         (["c.csv", "--series", "1", "--between", "09:00-21:00"], "No such option"),
         (["c.csv", "--series", "1", "--look-first"], "No such option"),
     ],
@@ -264,7 +343,7 @@ async def test_a_folder_that_cant_be_looked_for_is_none_of_this_host(console: Co
     name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
     cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv'", name)
     process = await worker(console)
-    while await asyncio.to_thread(cluster.sql, "SELECT workers FROM bulk_issue.jobs", name) != "0":
+    while await asyncio.to_thread(cluster.sql, "SELECT deferred FROM bulk_issue.jobs", name) != "0":
         assert process.returncode is None
     process.send_signal(signal.SIGTERM)
     done = await ended(process)
@@ -283,7 +362,7 @@ async def test_corrected_failures_end_where_the_files_of_their_job_cant_be_looke
     failures.write_text(corrected, encoding="utf-8")
     done = await console("defer", failures, "--series", console.box.series_id)
     name = console.env["BULK_ISSUE_LEDGER"].partition("@/")[2].partition("?")[0]
-    cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv' WHERE workers = 0", name)
+    cluster.sql("UPDATE bulk_issue.jobs SET path = '/' || repeat('x', 300) || '/c.csv' WHERE deferred = 0", name)
     process = await worker(console)
     await until(lambda: written(console, failures) or process.returncode is not None)
     process.send_signal(signal.SIGTERM)
@@ -303,23 +382,6 @@ def test_a_database_that_cant_be_reached_is_said_at_once_in_the_ledgers_words(
 
     assert code == 7
     assert "Error: the ledger postgresql://ann@127.0.0.1:1/x can't be" in capsys.readouterr().err
-
-
-async def test_a_deferred_job_is_issued_by_the_workers_that_wait_and_status_shows_them(console: Console) -> None:
-    file = await deferred(console, 300)
-    assert issued(console) == 0
-    (job,) = [json.loads(line)["job"] for line in (await console("status", "--json")).out.splitlines()]
-    waits, shown = (await console("status", job)).out, ""
-    workers = [await worker(console, "--rate", 3000, "--connections", 4) for _ in range(2)]
-    while "runs now beside another" not in shown:
-        shown = (await console("status", job)).out
-
-    assert "left to at most 2 workers" in waits
-    for each in workers:
-        assert f"process {each.pid}, " in shown
-    assert shown.count("runs now") == 2
-    assert "s ago" in shown
-    await the_rest(console, file, *workers)
 
 
 async def test_the_end_of_each_job_is_told_when_it_comes(console: Console) -> None:

@@ -10,7 +10,7 @@ from bulk_issue.app.preview import Damage, Preview, damaged, preview
 from bulk_issue.app.reports import Files, Report, export
 from bulk_issue.app.served import Served, served
 from bulk_issue.audit import Audited, Seen
-from bulk_issue.ledger.members import who
+from bulk_issue.ledger.runs import who
 
 __all__ = [
     "Audited",

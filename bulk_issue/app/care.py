@@ -13,9 +13,9 @@ from bulk_issue.errors import ConfigError
 from bulk_issue.findings import Finding
 from bulk_issue.ledger import backups
 from bulk_issue.ledger.backups import PutBack
-from bulk_issue.ledger.members import who
 from bulk_issue.ledger.purging import Purged
 from bulk_issue.ledger.reopen import Restored
+from bulk_issue.ledger.runs import who
 from bulk_issue.ledger.soundness import examine
 
 

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, s
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bulk_issue.app.agreement import Agreement, Selection
 from bulk_issue.app.ahead import earlier_contents, look_ahead, served, unfinished
@@ -26,6 +25,7 @@ from bulk_issue.client import Client
 from bulk_issue.clock import SystemClock
 from bulk_issue.commands import command
 from bulk_issue.config import Config, LedgerUrl, read_so
+from bulk_issue.crew import Hand
 from bulk_issue.ending import ExitCode
 from bulk_issue.errors import AgreementChanged, ConfigError, JobHalted, ReadOtherwise
 from bulk_issue.health import Stop, StopKind
@@ -50,7 +50,6 @@ from bulk_issue.model import (
 from bulk_issue.outlook import Plan
 from bulk_issue.ports import JobSummary, Observer, Progress
 from bulk_issue.saying import count
-from bulk_issue.share import Share
 from bulk_issue.sink import SUMMARY, claim_folder, format_in, sha256
 from bulk_issue.states import RowState
 from bulk_issue.survey import Survey, counting
@@ -384,28 +383,22 @@ class Desk:
 
     def lead(self, job: Job, series: Series | None, config: Config | None = None) -> Run:
         """A run that holds the job."""
-        return Run(**self._hand(job, series, config or self.config))
-
-    def share(self, job: Job, series: Series | None) -> Share:
-        """A run that shares in the job beside its lead."""
-        return Share(**self._hand(job, series, self.config))
-
-    def _hand(self, job: Job, series: Series | None, config: Config) -> dict[str, Any]:
-        """What every run works with."""
-        return {
-            "job": job,
-            "config": config,
-            "series": series,
-            "ledger": self.ledger,
-            "issuer": self.client,
-            "records": self.client,
-            "clock": self.clock,
-            "draw": random.SystemRandom().random,
-            "pacer": lambda even: Pacer(config.rate, config.per, even=even),
-            "lookups": Pacer(LOOKUPS, LOOKUPS_PER, even=True),
-            "observer": self.observer,
-            "asked": self.asked,
-        }
+        its = config or self.config
+        parts = Hand(
+            job=job,
+            config=its,
+            series=series,
+            ledger=self.ledger,
+            issuer=self.client,
+            records=self.client,
+            clock=self.clock,
+            draw=random.SystemRandom().random,
+            pacer=lambda even: Pacer(its.rate, its.per, even=even),
+            lookups=Pacer(LOOKUPS, LOOKUPS_PER, even=True),
+            observer=self.observer,
+            asked=self.asked,
+        )
+        return Run(parts)
 
     async def _finish(self, earlier: JobSummary, file: Intake, series: Series | None, talk: Talk) -> Report:
         """Finish the job of an earlier content, as it was registered, but for customers who were removed since."""

@@ -16,7 +16,7 @@ from bulk_issue.errors import LedgerError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.ledger.history import History, Sighting
 from bulk_issue.model import HeldBack, IdentifierKind, Job, JobId, Withheld
-from bulk_issue.ports import JobSummary, RunFacts
+from bulk_issue.ports import JobSummary, RunFacts, WorkerFacts
 from bulk_issue.sink import claim_folder
 from bulk_issue.states import RowState
 
@@ -41,6 +41,8 @@ class Standing:
     running: bool
     #: Rows that wait until a person says who their customers are.
     held_back: Mapping[Withheld, HeldBack]
+    #: All workers of the ledger.
+    workers: Sequence[WorkerFacts]
 
 
 def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSummary]) -> Standing:
@@ -56,6 +58,7 @@ def standing(ledger: SqliteLedger, summary: JobSummary, others: Sequence[JobSumm
         reruns=[by_name[other] for other in views.reruns(name)],
         running=ledger.jobs.running_elsewhere(name),
         held_back=views.held_back(name),
+        workers=views.workers(),
     )
 
 

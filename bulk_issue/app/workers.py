@@ -1,7 +1,7 @@
 """Jobs that are left to workers: deferring them, and what a worker does with its tasks.
 
-What a worker brings is an account: it takes part in the jobs of that account alone. A task is to take part in one job
-until nothing of it is pending; who leads it and who shares in it is settled by the ledger.
+What a worker brings is an account: it takes the jobs of that account alone. A task is to run one job to its end; who
+holds the job is settled by the ledger.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,21 +25,23 @@ from bulk_issue.clock import SystemClock
 from bulk_issue.commands import command
 from bulk_issue.config import Config, LedgerUrl
 from bulk_issue.ending import ExitCode
-from bulk_issue.errors import BulkIssueError, ConfigError, JobHeld, SinkError
-from bulk_issue.health import Stop, StopKind
+from bulk_issue.errors import BulkIssueError, ConfigError, JobHeld, LedgerUnavailable, SinkError
 from bulk_issue.job import Ending
 from bulk_issue.ledger import SqliteLedger
-from bulk_issue.model import Job, JobId, JobState, Series
+from bulk_issue.model import Job, JobId, JobState
 from bulk_issue.ports import Observer, Progress
-from bulk_issue.share import Left
 from bulk_issue.sink import Summary, claim_folder
 from bulk_issue.states import RowState
 
 if TYPE_CHECKING:
     from bulk_issue.engine import Duties, Engine
 
-#: Seconds after which somebody tries again what couldn't begin, or may not go on at this hour.
+#: Seconds after which a worker looks again whether a job that another process holds is free.
+HELD = 5.0
+#: Seconds after which another worker is asked for what this one's settings don't have.
 LATER = 30.0
+#: For how many seconds a worker waits for a database that went away, and the pause between two tries.
+PATIENCE, PAUSE = 60.0, 1.0
 #: Seconds between two tries of what was due, and after how many it is given up.
 AGAIN, GIVE_UP = 300.0, 6 * 3600.0
 
@@ -67,10 +70,8 @@ def engine(place: Path | LedgerUrl, account: str) -> AbstractAsyncContextManager
     return engines.opened(place, account)
 
 
-async def defer(
-    config: Config, what: Path | Job, workers: int, talk: Talk, observer: Observer, asked: asyncio.Event
-) -> list[Job]:
-    """Leave a file's job, or one that is registered, to at most so many workers of this account.
+async def defer(config: Config, what: Path | Job, talk: Talk, observer: Observer, asked: asyncio.Event) -> list[Job]:
+    """Leave a file's job, or one that is registered, to the workers of this account.
 
     Says which have something to do: an earlier content's job may be among them.
     """
@@ -80,8 +81,8 @@ async def defer(
         found = await at.defer(what, talk) if isinstance(what, Path) else [await at.defer_again(what, talk)]
         jobs = [job for job in found if await at.ledger.work.unfinished(job.spec.id)]
         for job in jobs:
-            await at.ledger.jobs.defer(job.spec.id, workers, account)
-            await queue.defer(job.spec.id, workers)
+            await at.ledger.jobs.defer(job.spec.id, account)
+            await queue.defer(job.spec.id)
         return jobs
 
 
@@ -95,7 +96,6 @@ class Scheduled:
     zone: ZoneInfo
     file: str
     again: str
-    workers: int
     config: Config
 
     @property
@@ -133,25 +133,48 @@ class Worker:
     _bug: Exception | None = None
 
     async def work(self) -> ExitCode:
-        """Take part in job after job until asked to stop."""
-        coming = engine(self.config.ledger, self.config.account.name)
-        async with opened(self.config.ledger) as ledger, coming as queue:
-            duties = self._duties(ledger)
-            self._tell(f"Waiting for jobs of {self.config.account.name}.")
+        """Run job after job until asked to stop."""
+        engine(self.config.ledger, self.config.account.name)  # where there can be none, that is said first
+        async with opened(self.config.ledger) as ledger:
             try:
-                await queue.work(duties, self.asked, self._leave.set)
+                await self._work(ledger)
             finally:
                 if self._bug is not None:
                     raise self._bug
         return ExitCode.ASKED if self.unfinished else ExitCode.DONE
 
+    async def _work(self, ledger: SqliteLedger) -> None:
+        """Wait for tasks, with another engine when one has ended by itself; without a database for a minute at most."""
+        account, failing = self.config.account.name, None
+        while True:
+            self._leave.clear()
+            try:
+                async with engine(self.config.ledger, account) as queue:
+                    failing = None
+                    self._tell(f"Waiting for jobs of {account}.")
+                    return await queue.work(self._duties(ledger), self.asked, self._leave.set)
+            except LedgerUnavailable as gone:
+                failing = failing or time.monotonic()
+                if self.asked.is_set() or time.monotonic() - failing > PATIENCE:
+                    raise
+                self._tell(f"{gone.message}. It is tried again for {PATIENCE:.0f} s.")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await self.asked.wait()
+
     def _duties(self, ledger: SqliteLedger) -> Duties:
-        from bulk_issue.engine import Cron, Duties  # noqa: PLC0415 - as above
+        from bulk_issue.engine import STALLED, Cron, Duties  # noqa: PLC0415 - as above
+
+        account = self.config.account.name
+
+        async def waiting() -> Sequence[JobId]:
+            await ledger.jobs.evict(account, STALLED)
+            return await ledger.jobs.waiting(account)
 
         return Duties(
-            take_part=lambda name: self._safely(self._task(ledger, name)),
+            run=lambda name, worker: self._safely(self._task(ledger, name, worker)),
             scheduled=lambda key, due, late: self._safely(self._scheduled(key, due, late)),
-            waiting=lambda: ledger.jobs.waiting(self.config.account.name),
+            waiting=waiting,
             crons=[Cron(name=each.key, expression=each.cron, zone=each.zone) for each in self.schedule],
         )
 
@@ -168,7 +191,7 @@ class Worker:
                     "no worker that took it up has such an entry any more", hint="Defer its file by hand."
                 )
             path, config = entry.at(due)
-            jobs = await defer(config, path, entry.workers, Talk(), self.observer, self._leave)
+            jobs = await defer(config, path, Talk(), self.observer, self._leave)
         except BulkIssueError as error:
             self._tell(f"{what}: {error.message}. {'Given up.' if over else error.hint}")
             if over:
@@ -182,62 +205,52 @@ class Worker:
         """A bug ends the worker as it ends every command: the engine would keep it to itself."""
         try:
             return await work
+        except BulkIssueError:  # it was told
+            raise
         except Exception as bug:
             self._bug = bug
             self.asked.set()
             raise
 
-    async def _task(self, ledger: SqliteLedger, name: JobId) -> float | None:
-        """Take part in one job of this account; None if there is no more to do, otherwise when one should go on."""
+    async def _task(self, ledger: SqliteLedger, name: JobId, worker: int) -> float | None:
+        """Run one job of this account; None if there is no more to do, otherwise when a worker should go on.
+
+        Raises what keeps the job from being run here, once it was told.
+        """
         try:
             job = await ledger.jobs.find(name)
-            if job is None or not job.workers or job.spec.account != self.config.account.name:
+            if job is None or not job.deferred or job.spec.account != self.config.account.name:
                 return None
-            goes_on = await _open(ledger, job)
-            if goes_on and (closed := self._closed()) is not None:
-                return closed
-            config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
-            async with desk(config, self.observer, self._leave, Files()) as at:
-                if not goes_on:  # whoever ended it may have died over its files
-                    return await self._ended(at, await standing(ledger, job, at.clock.now()))
-                again = await self._take_part(at, job, await at.same_org(job))
+            again = await self._run(ledger, job, worker)
+        except JobHeld as held:
+            self._tell(f"Job {name}: {held.message}.")
+            again = HELD
         except BulkIssueError as error:  # nothing was begun, or what was begun is on record
             self._tell(f"Job {name}: {error.message}. {error.hint}")
-            again = LATER
+            self.unfinished |= self.asked.is_set()
+            raise
         self.unfinished |= again is not None and self.asked.is_set()
         return again
 
-    async def _take_part(self, at: Desk, job: Job, series: Series | None) -> float | None:
-        """Lead the job, or share in it while another one leads, until one of the two is done."""
-        name = job.spec.id
-        while (found := await at.ledger.jobs.find(name)) is not None and await _open(at.ledger, found):
-            await at.leave_out(found)
-            try:
-                lead = at.lead(found, series)
-                lead.hands_over = True
-                ending = await lead.issue()
-            except JobHeld:
-                pass
-            else:
-                return await self._ended(at, ending)
-            self._tell(f"Job {name}: taking part beside the process that leads it.")
-            try:
-                left, stop = await at.share(found, series).take()
-            except JobHeld:
-                continue
-            match left:
-                case Left.LEADERLESS:
-                    continue
-                case Left.ASKED:
-                    return 0.0
-                case Left.DONE:
-                    return self._pause(stop)
-        return None
+    async def _run(self, ledger: SqliteLedger, job: Job, worker: int) -> float | None:
+        open_ = await _open(ledger, job)
+        if open_ and (closed := self._closed()) is not None:
+            return closed
+        if await asyncio.to_thread(ledger.jobs.running_elsewhere, job.spec.id):
+            return HELD
+        config = replace(self.config, series_id=job.spec.series_id, again=job.spec.again)
+        async with desk(config, self.observer, self._leave, Files()) as at:
+            if not open_:  # the worker that ended it may have died over its files
+                return await self._ended(at, await standing(ledger, job, at.clock.now()))
+            await at.leave_out(job)
+            run = at.lead(job, await at.same_org(job))
+            run.worker = worker
+            return await self._ended(at, await run.issue())
 
     async def _ended(self, at: Desk, ending: Ending) -> float | None:
-        """What is left to do after a run that led its job."""
+        """What is left to do after a run."""
         if ending.job.state is JobState.RUNNING:  # handed over
-            return self._pause(ending.stop) if not self._leave.is_set() else 0.0
+            return 0.0 if self._leave.is_set() else self._closed() or HELD
         report = await self._write(at, ending)
         if report is not None:
             self.on_report(report)
@@ -260,10 +273,6 @@ class Worker:
             self._tell(f"Job {spec.id}: {error.message}; {itself} writes its files.")
             return None
 
-    def _pause(self, stop: Stop | None) -> float | None:
-        """When somebody should go on with a job that this worker has left."""
-        return (self._closed() or LATER) if stop is not None and stop.kind is StopKind.ASKED else None
-
     def _closed(self) -> float | None:
         """Seconds until the hours of --between begin; None within them."""
         hours, now = self.config.between, SystemClock().now().wall
@@ -279,8 +288,8 @@ def _is_folder(path: Path) -> bool:
 
 
 async def _open(ledger: SqliteLedger, job: Job) -> bool:
-    """Whether a job waits for workers, or is worked on by them; a cancelled one as long as rows of it are in doubt."""
-    if job.workers and job.state is JobState.CANCELLED:
+    """Whether a job is to be run; a cancelled one as long as rows of it are in doubt."""
+    if job.state is JobState.CANCELLED:
         rows = await ledger.work.still_open(job.spec.id)
         return bool(rows[RowState.IN_FLIGHT] or rows[RowState.IN_DOUBT])
-    return job.workers > 0 and job.state in (JobState.READY, JobState.RUNNING)
+    return job.state in (JobState.READY, JobState.RUNNING)

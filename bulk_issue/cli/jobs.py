@@ -79,11 +79,13 @@ def _look(ledger: SqliteLedger, job: str | None, place: Path | LedgerUrl, *, as_
         running = any(ledger.jobs.running_elsewhere(each.job.spec.id) for each in jobs)
         if as_json:
             return [json.dumps(words.as_facts(each)) for each in jobs], running
-        return list(standing.table(jobs)) or [f"No jobs yet in {place}."], running
+        table = list(standing.table(jobs)) or [f"No jobs yet in {place}."]
+        return [*table, *standing.worker_words(ledger.views.workers())], running
     by_name = {each.job.spec.id: each for each in jobs}
     one = inquiry.standing(ledger, by_name[session.matching(by_name, job)], jobs)
     if as_json:
         facts = {**words.as_facts(one.summary, one.parents, one.reruns), "running": one.running}
+        facts["workers"] = [asdict(each) for each in one.workers]
         facts |= {"reasons": one.reasons, "runs": [asdict(run) for run in one.runs], **asdict(one.history)}
         return [json.dumps(facts, indent=None if one.running else 2)], one.running
     return list(standing.job_words(one, nexts.here())), one.running

@@ -55,7 +55,6 @@ def _entry(ctx: click.Context, defer: click.Command, table: Mapping[str, Any]) -
         zone=ZoneInfo(zone),
         file=str(given["file"]),
         again=given["again"],
-        workers=given["workers"],
         config=values.config(given, given["series"], reading=values.reading(given)),
     )
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulk_issue import deferred
 from bulk_issue.cli.nexts import Next
 from bulk_issue.cli.words import cancelled_words, held_words, pending_words, waiting_words
 from bulk_issue.commands import command
 from bulk_issue.model import JobState, rows_in
-from bulk_issue.ports import JobSummary, Part, RunFacts
+from bulk_issue.ports import JobSummary, RunFacts, WorkerFacts
 from bulk_issue.saying import count, duration, number, tally_words
 from bulk_issue.shown import SHOWN, remedy, utc
 from bulk_issue.states import RowState
@@ -34,6 +35,17 @@ def table(jobs: Sequence[JobSummary]) -> Iterator[str]:
         cells = zip(_HEADER, line, widths, strict=True)
         padded = [cell.rjust(width) if name in _NUMBERS else cell.ljust(width) for name, cell, width in cells]
         yield "  ".join(padded).rstrip()
+
+
+def worker_words(workers: Sequence[WorkerFacts]) -> Iterator[str]:
+    """Every worker, one a line, the oldest first."""
+    if workers:
+        yield ""
+        yield "Workers:"
+    for each in workers:
+        does = f"has job {each.job}" if each.job else "waits"
+        seen = f"{'LOST, ' if each.lost else ''}seen {duration(each.seen_ago)} ago"
+        yield f"  process {each.pid} on {each.host}, since {_when(each.since)}, of {each.account}: {does}, {seen}"
 
 
 def _cells(each: JobSummary) -> tuple[str, ...]:
@@ -71,8 +83,8 @@ def job_words(each: Standing, following: Next) -> Iterator[str]:
         yield f"  failures run again as job {other.job.spec.id}: {tally_words(other.tally)}"
     if job.stopped_because:
         yield f"  {'' if job.state is JobState.PURGED else 'stopped: '}{job.stopped_because}"
-    if job.workers:
-        yield f"  left to at most {count(job.workers, 'worker')} ({command('worker')})"
+    if said := deferred.words(job, tally, each.workers, running=each.running):
+        yield f"  {said} ({command('worker')})"
     for code, reason, rows in each.reasons:
         yield f"  {number(rows)} × {code}: {reason}"
         if advice := remedy(code):
@@ -89,8 +101,8 @@ def job_words(each: Standing, following: Next) -> Iterator[str]:
         yield f"Decided by a person: {count(history.decisions, 'row')}"
     if each.runs:
         yield "Runs, the last first:"
-        yield from (f"  {_run(run, led=each.running)}" for run in each.runs)
-    if each.running or job.workers:
+        yield from (f"  {_run(run, running=each.running)}" for run in each.runs)
+    if each.running or job.deferred:
         return
     yield from waiting_words(each.summary.waiting_in, following)
     if each.summary.waiting_in:
@@ -104,16 +116,13 @@ def job_words(each: Standing, following: Next) -> Iterator[str]:
         yield from cancelled_words(job.spec.id, tally.get(RowState.CANCELLED, 0), following)
 
 
-def _run(run: RunFacts, *, led: bool) -> str:
+def _run(run: RunFacts, *, running: bool) -> str:
     by = f"{_when(run.started)}  {run.who}@{run.host}, process {run.pid}, version {run.version}"
-    shares = " beside another" if run.part is Part.SHARE else ""
     if run.ended is None:
-        if run.lost or (run.part is Part.LEAD and not led):
-            return f"{by}: was cut short"
-        seen = f", seen {duration(run.seen_ago)} ago" if run.seen_ago is not None else ""
-        return f"{by}: runs now{shares}{seen}, {count(run.in_flight, 'request')} under way"
+        left = f", {count(run.in_flight, 'request')} under way" if run.in_flight or (running and run.held) else ""
+        return f"{by}: {'runs now' if running and run.held else 'was cut short'}{left}"
     end = f"exit code {run.exit_code}" if run.exit_code is not None else "was cut short"
-    return f"{by}: {duration(run.ended - run.started)}{shares}, {end}" + (f" ({run.because})" if run.because else "")
+    return f"{by}: {duration(run.ended - run.started)}, {end}" + (f" ({run.because})" if run.because else "")
 
 
 def sighting_words(seen: Sighting) -> str:

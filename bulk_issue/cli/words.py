@@ -236,7 +236,7 @@ def as_facts(
         "started": job.started,
         "ended": job.ended,
         "stopped_because": job.stopped_because,
-        "workers": job.workers,
+        "deferred": job.deferred,
         "parents": [other.job.spec.id for other in parents],
         "reruns": [other.job.spec.id for other in reruns],
     }

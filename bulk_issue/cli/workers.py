@@ -30,6 +30,16 @@ def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _one_worker(ctx: click.Context, _param: click.Parameter, value: object) -> None:
+    """Refuse to be told how many workers run a job: it is one."""
+    if value is not None:
+        raise click.UsageError(
+            "A job is run by one worker, so --workers (workers =) is gone: leave it out. Several workers run several "
+            "jobs at once; all of an account share its limit.",
+            ctx,
+        )
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False, callback=_unless_job)
 @opt.option("--series", type=int, callback=_unless_job, help="The coupon series.")
@@ -39,15 +49,13 @@ def _unless_job(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     is_eager=True,
     help="In place of FILE and what is said of it: a job that is registered already, e.g. one that was stopped.",
 )
-@opt.option(
-    "--workers", type=click.IntRange(min=1), default=2, help="How many workers take part, at most, if so many wait."
-)
+@opt.option("--workers", hidden=True, expose_value=False, callback=_one_worker)
 @opt.account_options
 @opt.reading_options
 @opt.rate_options
 @opt.ledger_option
 @opt.talk_options
-def defer(file: Path | None, series: int, again: str, job: str | None, workers: int, **options: Any) -> int:
+def defer(file: Path | None, series: int, again: str, job: str | None, **options: Any) -> int:
     """Leave FILE to the workers: check and register it here, issue its coupons there.
 
     The ledger must be in PostgreSQL; the workers are those of the same account (`bulk-issue worker`). Settings of
@@ -67,11 +75,11 @@ def defer(file: Path | None, series: int, again: str, job: str | None, workers: 
 
         async def leave(asked: asyncio.Event) -> list[Job]:
             talk = session.talk(options, config, deferred=True)
-            return await left.defer(config, what, workers, talk, reporter, asked)
+            return await left.defer(config, what, talk, reporter, asked)
 
         jobs = frame.in_loop(leave)
         for each in jobs:
-            reporter.say(f"Job {each.spec.id}, {count(each.rows, 'row')}: left to at most {count(workers, 'worker')}.")
+            reporter.say(f"Job {each.spec.id}, {count(each.rows, 'row')}: left to workers; one of them runs it.")
             reporter.say(f"Next: {nexts.here()('status', each.spec.id)}")
         if not jobs:
             reporter.say("Nothing of it is left to do: nothing was deferred.")
@@ -82,7 +90,7 @@ def _refuse_of_a_file(ctx: click.Context) -> None:
     """A job goes on as it was registered: what says how a file is read would change nothing."""
     root = ctx.find_root().command
     assert isinstance(root, click.Group)
-    known = {param.name for param in root.commands["resume"].params} | {"workers"}
+    known = {param.name for param in root.commands["resume"].params}
     for param in ctx.command.params:
         if param.name not in known and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{param.get_error_hint(ctx)} is said of a file, and --job goes on without it.", ctx)
@@ -103,7 +111,8 @@ def _refuse_of_a_file(ctx: click.Context) -> None:
 def worker(*, set_up: bool, **options: Any) -> int:
     """Work on the deferred jobs of this account, until SIGTERM or Ctrl-C: requests under way end, others go on.
 
-    Start one on each host, under a service manager: it ends with exit code 7 when its database goes away.
+    It runs one job at a time. Start one or more on each host, under a service manager: without its database for a
+    minute it ends with exit code 7.
     It also defers what the settings schedule: [[schedule]] entries of --config, each once, however many workers wait.
     """
     from bulk_issue.app import workers as left
@@ -132,8 +141,7 @@ def worker(*, set_up: bool, **options: Any) -> int:
         await asyncio.to_thread(told.failed, what, error)
 
     def reported(report: Report) -> None:
-        go_on = ("defer", "--workers", str(report.job.workers), "--job")
-        frame.say_all(words.report_words(report, nexts.Next(context), go_on))
+        frame.say_all(words.report_words(report, nexts.Next(context), ("defer", "--job")))
 
     with Reporter(quiet=options["quiet"], as_json=options["as_json"], completed=frame.completed) as reporter:
         reporter.say(f"Ledger: {config.ledger}")

@@ -22,7 +22,6 @@ from bulk_issue.ledger.doubts import LedgerDoubts
 from bulk_issue.ledger.held import LedgerHeld
 from bulk_issue.ledger.history import LedgerHistory
 from bulk_issue.ledger.jobs import LedgerJobs
-from bulk_issue.ledger.members import LedgerMembers
 from bulk_issue.ledger.omissions import LedgerOmissions
 from bulk_issue.ledger.schema import HEAD
 from bulk_issue.ledger.sqlite import Sqlite
@@ -47,7 +46,6 @@ class SqliteLedger:
         self._db = database
         self.jobs = LedgerJobs(database)
         self.work = LedgerWork(database)
-        self.members = LedgerMembers(database)
         self.doubts = LedgerDoubts(database)
         self.omissions = LedgerOmissions(database)
         self.held = LedgerHeld(database)

@@ -41,7 +41,7 @@ class LedgerDoubts(Face):
     @beside
     def due(self, tx: Connection, job: JobId, before: Moment, limit: int) -> Sequence[Doubt]:
         queue = self._db.number(tx, job)
-        # by the clock of this boot alone; what was given up by another one is due once the lead has adopted it
+        # by the clock of this boot alone; what was given up by another one is due once a holder has adopted it
         given_up = and_(rows.c.given_up_boot_id == before.boot_id, rows.c.given_up_boot <= before.boot)
         found = tx.execute(
             select(rows, jobs.c.id, jobs.c.series_id, jobs.c.scope)

@@ -68,7 +68,7 @@ class AdvisoryHolders:
             connection.execute(_FREE, {"job": job})
 
     def expel(self, job: JobId, host: str, pid: int) -> None:
-        # where that fails the job has no lead for as long as the session lives, and its shares go on
+        # where that fails the next look tries again
         with suppress(LedgerError), self._db.connected() as connection, connection.begin():
             connection.execute(_EXPEL, {"job": job, "name": session_name(pid, host)})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, true, update
 
@@ -13,11 +14,12 @@ from bulk_issue.commands import command
 from bulk_issue.errors import ConfigError, JobPurged
 from bulk_issue.ledger import permits, registering
 from bulk_issue.ledger.database import AnyRow, Database, Face, beside, transaction, upsert
-from bulk_issue.ledger.members import enter, lingers, succeed
+from bulk_issue.ledger.runs import confirm, enter, lingers
 from bulk_issue.ledger.schema import PENDING, RETRIED, accounts, jobs, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later, lingering
+from bulk_issue.ledger.workers import lost_holders
 from bulk_issue.model import NOBODY, Alike, Job, JobId, JobSpec, JobState, LeftOut, Moment
-from bulk_issue.ports import Budget, Hold, Part
+from bulk_issue.ports import Budget, Hold
 from bulk_issue.states import Event, RowState, after, sources
 
 
@@ -126,24 +128,25 @@ class LedgerJobs(Face):
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    async def hold(self, job: JobId, budget: Budget, now: Moment, *, anew: bool = True) -> Hold:
+    async def hold(self, job: JobId, budget: Budget, now: Moment, *, worker: int | None = None) -> Hold:
         clock = self._db.going_on(now)
         await self._db.call(lambda: self._locks.take(job))
         try:
-            return await self._hold(job, budget, clock, anew=anew)
+            return await self._hold(job, budget, clock, worker)
         except BaseException:
             await self._db.call(lambda: self._locks.free(job))
             raise
 
     @transaction
-    def _hold(self, tx: Connection, job: JobId, budget: Budget, clock: Callable[[], Moment], *, anew: bool) -> Hold:
+    def _hold(
+        self, tx: Connection, job: JobId, budget: Budget, clock: Callable[[], Moment], worker: int | None
+    ) -> Hold:
         seq, now = self._registered(tx, job), clock()
         self._agree(tx, job, budget, now)
-        gone = succeed(tx, seq)
-        token = enter(tx, self._db, seq, Part.LEAD, budget, now)
+        token = enter(tx, self._db, seq, budget, now, worker)
         given_up = later(now, max(lingers(self._db, budget), lingering(tx, seq)))
         adopt(tx, seq, given_up)
-        recovered = give_up(tx, seq, gone, given_up)
+        recovered = give_up(tx, seq, given_up)
         before = _stood(tx, seq)
         tx.execute(
             update(jobs)
@@ -156,7 +159,6 @@ class LedgerJobs(Face):
                 ended=None,
                 because=_unless_cancelled(""),
                 stop_kind=None,
-                **({"halted": None} if anew else {}),
             )
         )
         return Hold(job=job, token=token, recovered=recovered, before=before)
@@ -199,9 +201,9 @@ class LedgerJobs(Face):
         exit_code: int | None = None,
         *,
         stop_kind: str = "",
-    ) -> None:
+    ) -> bool:
         try:
-            await self._release(hold, state, because, now, exit_code, stop_kind)
+            return await self._release(hold, state, because, now, exit_code, stop_kind)
         finally:
             await self._db.call(lambda: self._locks.free(hold.job))
 
@@ -215,27 +217,23 @@ class LedgerJobs(Face):
         now: Moment,
         exit_code: int | None,
         stop_kind: str,
-    ) -> None:
+    ) -> bool:
         seq = self._db.number(tx, hold.job)
         done = {"state": str(state), "because": because}
-        # a job that is still running goes on with another lead
-        over = {} if state is JobState.RUNNING else {"halted": None}
-        tx.execute(
-            update(jobs)
-            .where(jobs.c.seq == seq, jobs.c.holder == hold.token)
-            .values(
-                holder=None,
-                ended=now.wall,
-                state=str(state),
-                because=_unless_cancelled(because),
-                stop_kind=stop_kind or None,
-                **over,
-            )
-        )
-        tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, exit_code=exit_code, **done))
+        mine = and_(jobs.c.seq == seq, jobs.c.holder == hold.token)
+        let_go = update(jobs).where(mine).values(holder=None, ended=now.wall, stop_kind=stop_kind or None)
+        its_end = let_go.values(state=str(state), because=_unless_cancelled(because))
+        held = tx.execute(its_end).rowcount == 1
+        end = {"exit_code": exit_code, **done} if held else {"because": "another run took the job over"}
+        tx.execute(update(runs).where(runs.c.token == hold.token).values(ended=now.wall, **end))
+        return held
+
+    @beside
+    def confirm(self, tx: Connection, hold: Hold) -> None:
+        confirm(tx, self._db.number(tx, hold.job), hold)
 
     @transaction
-    def defer(self, tx: Connection, job: JobId, workers: int, account: str | None = None) -> None:
+    def defer(self, tx: Connection, job: JobId, account: str | None = None) -> None:
         its = jobs.c.seq == self._registered(tx, job)
         its_account = tx.execute(select(jobs.c.account).where(its)).scalar_one()
         if account not in (None, its_account) and self._locks.held_by_others(job):
@@ -243,21 +241,27 @@ class LedgerJobs(Face):
                 f"job {job} is run by the account {its_account} now, these credentials are those of {account}",
                 hint="Use the same credentials, or wait until that run has ended.",
             )
-        tx.execute(update(jobs).where(its).values(workers=workers, account=account or its_account))
+        tx.execute(update(jobs).where(its).values(deferred=1, account=account or its_account))
         stopped = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
         tx.execute(update(jobs).where(its, stopped).values(state=str(JobState.READY)))
-        if not self._locks.held_by_others(job):  # a halt that no lead has taken in is from before
-            tx.execute(update(jobs).where(its).values(halted=None))
 
     @beside
     def waiting(self, tx: Connection, account: str) -> Sequence[JobId]:
-        found = select(jobs.c.id).where(jobs.c.account == account, jobs.c.workers > 0).order_by(jobs.c.seq)
+        found = select(jobs.c.id).where(jobs.c.account == account, jobs.c.deferred == 1).order_by(jobs.c.seq)
         return [JobId(name) for name in tx.scalars(found)]
+
+    async def evict(self, account: str, silent: float) -> None:
+        for each in await self._lost(account, silent):
+            await self._db.call(partial(self._locks.expel, JobId(each.id), each.host, each.pid))
+
+    @beside
+    def _lost(self, tx: Connection, account: str, silent: float) -> Sequence[AnyRow]:
+        return lost_holders(tx, account, silent)
 
     @beside
     def dismiss(self, tx: Connection, job: JobId) -> None:
         done = jobs.c.state.not_in((str(JobState.RUNNING), str(JobState.READY)))
-        tx.execute(update(jobs).where(jobs.c.id == job, done).values(workers=0))
+        tx.execute(update(jobs).where(jobs.c.id == job, done).values(deferred=0))
 
     # --- what people do -----------------------------------------------------------------------------------------
 
@@ -321,9 +325,9 @@ def to_retry(seq: int, codes: Sequence[str]) -> Sequence[ColumnElement[bool]]:
 
 def _stood(tx: Connection, seq: int) -> JobState:
     """How a job stands that is about to be run; one that is left to nobody was cut short if it seems to run."""
-    job = tx.execute(select(jobs.c.state, jobs.c.workers).where(jobs.c.seq == seq)).one()
+    job = tx.execute(select(jobs.c.state, jobs.c.deferred).where(jobs.c.seq == seq)).one()
     state = JobState(job.state)
-    return JobState.STOPPED if state is JobState.RUNNING and not job.workers else state
+    return JobState.STOPPED if state is JobState.RUNNING and not job.deferred else state
 
 
 def as_job(row: AnyRow) -> Job:
@@ -349,7 +353,7 @@ def as_job(row: AnyRow) -> Job:
         ended=row.ended,
         stopped_because=row.because,
         stop_kind=row.stop_kind or "",
-        workers=row.workers,
+        deferred=bool(row.deferred),
         left_out=LeftOut(
             path=row.list_path, sha256=row.list_sha256, alike=None if row.alike is None else Alike(row.alike)
         ),

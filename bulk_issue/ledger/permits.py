@@ -51,8 +51,8 @@ def lock(connection: Connection, account: str) -> None:
 def free_now(connection: Connection, budget: Budget, now: Moment) -> tuple[int, float]:
     """How many permits are free, and seconds until another one is (0 if one is).
 
-    The account's limit may have been changed by a lead since this run began: then the smaller rate counts. Raises
-    `ConfigError` where the account is used with another `per` now.
+    The account's limit may have been changed by another run since this one lost its hold: then the smaller rate counts.
+    Raises `ConfigError` where the account is used with another `per` now.
     """
     its = {"account": budget.account}
     connection.execute(_FREED, {**its, "boot_id": now.boot_id, "now": now.boot})

@@ -57,7 +57,10 @@ SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '14s';
 """
 #: A process that stands still within a transaction holds up all others; its session is ended.
-WRITER = f"{_SESSION} SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = 0;"
+WRITER = f"""
+{_SESSION} SET default_transaction_isolation = 'read committed';
+SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = 0;
+"""
 _READER = f"""
 {_SESSION} SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read';
 SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;

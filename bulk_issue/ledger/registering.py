@@ -61,7 +61,7 @@ def begin(tx: Connection, database: Database, spec: JobSpec, now: Moment, left_o
                 rows=0,
                 blank=0,
                 cancelled=0,
-                workers=0,
+                deferred=0,
                 list_path=left_out.path,
                 list_sha256=left_out.sha256,
                 alike=left_out.alike,

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, insert, select, true, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from bulk_issue.alike import form
 from bulk_issue.errors import JobHeld
 from bulk_issue.ledger import home, permits
 from bulk_issue.ledger.batch import insert_many
 from bulk_issue.ledger.database import Database
-from bulk_issue.ledger.members import goes_on
 from bulk_issue.ledger.restored import put_in_doubt
 from bulk_issue.ledger.schema import IN_DOUBT, PENDING, accounts, attempts, backups, claims, jobs, restores, rows, runs
 from bulk_issue.ledger.takeover import adopt, give_up, later
@@ -52,7 +51,7 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
     # one that was being registered at the backup is removed whole by the next run of its file
     known = tx.execute(select(jobs.c.seq, jobs.c.id).where(jobs.c.state != str(JobState.REGISTERING))).all()
     for job in known:
-        if goes_on(tx, database, job.seq, JobId(job.id)):
+        if database.holders.held_by_others(JobId(job.id)):
             raise JobHeld(f"job {job.id} runs on this ledger now", hint="Stop it first; nothing was changed.")
     home.move_in(tx)
     since = _since(tx)
@@ -75,7 +74,7 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
     ).scalar_one()
     for job in known:
         adopt(tx, job.seq, now)
-        give_up(tx, job.seq, true(), now)
+        give_up(tx, job.seq, now)
     # a row that was in doubt may have been settled and sent since
     given_up = {"given_up_wall": now.wall, "given_up_boot": now.boot, "given_up_boot_id": now.boot_id}
     nothing_seen = {"empty_wall": None, "empty_boot": None, "empty_boot_id": None}
@@ -89,7 +88,7 @@ def reopen(tx: Connection, database: Database, now: Moment, who: str, nothing_si
         update(jobs).where(jobs.c.state == str(JobState.RUNNING)).values(state=str(JobState.STOPPED), because=because)
     )
     tx.execute(update(jobs).values(holder=None))
-    cut_short = {"state": str(JobState.STOPPED), "because": because, "lost": 1}
+    cut_short = {"state": str(JobState.STOPPED), "because": because}
     tx.execute(update(runs).where(runs.c.ended.is_(None)).values(cut_short))
     # the lost ledger knew of requests that the account's limit still counts
     for account in tx.execute(select(accounts.c.account, accounts.c.per)).all():

@@ -55,12 +55,10 @@ jobs = Table(
     Column("stop_kind", Text),
     # 1 once a person cancelled it: rows that come back from doubt are put aside too
     Column("cancelled", Integer, nullable=False),
-    # the run that leads this job now: its lead; processes that share in it have a run each
+    # the run that holds this job now: it alone begins rows
     Column("holder", Text),
-    # how many workers may take part; 0: the job was not deferred to workers
-    Column("workers", Integer, nullable=False),
-    # why nobody may begin a row of this job any more, and what to do, as JSON; null while everybody may
-    Column("halted", Text),
+    # 1 while the job is left to workers
+    Column("deferred", Integer, nullable=False),
     # the suppression list: where it is, and the digest of what was applied last; empty where there is none
     Column("list_path", Text, nullable=False),
     Column("list_sha256", Text, nullable=False),
@@ -85,14 +83,10 @@ runs = Table(
     Column("exit_code", Integer),
     Column("state", Text),
     Column("because", Text),
-    # lead or share
-    Column("part", Text, nullable=False),
-    # the database's second at which it was last seen; null where processes can't outlive their hold
-    Column("beat", Float),
-    # 1 once others go on without it: it may begin nothing more
-    Column("lost", Integer, nullable=False),
     # seconds for which a request of it may be on its way when it is gone; 0 where processes can't outlive their hold
     Column("lingers", Float, nullable=False),
+    # the worker that made it, by the engine's number; null: a person did
+    Column("worker", Big),
 )
 
 rows = Table(

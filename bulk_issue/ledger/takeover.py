@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from bulk_issue.ledger.answers import in_doubt
 from bulk_issue.ledger.schema import IN_DOUBT, IN_FLIGHT, attempts, rows, runs
@@ -15,12 +15,10 @@ from bulk_issue.model import Moment
 from bulk_issue.states import Event, RowState, after
 
 
-def give_up(tx: Connection, queue: int, whose: ColumnElement[bool], now: Moment) -> int:
-    """Rows in flight of those runs are in doubt, given up `now`; how many there were."""
+def give_up(tx: Connection, queue: int, now: Moment) -> int:
+    """Rows of the job in flight are in doubt, given up `now`; how many there were."""
     left = tx.execute(
-        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(
-            rows.c.queue == queue, IN_FLIGHT, whose
-        )
+        select(rows.c.job, rows.c.number, rows.c.attempt, rows.c.sent_wall).where(rows.c.queue == queue, IN_FLIGHT)
     ).all()
     doubtful = in_doubt(RowState.PENDING, now)
     to = str(after(RowState.IN_FLIGHT, Event.HOLDER_DIED))

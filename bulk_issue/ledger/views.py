@@ -16,7 +16,6 @@ from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.held import BEARING, Bearers
 from bulk_issue.ledger.jobs import as_job, to_retry
 from bulk_issue.ledger.lineage import homes, named, real_row
-from bulk_issue.ledger.members import beat
 from bulk_issue.ledger.omissions import held_back
 from bulk_issue.ledger.schema import (
     IN_DOUBT,
@@ -34,8 +33,9 @@ from bulk_issue.ledger.schema import (
     scope,
 )
 from bulk_issue.ledger.work import tally, waiting_in
+from bulk_issue.ledger.workers import workers
 from bulk_issue.model import HeldBack, Identifier, IdentifierKind, Job, JobId, Lineage, Moment, Withheld
-from bulk_issue.ports import Doubtful, JobSummary, Part, Pulse, ResultRow, RunFacts, Served, Traffic
+from bulk_issue.ports import Doubtful, JobSummary, Pulse, ResultRow, RunFacts, Served, Traffic, WorkerFacts
 from bulk_issue.states import RowState
 
 #: Rows that are fetched at a time.
@@ -330,8 +330,12 @@ class LedgerViews(Face):
                 .group_by(rows.c.holder)
             )
             on_the_wire = {run.holder: run.rows for run in connection.execute(flying)}
-            now = beat(connection, self._db)
-            found = connection.execute(select(runs).where(runs.c.job == seq).order_by(runs.c.started.desc()))
+            found = connection.execute(
+                select(runs, (jobs.c.holder == runs.c.token).label("held"))
+                .join(jobs, jobs.c.seq == runs.c.job)
+                .where(runs.c.job == seq)
+                .order_by(runs.c.started.desc())
+            )
             return [
                 RunFacts(
                     who=run.who,
@@ -343,13 +347,15 @@ class LedgerViews(Face):
                     exit_code=run.exit_code,
                     state=run.state or "",
                     because=run.because or "",
-                    part=Part(run.part),
-                    lost=bool(run.lost),
-                    seen_ago=None if now is None or run.beat is None else max(now - run.beat, 0.0),
+                    held=bool(run.held),
                     in_flight=on_the_wire.get(run.token, 0),
                 )
                 for run in found
             ]
+
+    def workers(self) -> Sequence[WorkerFacts]:
+        with self._db.read() as connection:
+            return workers(connection)
 
     def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:
         with self._db.read() as connection:

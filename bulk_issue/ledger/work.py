@@ -17,9 +17,9 @@ from bulk_issue.ledger.answers import settle
 from bulk_issue.ledger.batch import insert_many, update_many
 from bulk_issue.ledger.claims import Looks, claimed, look_alikes
 from bulk_issue.ledger.database import AnyRow, Face, beside, transaction
-from bulk_issue.ledger.members import may_begin
 from bulk_issue.ledger.restored import put_in_doubt
-from bulk_issue.ledger.schema import IN_FLIGHT, RETRIED, SENDABLE, STILL_OPEN, attempts, claims, excess, jobs, rows
+from bulk_issue.ledger.runs import may_begin
+from bulk_issue.ledger.schema import RETRIED, SENDABLE, STILL_OPEN, attempts, claims, excess, jobs, rows
 from bulk_issue.model import Alike, Identifier, IdentifierKind, Intent, JobId, Lineage, Moment, Tally, Withheld
 from bulk_issue.ports import Begun, Budget, Hold, Landed, Settlement, Wait
 from bulk_issue.rows import withheld
@@ -302,11 +302,6 @@ class LedgerWork(Face):
     def pending(self, tx: Connection, job: JobId, *, retried: bool = False) -> int:
         which = [rows.c.queue == self._db.number(tx, job), SENDABLE, *([RETRIED] if retried else [])]
         return tx.scalar(select(func.count()).select_from(rows).where(*which)) or 0
-
-    @beside
-    def in_flight(self, tx: Connection, job: JobId) -> int:
-        queue = self._db.number(tx, job)
-        return tx.scalar(select(func.count()).select_from(rows).where(rows.c.queue == queue, IN_FLIGHT)) or 0
 
     @beside
     def unfinished(self, tx: Connection, job: JobId) -> int:

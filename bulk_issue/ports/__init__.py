@@ -1,9 +1,9 @@
 """What the services need of the world, as protocols. The docstrings are the guarantees that adapters keep.
 
-The ledger has seven faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Members`
-(who takes part in a job), `Doubts` (rows that wait for the server's record), `Held` (coupons that customers had
-before), `Omissions` (who is left out of a job) and `Views` (read-only, for files and status). Every async method is one
-transaction (`withhold`: one for some thousand rows): on return it is on disk, on an exception nothing of it is.
+The ledger has six faces, each with its own protocol: `Jobs` (what there is), `Work` (who may send what), `Doubts` (rows
+that wait for the server's record), `Held` (coupons that customers had before), `Omissions` (who is left out of a job)
+and `Views` (read-only, for files and status). Every async method is one transaction (`withhold`: one for some thousand
+rows): on return it is on disk, on an exception nothing of it is.
 A write that the ledger refuses raises `LedgerUnavailable`.
 """
 
@@ -14,9 +14,18 @@ from typing import Protocol
 from bulk_issue.ports.doubts import Doubt, Doubts, Issued, ReaderFacts
 from bulk_issue.ports.held import Held, HeldRow
 from bulk_issue.ports.jobs import Budget, Hold, Jobs, JobSummary
-from bulk_issue.ports.members import Member, Members, Muster, Part
 from bulk_issue.ports.omissions import Candidate, Omissions
-from bulk_issue.ports.views import NO_OFFER, Doubtful, Pulse, ResultRow, RunFacts, Served, Traffic, Views
+from bulk_issue.ports.views import (
+    NO_OFFER,
+    Doubtful,
+    Pulse,
+    ResultRow,
+    RunFacts,
+    Served,
+    Traffic,
+    Views,
+    WorkerFacts,
+)
 from bulk_issue.ports.work import Begun, Landed, Settlement, Wait, Work
 from bulk_issue.ports.world import Clock, Issuer, Limiter, Observer, Progress, Records
 
@@ -39,12 +48,8 @@ __all__ = [
     "Landed",
     "Ledger",
     "Limiter",
-    "Member",
-    "Members",
-    "Muster",
     "Observer",
     "Omissions",
-    "Part",
     "Progress",
     "Pulse",
     "ReaderFacts",
@@ -57,6 +62,7 @@ __all__ = [
     "Views",
     "Wait",
     "Work",
+    "WorkerFacts",
 ]
 
 
@@ -68,9 +74,6 @@ class Ledger(Protocol):
 
     @property
     def work(self) -> Work: ...
-
-    @property
-    def members(self) -> Members: ...
 
     @property
     def doubts(self) -> Doubts: ...

@@ -19,7 +19,7 @@ class Budget:
     #: How long a permit whose request got no answer stays taken, besides `per`: time-out + grace.
     unanswered: float
     #: How long after its intent a request may still be under way: until it may leave no more, and the time-out. Each
-    #: run's own is kept, for those who have to go on without it.
+    #: run's own is kept, for the run that has to go on without it.
     lingers: float = 0.0
 
 
@@ -81,14 +81,15 @@ class Jobs(Protocol):
         """
         ...
 
-    async def hold(self, job: JobId, budget: Budget, now: Moment, *, anew: bool = True) -> Hold:
+    async def hold(self, job: JobId, budget: Budget, now: Moment, *, worker: int | None = None) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 
         Raises `LedgerError` if the job was registered anew since it was found here.
         Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up when that was found (where it may have
-        outlived its hold: later by its `Budget.lingers` or by this one, whichever is longer); those of living shares
-        aren't touched. The budget becomes the account's for all processes; `ConfigError` if another living run holds a
-        job of the account with other values. `anew` if a person runs the job: a halt that no lead took in is over.
+        outlived its hold: later by its `Budget.lingers` or by this one, whichever is longer). The run that held the job
+        before can begin nothing more. The budget becomes the account's for all processes; `ConfigError` if another
+        living run holds a job of the account with other values. `worker`: the engine's number of the worker that runs
+        the job; None for a person.
         """
         ...
 
@@ -101,25 +102,35 @@ class Jobs(Protocol):
         exit_code: int | None = None,
         *,
         stop_kind: str = "",
-    ) -> None:
+    ) -> bool:
         """Let the job go; its run is on record with its end. `exit_code` is None where the run was cut short.
 
         `because` and `stop_kind` say why it stopped; both are empty if nothing stopped it.
 
-        As RUNNING it is let go for another lead.
+        As RUNNING it is let go for another worker. False, and nothing of the job changed, if another run holds it now.
         """
         ...
 
-    async def defer(self, job: JobId, workers: int, account: str | None = None) -> None:
-        """Leave the job to so many workers at most; one that was stopped is READY again.
+    async def confirm(self, hold: Hold) -> None:
+        """Raise `JobHeld` if another run holds the job by now."""
+        ...
 
-        A halt is over, unless a lead is there to take it in. Workers of `account`, of its own if none is given;
-        `ConfigError` while a run of another account holds it.
+    async def defer(self, job: JobId, account: str | None = None) -> None:
+        """Leave the job to the workers of `account`, of its own if none is given; one that was stopped is READY again.
+
+        Raises `ConfigError` while a run of another account holds it.
         """
         ...
 
     async def waiting(self, account: str) -> Sequence[JobId]:
         """The account's jobs that were deferred and not dismissed, oldest first."""
+        ...
+
+    async def evict(self, account: str, silent: float) -> None:
+        """End the hold of workers on the account's jobs that the engine hasn't seen for so many seconds.
+
+        Such a worker may be alive: it stands still, or its way here is cut. Who runs a job by hand keeps it.
+        """
         ...
 
     async def dismiss(self, job: JobId) -> None:

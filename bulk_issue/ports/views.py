@@ -8,11 +8,12 @@ from typing import Protocol
 
 from bulk_issue.model import Coupon, HeldBack, Identifier, Job, JobId, Lineage, Moment, Withheld
 from bulk_issue.ports.jobs import JobSummary
-from bulk_issue.ports.members import Part
 from bulk_issue.states import RowState
 
 #: What a row without a coupon offers.
 NO_OFFER = Coupon(code="")
+#: A worker that the engine hasn't seen for so many seconds is lost: its job is another's.
+LOST_AFTER = 15.0
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a million are made, and frozen ones take twice as long
@@ -95,13 +96,30 @@ class RunFacts:
     exit_code: int | None
     state: str
     because: str
-    part: Part
-    #: Others went on without it.
-    lost: bool
-    #: Seconds since its last beat, by the database's clock; None where runs don't beat.
-    seen_ago: float | None
-    #: Rows that it has on the wire.
+    #: Whether it holds the job, as far as the ledger knows: one that was killed does until another takes over.
+    held: bool
+    #: Rows that it has on the wire, or left there when it was cut short.
     in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFacts:
+    """A worker process, as the engine knows it."""
+
+    account: str
+    host: str
+    pid: int
+    #: When it came, epoch seconds.
+    since: float
+    #: Seconds since the engine saw it last, by the database's clock.
+    seen_ago: float
+    #: The job that it holds; None while it waits.
+    job: JobId | None
+
+    @property
+    def lost(self) -> bool:
+        """Whether its jobs are others' by now."""
+        return self.seen_ago > LOST_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +198,10 @@ class Views(Protocol):
 
     def runs(self, job: JobId) -> Sequence[RunFacts]:
         """The job's runs, the last first."""
+        ...
+
+    def workers(self) -> Sequence[WorkerFacts]:
+        """All workers of this ledger, the oldest first; lost ones as long as the engine has them on record."""
         ...
 
     def pulse(self, job: JobId, stretches: int) -> Sequence[Pulse]:

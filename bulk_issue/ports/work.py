@@ -80,9 +80,8 @@ class Work(Protocol):
         No intent without a permit: at most `rate` permits of the account are taken at any moment, by all processes.
         No intent without a claim: a row whose customer is claimed by another becomes DUPLICATE of that row.
         A row whose customer has a row of the same series IN_FLIGHT or IN_DOUBT under another `again` name waits.
-        Where a later `hold` gave the account another rate, the smaller one counts. Raises `JobHeld` if others go on
-        without this run, `JobHalted` if one of them has halted the job, and `ConfigError` if the account is used with
-        another `per` now.
+        Where a later `hold` gave the account another rate, the smaller one counts. Raises `JobHeld` if another run
+        holds the job by now, and `ConfigError` if the account is used with another `per` now.
         """
         ...
 
@@ -118,10 +117,6 @@ class Work(Protocol):
 
         `retried`: only those that the last `Jobs.retry` has put back.
         """
-        ...
-
-    async def in_flight(self, job: JobId) -> int:
-        """How many rows of this job are IN_FLIGHT, whoever began them."""
         ...
 
     async def unfinished(self, job: JobId) -> int:

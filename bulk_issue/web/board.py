@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulk_issue import deferred
 from bulk_issue.app.agreement import Agreement, Selection, agreement
 from bulk_issue.clock import SystemClock
 from bulk_issue.config import Config
@@ -61,6 +62,8 @@ class Standing:
     doubts: Sequence[Doubtful]
     #: Rows that wait until a person says who their customers are.
     held_back: Mapping[Withheld, HeldBack]
+    #: Who runs it or what it waits for, if it is left to workers.
+    left: str
     #: How many of the account's requests each job has now.
     shares: Mapping[JobId, int]
     counted: Counted
@@ -122,6 +125,8 @@ class Standing:
             if self.here and self.work is not None and self.work.progress is not None:
                 return self.work.progress.phase
             return "issuing" if self.pending else "reconciling"
+        if deferred.waits(self.job, running=self.running):
+            return "waits for a worker"
         if self.job.state is JobState.RUNNING:
             return "interrupted"
         if self.job.state is JobState.STOPPED and self.job.stopped_because == "as asked":
@@ -149,7 +154,9 @@ class Board:
         found = await asyncio.to_thread(views.job, job)
         if found is None:
             return None
+        workers = await asyncio.to_thread(views.workers) if found.job.deferred else ()
         return Standing(
+            left=deferred.words(found.job, found.tally, workers, running=running),
             job=found.job,
             tally=found.tally,
             to_send=await asyncio.to_thread(views.pending, job),

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bulk_issue import app
+from bulk_issue import app, deferred
 from bulk_issue.app.left_out import leave_out
 from bulk_issue.config import Config, Omit
 from bulk_issue.errors import BulkIssueError, ConfigError
@@ -50,7 +50,10 @@ async def overview(request: web.Request) -> web.Response:
         for each in await asyncio.to_thread(ledger.views.jobs)
     ]
     doubtful = await asyncio.to_thread(ledger.history.doubtful)
-    return request.app[PAGES].page(request, "jobs.html", jobs=jobs, doubtful=doubtful)
+    workers = await asyncio.to_thread(ledger.views.workers)
+    return request.app[PAGES].page(
+        request, "jobs.html", jobs=jobs, doubtful=doubtful, workers=workers, waits=deferred.waits
+    )
 
 
 async def show(request: web.Request) -> web.Response:

@@ -137,8 +137,7 @@ def upgrade() -> None:
         sa.Column("stop_kind", sa.Text(), nullable=True),
         sa.Column("cancelled", sa.Integer(), nullable=False),
         sa.Column("holder", sa.Text(), nullable=True),
-        sa.Column("workers", sa.Integer(), nullable=False),
-        sa.Column("halted", sa.Text(), nullable=True),
+        sa.Column("deferred", sa.Integer(), nullable=False),
         sa.Column("list_path", sa.Text(), nullable=False),
         sa.Column("list_sha256", sa.Text(), nullable=False),
         sa.Column("alike", sa.Text(), nullable=True),
@@ -289,10 +288,8 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("because", sa.Text(), nullable=True),
-        sa.Column("part", sa.Text(), nullable=False),
-        sa.Column("beat", sa.Float(), nullable=True),
-        sa.Column("lost", sa.Integer(), nullable=False),
         sa.Column("lingers", sa.Float(), nullable=False),
+        sa.Column("worker", BIG, nullable=True),
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index(op.f("ix_runs_job"), "runs", ["job"], unique=False)
