@@ -703,7 +703,7 @@ MISTAKES = (
         name="a run ends with a row that the record has just put back",
         promise=7,
         file="job.py",
-        old="        return await insist(lambda: self.parts.ledger.work.pending(job)) > 0",
+        old="        return sending and not self.parts.asked.is_set() and await insist(to_send) > 0",
         new="        return False",
         test="test_job.py::test_what_the_record_puts_back_during_the_last_read_is_issued_too",
     ),
