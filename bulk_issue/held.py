@@ -107,12 +107,12 @@ class HeldCodes:
         """One customer's record."""
         who = row.identifier
         reading = await self.readers.read(who)
-        if isinstance(reading, Unreadable):
+        if isinstance(reading, Unreadable) or reading.names_nobody:
             return _Said.NOTHING
         if self.readers.facts(reading, who) is None:
             await self.readers.learn(reading, who)
             if self.readers.facts(reading, who) is None:
-                return _Said.NOTHING if reading.names_nobody else _Said.UNPROVEN
+                return _Said.UNPROVEN
         now = self.clock.now()
         found = current(reading, row.series_id, now.wall if reading.server_time is None else reading.server_time)
         if isinstance(found, Coupon):

@@ -515,7 +515,7 @@ class History:
 def _final(ended: Ending) -> bool:
     """Whether another run would find nothing to do; what waits for other jobs' rows waits for good by now."""
     waits = ended.stop is not None and ended.stop.kind is StopKind.STALLED
-    put_aside = ended.exit_code is ExitCode.ASKED and ended.stop is None
+    put_aside = ended.exit_code is ExitCode.ASKED and (ended.stop is None or ended.stop.kind is StopKind.CANCELLED)
     return waits or put_aside or ended.exit_code in (ExitCode.DONE, ExitCode.FAILURES, ExitCode.DOUBT)
 
 

@@ -74,25 +74,36 @@ class Figures:
 
 
 class Form(HTMLParser):
-    """The first form of a page whose address ends so, and what it would send if nobody changed it."""
+    """The form of a page that a button sends to an address that ends so, and what it sends if nobody changes it."""
 
     def __init__(self, page: str, ending: str) -> None:
         super().__init__()
-        self.action, self.values = "", dict[str, str]()
-        self._ending, self._inside = ending, False
+        self.action = ""
+        self._ending, self._inside, self._chosen, self._select = ending, "", "", ""
+        self._values: dict[str, dict[str, str]] = {}
         self.feed(page)
         assert self.action, f"no form for {ending} in this page"
+        self.values = self._values.get(self._chosen, {})
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        its = dict(attrs)
-        if tag == "form" and not self.action and (its.get("action") or "").endswith(self._ending):
-            self.action, self._inside = its["action"] or "", True
-        elif tag == "input" and self._inside and its.get("name"):
-            self.values[its["name"] or ""] = its.get("value") or ""
+        its = {name: value or "" for name, value in attrs}
+        of = its.get("form") or self._inside
+        if tag == "form":
+            self._inside = its.get("id") or its["action"]
+            if its["action"].endswith(self._ending):
+                self.action, self._chosen = its["action"], self._inside
+        elif tag == "button" and its.get("formaction", "").endswith(self._ending):
+            self.action, self._chosen = its["formaction"], of
+        elif tag == "input" and its.get("name") and its.get("type") not in ("checkbox", "radio"):
+            self._values.setdefault(of, {})[its["name"]] = its.get("value", "")
+        elif tag == "select":
+            self._select = its["name"]
+        elif tag == "option" and "selected" in its:
+            self._values.setdefault(of, {})[self._select] = its.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
-            self._inside = False
+            self._inside = ""
 
 
 @dataclass(slots=True)

@@ -340,7 +340,7 @@ async def test_an_earlier_contents_job_is_finished_first_and_reported(console: C
     await console.run(console.customers("c.csv", [*mobiles(3), "919800000740"]), "--first", 1)
     file = console.customers("c.csv", [mobiles(1)[0], *mobiles(2, 50)])
     check = await console("check", file, "--series", console.box.series_id)
-    done = await console.run(file)
+    done = await console.run(file, "--changed", "finish")
     reports = [line for line in done.out.splitlines() if line.startswith("Job ")]
 
     assert "isn't finished: 1 issued, 3 pending" in check.out
@@ -612,7 +612,7 @@ async def test_a_file_is_read_in_another_way_until_something_came_of_it(console:
     assert refused.code == 2
     assert "map was 'mobile=second' and is 'mobile=landline'" in refused.err
     assert "--again" not in refused.err
-    (then,) = re.findall(r"bulk-issue (run .*)", refused.err)
+    (then,) = re.findall(r"`bulk-issue (run [^`]*)`", refused.err)
     assert (await console(*shlex.split(then), *QUICK)).code == 0
     assert console.box.book.requests() == 13
 

@@ -17,7 +17,7 @@ from bulk_issue.rows import PROBLEMS
 from bulk_issue.shown import remedy
 from bulk_issue.web import plain, stops
 from tests.console import mobiles
-from tests.test_web import Visitor, visiting
+from tests.test_web import Visitor, agreed, visiting
 
 #: Numbers that the sandbox's patterns refuse.
 REFUSED = [f"9198{n:04d}0740" for n in range(60)]
@@ -37,9 +37,9 @@ async def page_of(visitor: Visitor, job: str, says: str) -> str:
 
 async def started(visitor: Visitor, content: bytes, rows: int) -> str:
     """Upload and start; the job's name."""
-    draft = re.findall(r"/campaigns/(u[0-9a-f]{24})/start", (await visitor.upload(content))[1])[0]
-    form = {"csrf": await visitor.csrf(), "agreed": str(rows)}
-    _, text = await visitor.post(f"/campaigns/{draft}/start", form)
+    _, text = await visitor.upload(content)
+    assert f"Issue {rows} coupons" in text
+    _, text = await visitor.start(text)
     return str(re.findall(r"/jobs/(j[0-9a-f]{9})/events", text)[0])
 
 
@@ -82,16 +82,18 @@ async def test_going_on_however_many_are_rejected_holds_for_that_go_only(tmp_pat
     async with visiting(tmp_path) as visitor:
         await visitor.sign_in()
         job = await started(visitor, csv(*refused), len(refused))
-        assert "however many rows are rejected" in await page_of(visitor, job, 'id="stopped"')
+        text = await page_of(visitor, job, 'id="stopped"')
+        assert "however many rows are rejected" in text
         assert visitor.box.book.requests() == 5
         form = {"csrf": await visitor.csrf()}
-        await visitor.post(f"/jobs/{job}/go-on", form | {"all_failures": "on"})
+        await visitor.post(f"/jobs/{job}/go-on", form | {"all_failures": "on", "agreed": agreed(text)})
         async with asyncio.timeout(60):
             while visitor.box.book.requests() < 12:  # past the five that stop a run which nobody told to go on
                 await asyncio.sleep(0.01)
         await visitor.post(f"/jobs/{job}/pause", form)
         sent = visitor.box.book.requests()
-        await visitor.post(f"/jobs/{job}/go-on", form)
+        text = await page_of(visitor, job, "Go on: issue up to")
+        await visitor.post(f"/jobs/{job}/go-on", form | {"agreed": agreed(text)})
         assert "Too many rows were rejected" in await page_of(visitor, job, 'id="stopped"')
         assert visitor.box.book.requests() == sent + 5
 

@@ -283,7 +283,7 @@ async def test_a_job_is_deferred_without_its_file_if_this_ledger_knows_it(consol
         (["c.csv"], "Missing option '--series'"),
         (["c.csv", "--job", "j1"], "'[FILE]' is said of a file"),
         (["--job", "j1", "--again", "spring"], "'--again'"),
-        (["--job", "j1", "--exclude", "no.csv"], "'--exclude'"),
+        (["--job", "j1", "--sheet", "2"], "'--sheet'"),
         (["c.csv", "--series", "1", "--first", "3"], "No such option"),
         (["c.csv", "--series", "1", "--workers", "3"], "A job is run by one worker"),
         (["c.csv", "--series", "1", "--between", "09:00-21:00"], "No such option"),

@@ -249,6 +249,7 @@ class Desk:
             kind, of = "cancelled" if cancelled else "rejected", f" of {' or '.join(codes)}" if codes else ""
             are = f"{count(rows, f'{kind} row')}{of} {'is' if rows == 1 else 'are'} pending again."
             self._tell(are if rows else f"No {kind} row{of} is left to put back.")
+            await self.leave_out(job)  # customers may have opted out since they were rejected
 
         which = Selection.CANCELLED if cancelled else Selection.REJECTED
         look = partial(self._known, job=job, series=series, which=which, codes=codes)

@@ -38,6 +38,10 @@ WORDS: Mapping[StopKind, tuple[str, str]] = {
         "Nothing could be sent any more, so it stopped by itself.",
         "When Capillary answers again, press “Go on”. Nothing is lost.",
     ),
+    StopKind.CANCELLED: (
+        "The campaign was cancelled.",
+        "To take that back, put its rows back, and press “Go on”.",
+    ),
     StopKind.ASKED: (
         "It has sent what it was to send for now.",
         "To send the rest, press “Go on”.",
@@ -47,9 +51,12 @@ _CUT_SHORT = ("The program that ran it was ended.", "Press “Go on”. Nobody i
 
 
 def stopped(job: Job, *, running: bool) -> Stopped | None:
-    """What to say of the job's stop; None where it runs, has ended, or a person has paused or cancelled it."""
-    if running or not job.stopped_because or job.state in (JobState.ENDED, JobState.CANCELLED):
+    """What to say of the job's stop; None where it runs, has ended, or a person has paused it."""
+    if running or not job.stopped_because or job.state is JobState.ENDED:
         return None
+    if job.state is JobState.CANCELLED:
+        why, todo = WORDS[StopKind.CANCELLED]
+        return Stopped(why=why, detail=plain(job.stopped_because), todo=todo)
     if job.state is JobState.PURGED:
         return Stopped(why="Its customers are forgotten.", detail=plain(job.stopped_because), todo="")
     if not job.stop_kind:
