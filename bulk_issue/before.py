@@ -130,10 +130,7 @@ def _pairs(rows: Sequence[tuple[int, int]], of: int) -> str:
 def earlier_words(job: str, tally: Tally, difference: Difference, removed: Sequence[int]) -> Iterator[str]:
     """An unfinished job of another content of the same file."""
     yield f"Job {job}, of an earlier content of this file, isn't finished: {tally_words(tally)}."
-    yield (
-        f"  Since then: {number(difference.added)} added, {number(difference.removed)} removed, "
-        f"{number(difference.changed)} changed, {number(difference.same)} the same."
-    )
+    yield f"  Since then: {difference.words}."
     if removed:
         first = ", ".join(map(str, removed[:MOST_JOBS])) + (", …" if len(removed) > MOST_JOBS else "")
         yield f"  {number(len(removed))} of the removed have no coupon yet (row {first} of the earlier content)."

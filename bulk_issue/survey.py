@@ -19,6 +19,7 @@ from bulk_issue.alike import LONGEST_COUNTRY_CODE, SHORTEST_MOBILE, plain
 from bulk_issue.model import IdentifierKind, JobId, Row, Withheld
 from bulk_issue.ports import Served
 from bulk_issue.rows import withheld
+from bulk_issue.saying import number
 
 #: Rows that are named of each problem, of the duplicates, and of the look-alikes.
 NAMED = 5
@@ -235,6 +236,12 @@ class Difference:
     same: int
     #: Numbers of the earlier content's rows that name removed customers and may still be sent.
     unsent: tuple[int, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        counts = (self.added, "added"), (self.removed, "removed"), (self.changed, "changed"), (self.same, "the same")
+        return ", ".join(f"{number(many)} {what}" for many, what in counts)
 
     @property
     def edited(self) -> bool:

@@ -638,5 +638,5 @@ async def test_a_cancelled_campaign_is_put_back_by_a_button_and_nothing_is_sent_
     assert "cancelled by Asha: the wrong series" in cancelled
     assert "Put 3 rows back" in cancelled and "3 cancelled rows will be pending again" in cancelled
     assert "Nothing is sent until you go on" in back and "cancelled by" not in back
-    assert ">Go on</button>" in back and "Put 3 rows aside" in back
+    assert "Go on: issue up to 3 coupons</button>" in back and "Put 3 rows aside" in back
     assert box.book.count(box.series_id) == 2

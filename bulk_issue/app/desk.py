@@ -418,7 +418,10 @@ class Desk:
         job = earlier.job.spec.id
         found = difference(self.ledger, job, file)
         removed = pending(self.ledger, job, found)
-        word = self.config.changed or (talk if removed else Talk()).changed(earlier, found, removed)
+        asks = self.config.changed is None and bool(removed)
+        if not asks:
+            self._tell(f"Job {job}, of an earlier content of this file, comes first. Since then: {found.words}.")
+        word = self.config.changed or (talk if asks else Talk()).changed(earlier, found, removed)
         if word is None:
             raise ConfigError(
                 f"{count(len(removed), 'customer')} of job {job} were removed from this file before they were sent a "
