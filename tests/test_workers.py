@@ -224,7 +224,8 @@ async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console
     for each in workers:
         each.send_signal(signal.SIGTERM)
     done = [await ended(each) for each in workers]
-    (hint,) = [line for each in done for line in each.out.splitlines() if line.startswith("Next: bulk-issue defer")]
+    lead = "When that is put right: bulk-issue "
+    (hint,) = [line for each in done for line in each.out.splitlines() if line.startswith(f"{lead}defer")]
 
     assert {each.code for each in done} == {0}, [each.err for each in done]
     assert "stopped" in status.out
@@ -233,7 +234,7 @@ async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console
     series[console.box.series_id] = kept
     for path in file.with_name(f"{file.name}-results").glob("*/summary.json"):
         path.unlink()
-    again = await console(*shlex.split(hint.removeprefix("Next: bulk-issue ").partition("   (")[0]))
+    again = await console(*shlex.split(hint.removeprefix(lead).partition("   (")[0]))
     assert again.code == 0, again.err
     await the_rest(console, file, await worker(console, *SLOW))
 
@@ -283,7 +284,7 @@ async def test_a_job_is_deferred_without_its_file_if_this_ledger_knows_it(consol
         (["c.csv"], "Missing option '--series'"),
         (["c.csv", "--job", "j1"], "'[FILE]' is said of a file"),
         (["--job", "j1", "--again", "spring"], "'--again'"),
-        (["--job", "j1", "--exclude", "no.csv"], "'--exclude'"),
+        (["--job", "j1", "--sheet", "2"], "'--sheet'"),
         (["c.csv", "--series", "1", "--first", "3"], "No such option"),
         (["c.csv", "--series", "1", "--workers", "3"], "A job is run by one worker"),
         (["c.csv", "--series", "1", "--between", "09:00-21:00"], "No such option"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
 
 from bulk_issue.aside import aside_in
+from bulk_issue.commands import command
 from bulk_issue.errors import SinkError
 from bulk_issue.model import JobId
 from bulk_issue.sink.folder import Format, publish
@@ -42,6 +43,6 @@ def write_served(
         why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         raise SinkError(
             f"can't write the list of customers and codes to {out}: {why}",
-            hint=f"Nothing is lost: the ledger has it. When that is put right: bulk-issue export {job} --served",
+            hint=f"Nothing is lost: the ledger has it. When that is put right: {command('export', job, '--served')}",
         ) from exc
     return written
