@@ -224,7 +224,8 @@ async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console
     for each in workers:
         each.send_signal(signal.SIGTERM)
     done = [await ended(each) for each in workers]
-    (hint,) = [line for each in done for line in each.out.splitlines() if line.startswith("Next: bulk-issue defer")]
+    lead = "When that is put right: bulk-issue "
+    (hint,) = [line for each in done for line in each.out.splitlines() if line.startswith(f"{lead}defer")]
 
     assert {each.code for each in done} == {0}, [each.err for each in done]
     assert "stopped" in status.out
@@ -233,7 +234,7 @@ async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console
     series[console.box.series_id] = kept
     for path in file.with_name(f"{file.name}-results").glob("*/summary.json"):
         path.unlink()
-    again = await console(*shlex.split(hint.removeprefix("Next: bulk-issue ").partition("   (")[0]))
+    again = await console(*shlex.split(hint.removeprefix(lead).partition("   (")[0]))
     assert again.code == 0, again.err
     await the_rest(console, file, await worker(console, *SLOW))
 
