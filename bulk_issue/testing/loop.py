@@ -93,6 +93,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._waiting.now
 
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """What a thread would do is done at once, as far as the other tasks can tell."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it belongs to the task that waits for it
+            done.set_exception(error)
+        return done
+
     def end_tasks(self) -> None:
         """Cancel what is still going on, and let it end."""
         left = sorted(asyncio.all_tasks(self), key=hash)

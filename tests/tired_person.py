@@ -1,0 +1,972 @@
+"""A tired person before both faces: files, options, answers, buttons and old tabs at random, cron beside; and a judge.
+
+A history is a list of steps. A step is a deed with dice of its own, so that steps may be left out and the others stay
+what they are: a history that breaks a promise is shortened to the few steps that do it.
+
+The judge knows the files by its own reading of them and the server's book; of the program it takes what it *showed*,
+and how the ledger says that rows stood in the moment of the answer. It asks:
+
+- that each request is named by an agreement that somebody has answered yes to, or that a command line made: series,
+  occasion, customer, kind of row, and no more rows than it says;
+- that nobody gets two coupons of a series within an occasion, but by a wrong decision of the person;
+- that each record of each file stands once in the results, and everybody is accounted for in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from bulk_issue import app as services
+from bulk_issue.app.agreement import Agreement, Selection
+from bulk_issue.app.checked import Checked
+from bulk_issue.config import Config, Reading, Share
+from bulk_issue.errors import BulkIssueError
+from bulk_issue.model import IdentifierKind, Intent, JobId
+from bulk_issue.outlook import Plan
+from bulk_issue.testing import Dice, ModelServer, Repeat, VirtualClock, mobile, refusal, run
+from bulk_issue.testing import fates as f
+from bulk_issue.web import works
+from tests.faces import Form, Left, Life, PagesRun, Site, Tab, World
+from tests.hosts import SERIES, Host, Killed, configured, few_polls, memory_folder
+
+#: Virtual seconds after which a history is stuck.
+LONGEST = 24 * 3600.0
+#: Lines of a history that a failure shows.
+SHOWN = 80
+#: Steps of a history, at most.
+STEPS = 14
+OCCASIONS = ("", "diwali", "pongal")
+#: Owners of numbers that stand in a wrong column.
+STRANGERS = 50
+
+
+@unique
+class Known(StrEnum):
+    """Ways to a wrong coupon that the design closes, and the code doesn't yet."""
+
+    #: A list, or a customer served before, is met in another spelling.
+    LOOK_ALIKES = "look-alikes"
+    #: A suppression list that has changed doesn't reach the pending rows of a job.
+    CHANGED_LIST = "a list that changed"
+    #: A job of an earlier content is finished with customers who aren't in the file any more.
+    CHANGED_CONTENT = "changed content"
+    #: A decision that contradicts itself or names a wrong code is taken.
+    DECISIONS = "wrong codes in decisions"
+
+
+#: What isn't complained of. A fault that was mended is taken out, and its rule holds from then on.
+EXCUSED = frozenset(Known)
+
+
+@unique
+class Deed(StrEnum):
+    """What a person does."""
+
+    WRITE = "write a file"
+    EDIT = "edit a file"
+    COPY = "save a file under another name"
+    LIST = "change the list of whom to leave out"
+    RUN = "run"
+    CRON = "cron"
+    CHECK = "check"
+    RESUME = "resume"
+    RETRY = "retry"
+    RERUN = "run the failures"
+    RECONCILE = "reconcile"
+    DECIDE = "decide by a file"
+    CANCEL = "cancel"
+    UPLOAD = "upload"
+    LOOK = "look at a page"
+    PRESS = "press a button"
+    RESTART = "start the page's server again"
+    HEAL = "set right what Capillary refuses"
+    WAIT = "wait"
+
+
+_USUAL = (
+    *(Deed.RUN,) * 4,
+    *(Deed.PRESS,) * 7,
+    *(Deed.LOOK,) * 4,
+    *(Deed.UPLOAD, Deed.CRON, Deed.EDIT, Deed.RETRY, Deed.RESUME, Deed.RERUN) * 2,
+    *(Deed.WRITE, Deed.COPY, Deed.LIST, Deed.CHECK, Deed.RECONCILE, Deed.DECIDE, Deed.CANCEL),
+    *(Deed.RESTART, Deed.HEAL, Deed.WAIT),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One deed, with the dice for all that is left to chance in it."""
+
+    deed: Deed
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan_:
+    """What happens: a world and steps in it."""
+
+    seed: int
+    steps: tuple[Step, ...]
+
+
+def plan(seed: int) -> Plan_:
+    """What this seed decides; nothing else does."""
+    random = Random(seed)
+    first = [Deed.WRITE, random.choice((Deed.RUN, Deed.UPLOAD))]
+    deeds = first + [random.choice(_USUAL) for _ in range(random.randint(3, STEPS))]
+    return Plan_(seed, tuple(Step(deed, random.getrandbits(32)) for deed in deeds))
+
+
+# --- files, as the judge reads them -----------------------------------------------------------------------------
+
+Key = str
+
+
+def _mobile(number: int, spelling: str) -> str:
+    local = f"98{number:08d}"
+    return {"full": f"91{local}", "plus": f"+91 {local[:5]} {local[5:]}", "local": local}[spelling]
+
+
+def _mail(number: int) -> str:
+    return f"c{number}@example.com"
+
+
+def _key(kind: str, text: str, country: str) -> Key | None:
+    """The name under which the server knows whom a cell means; None for one that means nobody."""
+    if kind == IdentifierKind.EMAIL:
+        return f"email:{text.casefold()}" if "@" in text else None
+    digits = "".join(each for each in text if each not in "+ ")
+    if not digits.isdecimal():
+        return None
+    return f"mobile:91{digits}" if country and len(digits) == 10 else f"mobile:{digits}"
+
+
+def records(content: bytes) -> tuple[list[str], list[list[str]]]:
+    """Header and records, without blank ones."""
+    header, *found = csv.reader(io.StringIO(content.decode("utf-8-sig")))
+    return header, [each for each in found if any(cell.strip() for cell in each)]
+
+
+def named(content: bytes, columns: Mapping[str, str], by: str, country: str) -> list[Key | None]:
+    """Whom each record names: by its first filled cell among these columns."""
+    header, found = records(content)
+    kinds = [str(kind) for kind in IdentifierKind if str(kind) in columns and by in ("", str(kind))]
+    names = []
+    for cells in found:
+        filled = ((kind, cells[header.index(columns[kind])].strip()) for kind in kinds)
+        kind, text = next(((kind, text) for kind, text in filled if text), ("", ""))
+        names.append(_key(kind, text, country) if text else None)
+    return names
+
+
+def _customer(key: Key) -> str:
+    """Everybody by one name, however they are spelled."""
+    kind, _, text = key.partition(":")
+    return text[1:].partition("@")[0] if kind == "email" else str(int(text[-8:]))
+
+
+# --- what was agreed to -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Grant:
+    """What may be sent because of one answer."""
+
+    series: int
+    occasion: str
+    customers: frozenset[Key]
+    rows: int
+    #: Rows that may be sent; None: all but `never`.
+    only: frozenset[tuple[str, int]] | None
+    never: frozenset[tuple[str, int]]
+    #: Customers to whom requests have left.
+    sent: set[Key] = field(default_factory=set)
+
+    def covers(self, series: int, occasion: str, key: Key, row: tuple[str, int]) -> str:
+        """Count the row; why it isn't covered, if it isn't."""
+        if (series, occasion) != (self.series, self.occasion):
+            return f"series {series} {occasion!r}, agreed to were {self.series} {self.occasion!r}"
+        if key not in self.customers:
+            return "the customer isn't named"
+        if row in self.never or (self.only is not None and row not in self.only):
+            return "rows of that kind aren't meant"
+        # a customer's second row is sent if the first one was rejected: it brings no coupon more than was said
+        if key not in self.sent and len(self.sent) >= self.rows:
+            return f"more than {self.rows} rows"
+        self.sent.add(key)
+        return ""
+
+
+class History:
+    """What becomes of a plan."""
+
+    def __init__(self, plan: Plan_, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.complaints: list[str] = []
+        self.contents: dict[str, bytes] = {}
+        #: Whom the lists of a content (by the digest in a job's record) leave out.
+        self.lists: dict[str, frozenset[Key]] = {}
+        self.files: list[Path] = []
+        self.failures: list[Path] = []
+        self.doubtful: list[tuple[JobId, Path]] = []
+        self.list: Path | None = None
+        self.tabs: list[tuple[Tab, bytes]] = []
+        #: What is behind an order of the page, by the key of the order.
+        self.granted: dict[str, list[Grant]] = {}
+        #: Customers about whom a person has decided wrongly.
+        self.wronged: set[str] = set()
+        self._beside: list[asyncio.Task[None]] = []
+        self.host: Host
+
+    @property
+    def log(self) -> list[str]:
+        return self.host.log
+
+    # --- the world ----------------------------------------------------------------------------------------------
+
+    async def happen(self) -> None:
+        random = Random(f"world of {self.plan.seed}")
+        clock = VirtualClock()
+        self.two_kinds = random.random() < 0.2
+        unknown = {f"mobile:{_mobile(n, 'local')}" for n in range(STRANGERS + 10)}
+        unknown |= {mobile(n).key for n in range(12) if random.random() < 0.15}
+        faults: Sequence[Callable[[Random], f.Fate]] = [
+            lambda _, fate=fate: fate  # type: ignore[misc]
+            for fate in (f.UNANSWERED, f.LOST, f.BROKEN_BEFORE, f.BROKEN_AFTER, f.ERROR_AFTER, f.ERROR_BEFORE, f.BUSY)
+        ]
+        refused = refusal(740, "customer is marked as fraud")
+        self.dice = Dice(random, faults, random.choice((0.0, 0.0, 0.1, 0.4)))
+        self.server = ModelServer(
+            clock=clock,
+            timeout=5.0,
+            rate=30,
+            per=10.0,
+            repeat=random.choice((Repeat.NEW, Repeat.NEW, Repeat.NEW, Repeat.REFUSED)),
+            unknown=frozenset(unknown),
+            refusals={mobile(n).key: refused for n in range(12) if random.random() < 0.2},
+            fates=self.dice,
+            lag=lambda: random.choice((0.0, 3.0)),
+            alias={f"email:{_mail(n)}": mobile(n).key for n in range(12)},
+        )
+        self.host = host = Host(self.folder, self.server, clock)
+        for n in range(12):
+            if random.random() < 0.1:
+                self.server.give(mobile(n).key, SERIES, ago=90_000.0)
+        config = configured(
+            host.path,
+            timeout=5.0,
+            grace=10.0,
+            rate=30,
+            per=10.0,
+            connections=random.choice((1, 3)),
+            reconcile_for=60.0,
+            max_doubt=Share(percent=100.0),
+            max_failures=random.choice((Share(percent=100.0), Share(percent=5.0))),
+        )
+        self.world = world = World(self.folder, host, config, random)
+        self.site = Site(world, confirm_above=random.choice((2, 1000)))
+        self.site.on_begin, self.site.on_end = self._page_begins, self._page_ends
+        with world.as_it_is():
+            await self.site.start()
+            for at, step in enumerate(self.plan.steps):
+                host.note(f"--- {at}: {step.deed}")
+                await self._do(step)
+            host.note("--- all is well")
+            await self._settle()
+            self._judge_the_end()
+            await self.site.end()
+        self.complaints += host.violations
+        host.close()
+
+    async def _do(self, step: Step) -> None:
+        random = Random(step.seed)
+        beside = random.random() < 0.25
+        deed = self._deed(step.deed, random)
+        if deed is None:
+            return
+        if not beside:
+            await deed
+            return
+        self._beside.append(asyncio.create_task(deed))  # type: ignore[arg-type]
+        await asyncio.sleep(random.choice((0.0, 0.05, 1.0)))
+
+    def _deed(self, deed: Deed, random: Random) -> Awaitable[None] | None:
+        match deed:
+            case Deed.WRITE | Deed.EDIT | Deed.COPY | Deed.LIST:
+                self._write(deed, random)
+                return None
+            case Deed.RUN | Deed.CRON:
+                return self._run(random, self._some(random, self.files), terminal=deed is Deed.RUN)
+            case Deed.RERUN:
+                return self._run(random, self._failures(random), terminal=random.random() < 0.5)
+            case Deed.CHECK:
+                return self._check(random)
+            case Deed.RESUME | Deed.RETRY | Deed.RECONCILE | Deed.DECIDE | Deed.CANCEL:
+                return self._on_job(deed, random)
+            case Deed.UPLOAD:
+                return self._upload(random)
+            case Deed.LOOK:
+                return self._look(random)
+            case Deed.PRESS:
+                return self._press(random)
+            case Deed.RESTART:
+                return self._restart(random)
+            case Deed.HEAL:
+                self.server.refusals = {}
+                self.server.unknown = frozenset(key for key in self.server.unknown if len(key) < 19)
+                return None
+            case Deed.WAIT:
+                return asyncio.sleep(random.choice((1.0, 20.0, 3600.0)))
+
+    def _some(self, random: Random, paths: Sequence[Path]) -> Path | None:
+        return random.choice(paths) if paths else None
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def _write(self, deed: Deed, random: Random) -> None:
+        home = self.folder / "files"
+        home.mkdir(exist_ok=True)
+        if deed is Deed.LIST:
+            self._write_list(home, random)
+            return
+        path = self._some(random, self.files)
+        if deed is Deed.WRITE or path is None:
+            kinds = ("mobile,email", "email") if self.two_kinds else ()
+            header = random.choice(("mobile,name", "mobile,name", "previous,mobile", *kinds))
+            spelling = random.choice(("full", "full", "plus", "local", "local"))
+            customers = random.sample(range(12), random.randint(1, 7)) + random.choices(range(12), k=random.choice((0, 0, 1)))
+            lines = [self._line(random, header, spelling, n) for n in customers]
+            path = home / f"{random.choice('ab')}.csv"
+        else:
+            header, *lines = path.read_text().splitlines()
+            if deed is Deed.COPY:
+                path = home / f"{random.choice('abc')}.csv"
+                random.shuffle(lines)
+            else:
+                for _ in range(random.randint(1, 3)):
+                    at, line = random.randrange(len(lines) + 1), self._line(random, header, "full", random.randrange(12))
+                    lines[at : at + random.randint(0, 1)] = random.choice(([line], [line], []))
+        path.write_text("\n".join([header, *lines]) + "\n")
+        self._known(path)
+        if path not in self.files:
+            self.files.append(path)
+        self.host.note(f"{path.name}: {path.read_text()!r}")
+
+    def _line(self, random: Random, header: str, spelling: str, n: int) -> str:
+        its = {
+            "mobile": "" if header == "mobile,email" and random.random() < 0.4 else _mobile(n, spelling),
+            "email": _mail(n),
+            "previous": _mobile(STRANGERS + n % 5, "full"),
+            "name": f"N{n}",
+        }
+        if random.random() < 0.05 and its["mobile"]:
+            its["mobile"] = "9.19E+11"
+        return ",".join(its[column] for column in header.split(","))
+
+    def _write_list(self, home: Path, random: Random) -> None:
+        customers = random.sample(range(12), random.randint(1, 3))
+        if self.list is not None and random.random() < 0.7:
+            customers += [int(each[-8:]) for each in self.list.read_text().split()[1:]]
+        spelling = random.choice(("full", "local"))
+        self.list = home / "list.csv"
+        self.list.write_text("\n".join(["mobile", *(_mobile(n, spelling) for n in sorted(set(customers)))]) + "\n")
+        self.host.note(f"list.csv: {self.list.read_text()!r}")
+
+    def _known(self, path: Path) -> bytes:
+        content = path.read_bytes()
+        self.contents[hashlib.sha256(content).hexdigest()] = content
+        return content
+
+    def _failures(self, random: Random) -> Path | None:
+        """A failures file, as it is or with some records changed or left out."""
+        path = self._some(random, [each for each in self.failures if each.exists()])
+        if path is None or random.random() < 0.5:
+            return path
+        header, found = records(path.read_bytes())
+        if random.random() < 0.4 and len(found) > 1:
+            del found[random.randrange(len(found))]
+        elif "mobile" in header and random.random() < 0.8:
+            found[random.randrange(len(found))][header.index("mobile")] = _mobile(random.randrange(12), "full")
+        mended = self.folder / "files" / "mended.csv"
+        with mended.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *found])
+        self.host.note(f"mended.csv: {mended.read_text()!r}")
+        return mended
+
+    # --- what may be sent ---------------------------------------------------------------------------------------
+
+    def _stand(self, *states: str) -> frozenset[tuple[str, int]]:
+        """Rows that the ledger says are in these states."""
+        marks = ",".join("?" * len(states))
+        found = self.host.ask(
+            f"SELECT jobs.id, number FROM rows JOIN jobs ON jobs.seq = rows.job WHERE rows.state IN ({marks})", *states
+        )
+        return frozenset((job, row) for job, row in found)
+
+    def _content(self, job: str) -> bytes | None:
+        found = self.host.ask("SELECT sha256 FROM jobs WHERE id = ?", job)
+        return self.contents.get(found[0][0]) if found else None
+
+    def _left_out(self, path: Path, country: str) -> frozenset[Key]:
+        content = path.read_bytes()
+        keys = frozenset(key for key in named(content, {"mobile": "mobile"}, "", country) if key)
+        self.lists[hashlib.sha256(content).hexdigest()[:16]] = keys
+        return keys
+
+    def customers(self, agreed: Agreement, content: bytes) -> frozenset[Key]:
+        """Whom an agreement names."""
+        reading = dict(agreed.reading)
+        by, country = reading.get("identify_by", ""), reading.get("country", "")
+        keys = {key for key in named(content, dict(agreed.columns), by, country) if key}
+        return frozenset(keys - self._kept_out(keys, self.lists.get(reading.get("exclude", ""), frozenset())))
+
+    def _kept_out(self, keys: set[Key], listed: frozenset[Key]) -> set[Key]:
+        if Known.LOOK_ALIKES in EXCUSED:
+            return keys & listed
+        customers = {_customer(key) for key in listed}
+        return {key for key in keys if _customer(key) in customers}
+
+    def grant(self, agreed: Agreement, content: bytes | None, codes: Sequence[str] = ()) -> Grant:
+        rejected, never = self._stand("rejected"), self._stand("cancelled", "rejected", "issued", "held", "superseded")
+        only = None
+        if agreed.which is Selection.REJECTED:
+            only, never = rejected, frozenset()
+            if codes:
+                marks = ",".join("?" * len(codes))
+                query = "SELECT jobs.id, number FROM rows JOIN jobs ON jobs.seq = rows.job WHERE rows.state = 'rejected'"
+                only = frozenset(self.host.ask(f"{query} AND error_code IN ({marks})", *codes))  # type: ignore[arg-type]
+        self.host.note(
+            f"agreed: {agreed.which} of {agreed.job}, series {agreed.series_id} {agreed.occasion!r}, {agreed.rows} rows"
+        )
+        return Grant(
+            series=agreed.series_id,
+            occasion=agreed.occasion,
+            customers=self.customers(agreed, content or self._content(agreed.job) or b"-\n"),
+            rows=agreed.rows,
+            only=only,
+            never=never,
+        )
+
+    def watch(self, life: Life, grants: list[Grant]) -> None:
+        """Hold each request of this process against what was agreed to."""
+        doubtful = self._stand("in_doubt", "in_flight")
+
+        def leaves(intent: Intent) -> None:
+            occasion = self.host.ask("SELECT again FROM jobs WHERE id = ?", intent.job)[0][0]
+            row, key = (str(intent.job), intent.row), intent.identifier.key
+            if row in doubtful:
+                return  # agreed to when it was sent first; what is proven not to have come is sent again
+            reasons = [grant.covers(intent.series_id, occasion, key, row) for grant in grants]
+            if not grants or all(reasons):
+                self.complain(f"{row} of {key} leaves {life.job.id}: {reasons or 'nobody was asked'}")
+
+        life.leaves = leaves
+
+    def complain(self, text: str) -> None:
+        self.host.note(f"!!! {text}")
+        self.complaints.append(text)
+
+    # --- the command line ---------------------------------------------------------------------------------------
+
+    def _options(self, random: Random, content: bytes) -> dict[str, Any]:
+        """What a person writes: mostly what the file needs, and mostly the same."""
+        header, found = records(content)
+        forgets = random.random() < 0.25
+        local = "mobile" in header and any(cells[header.index("mobile")].startswith("98") for cells in found)
+        reading = Reading(
+            map={IdentifierKind.MOBILE: "previous"} if "previous" in header and random.random() < 0.3 else {},
+            identify_by=IdentifierKind.EMAIL if "email" in header and random.random() < 0.3 else None,
+            country="IN" if (local and not forgets) or random.random() < 0.05 else "",
+            exclude=self.list if random.random() < 0.6 else None,
+        )
+        return {
+            "reading": reading,
+            "series_id": SERIES + (random.random() < 0.1),
+            "again": random.choice(OCCASIONS) if random.random() < 0.15 else "",
+            "first": random.choice((None, None, None, None, 1, 2)),
+        }
+
+    async def _run(self, random: Random, path: Path | None, *, terminal: bool) -> None:
+        if path is None or not path.exists():
+            return
+        content = self._known(path)
+        options = self._options(random, content)
+        reading: Reading = options["reading"]
+        if reading.exclude is not None:
+            self._left_out(reading.exclude, reading.country)
+        self.host.note(f"run {path.name} {options}")
+
+        def meant(agreed: Agreement) -> None:
+            read = self._content(agreed.job) or b"-\n"
+            if (agreed.series_id, agreed.occasion) != (options["series_id"], options["again"]):
+                self.complain(f"asked for {options}, shown was {agreed}")
+            elif "_job" not in records(read)[0] and self.customers(agreed, read) != self._asked_for(
+                read, reading, agreed
+            ):
+                self.complain(f"other customers than those of {options} are named: {agreed}")
+
+        await self._command(
+            "run" if terminal else "cron",
+            random,
+            lambda desk, talk: desk.run(path, talk),
+            replace(self.world.config, **options),
+            terminal=terminal,
+            path=path,
+            meant=meant,
+        )
+
+    def _asked_for(self, content: bytes, reading: Reading, agreed: Agreement) -> frozenset[Key]:
+        """Whom the options of a command name in this file."""
+        header = records(content)[0]
+        columns = {str(kind): column for kind, column in reading.map.items()}
+        columns = columns or {name: name for name in ("mobile", "email") if name in header}
+        keys = {key for key in named(content, columns, str(reading.identify_by or ""), reading.country) if key}
+        listed = self._left_out(reading.exclude, reading.country) if reading.exclude else frozenset()
+        if Known.CHANGED_LIST in EXCUSED:
+            listed = self.lists.get(dict(agreed.reading).get("exclude", ""), frozenset())
+        return frozenset(keys - self._kept_out(keys, listed))
+
+    async def _command(
+        self,
+        name: str,
+        random: Random,
+        work: Callable[[services.Desk, services.Talk], Awaitable[Any]],
+        config: Config,
+        *,
+        terminal: bool,
+        path: Path | None = None,
+        meant: Callable[[Agreement], None] = lambda _agreed: None,
+        codes: Sequence[str] = (),
+        calm: bool = False,
+    ) -> Any:
+        """One command from its start to whatever end; what it reported."""
+        life = self.world.life(name, terminal=terminal)
+        grants: list[Grant] = []
+        life.answer = lambda _question, _default: calm or random.random() < 0.85
+        if not calm and random.random() < 0.15:
+            life.dies_in = random.randint(0, 40)
+        self.watch(life, grants)
+
+        async def main() -> Any:
+            usual = self.world.talk(yes=terminal and random.random() < 0.2)
+
+            def confirm(checked: Checked, changed: Any) -> bool:
+                said = usual.confirm(checked, changed)
+                if said and checked.agreement is not None:
+                    meant(checked.agreement)
+                    grants.append(self.grant(checked.agreement, None, codes))
+                return said
+
+            def finish_first(earlier: Any, difference: Any) -> bool:
+                said = usual.finish_first(earlier, difference)
+                if said:
+                    content = path.read_bytes() if path else None
+                    grants.append(self._earlier(earlier.job, content, asked=terminal))
+                return said
+
+            talk = replace(usual, confirm=confirm, finish_first=finish_first)
+            async with services.desk(config, life.observe, life.asked, services.Files()) as desk:
+                return await work(desk, talk)
+
+        if not calm and random.random() < 0.2:
+            loop, seconds = asyncio.get_running_loop(), random.uniform(0.0, 3.0)
+            loop.call_later(seconds, life.leave)
+            if random.random() < 0.3:
+                loop.call_later(seconds + random.uniform(0.0, 3.0), life.leave)
+        ended = await life.lives(main())
+        self._ended(life, ended)
+        return ended
+
+    def _earlier(self, job: Any, content: bytes | None, *, asked: bool) -> Grant:
+        """What is agreed to by finishing the job of an earlier content first."""
+        spec = job.spec
+        header = spec.header
+        mapped = Reading().like(spec.reading).map
+        columns = {str(kind): column for kind, column in mapped.items()}
+        columns = columns or {name: name for name in ("mobile", "email") if name in header}
+        agreed = Agreement(
+            job=spec.id,
+            org=spec.org,
+            series_id=spec.series_id,
+            occasion=spec.again,
+            columns=tuple(columns.items()),
+            reading=tuple(sorted(spec.reading.items())),
+            becomes=(),
+            rows=len(self._stand("pending")),
+            which=Selection.PENDING,
+        )
+        grant = self.grant(agreed, self._content(spec.id))
+        if not asked and Known.CHANGED_CONTENT not in EXCUSED and content is not None:
+            now = self.customers(agreed, content)
+            if now & grant.customers:  # an edited list, and no next batch
+                grant.customers &= now
+        return grant
+
+    def _ended(self, life: Life, ended: Any) -> None:
+        if isinstance(ended, Killed | Left):
+            return
+        if isinstance(ended, BulkIssueError):
+            self.host.note(f"{life.job.id} ends: {type(ended).__name__} {ended.message} | {ended.hint}")
+            if ended.exit_code == 7:
+                self.complain(f"{life.job.id} breaks down: {ended!r}")
+            return
+        for report in ended if isinstance(ended, list) else ():
+            self._reported(report)
+
+    def _reported(self, report: services.Report) -> None:
+        """Each record of the file stands once in the results, in its order, and the counts add up."""
+        spec = report.job.spec
+        counts = ", ".join(f"{rows} {status}" for status, rows in sorted(report.written.counts.items()))
+        self.host.note(f"job {spec.id} ends with {report.ending.exit_code!r}: {counts}")
+        content = self.contents.get(spec.sha256)
+        if (report.out / "failures.csv").exists() and report.out / "failures.csv" not in self.failures:
+            self.failures.append(report.out / "failures.csv")
+        if (report.out / "in_doubt.csv").exists():
+            self.doubtful.append((spec.id, report.out / "in_doubt.csv"))
+        if content is None:
+            self.complain(f"job {spec.id} is of a content that nobody wrote")
+            return
+        header, found = records(content)
+        written_header, written = records((report.out / "results.csv").read_bytes())
+        if sum(report.written.counts.values()) != len(found) or len(written) != len(found):
+            self.complain(f"{len(found)} records, {len(written)} in the results, counts {report.written.counts}")
+        elif "_job" not in header and [each[: len(header)] for each in written] != found:
+            self.complain(f"the results of {spec.id} aren't the records of its file")
+        if sum(report.ending.tally.values()) != len(found):
+            self.complain(f"{spec.id} has {len(found)} records, and counts {report.ending.tally}")
+        if written and "_status" not in written_header:
+            self.complain("results without a status")
+
+    async def _check(self, random: Random) -> None:
+        path = self._some(random, self.files)
+        if path is None:
+            return
+        options = self._options(random, self._known(path))
+        config = replace(self.world.config, **options)
+        life = self.world.life("check")
+        self.watch(life, [])
+        self._ended(life, await life.lives(services.check(path, config.reading, config, Plan.of(config))))
+
+    def _jobs(self) -> list[JobId]:
+        return [JobId(job) for (job,) in self.host.ask("SELECT id FROM jobs WHERE state != 'registering' ORDER BY seq")]
+
+    async def _on_job(self, deed: Deed, random: Random) -> None:
+        jobs = self._jobs()
+        if not jobs:
+            return
+        name = random.choice(jobs)
+        codes = ("701",) if random.random() < 0.3 else ()
+        decisions = None
+        if deed is Deed.DECIDE:
+            name, decisions = self._decided(random, name)
+            if decisions is None:
+                return
+        found = self.host.ask("SELECT series_id, again FROM jobs WHERE id = ?", name)
+        self.host.note(f"{deed} {name} {codes if deed is Deed.RETRY else ''}")
+        config = replace(
+            self.world.config, series_id=found[0][0], again=found[0][1], first=random.choice((None, None, None, 2))
+        )
+
+        async def work(desk: services.Desk, talk: services.Talk) -> Any:
+            job = await desk.ledger.jobs.find(name)
+            if job is None:  # another process has read its file anew
+                return []
+            match deed:
+                case Deed.RESUME:
+                    return await desk.resume(job, talk)
+                case Deed.RETRY:
+                    return await desk.retry(job, codes, talk)
+                case Deed.CANCEL:
+                    if await desk.ledger.work.unfinished(name):
+                        await desk.ledger.jobs.cancel(name)
+                    return []
+                case _:
+                    if decisions is not None:
+                        await desk.decide(job, decisions, "a person", "")
+                    return await desk.reconcile(job)
+
+        await self._command(
+            str(deed),
+            random,
+            work,
+            config,
+            terminal=random.random() < 0.7,
+            codes=codes if deed is Deed.RETRY else (),
+        )
+
+    # --- decisions ----------------------------------------------------------------------------------------------
+
+    def _truth(self, job: str, row: int) -> tuple[str, list[str]]:
+        """The row's customer, and the codes that its requests have brought."""
+        found = self.host.ask(
+            "SELECT rows.key FROM rows JOIN jobs ON jobs.seq = rows.job WHERE jobs.id = ? AND number = ?", job, row
+        )
+        brought = [each.code for each in self.server.book.coupons if each.request and (each.request.job, each.request.row) == (job, row)]
+        return (found[0][0] or "") if found else "", brought
+
+    def _decides(self, random: Random, job: str, row: int) -> str | None:
+        """What a person says of a row in doubt; '' for "not issued"."""
+        key, codes = self._truth(job, row)
+        right = random.random() < 0.8
+        if (codes and right) or (not codes and not right):
+            if not right:
+                self.wronged.add(_customer(key or "mobile:00000000"))
+            return codes[0] if codes else "INVENTED1"
+        # "not issued" holds only if nothing of its requests can come any more
+        self.wronged.add(_customer(key or "mobile:00000000"))
+        return ""
+
+    def _decided(self, random: Random, name: JobId) -> tuple[JobId, Path | None]:
+        there = [(job, path) for job, path in self.doubtful if path.exists()]
+        if not there:
+            return name, None
+        name, path = random.choice(there)
+        header, found = records(path.read_bytes())
+        at = header.index("_decision") if "_decision" in header else len(header)
+        for cells in found:
+            says = self._decides(random, cells[header.index("_job")], int(cells[header.index("_row")]))
+            cells[at:] = ["not issued" if says == "" else f"issued {says}"]
+        filled = self.folder / "files" / "decisions.csv"
+        with filled.open("w", newline="") as file:
+            csv.writer(file).writerows([header if at < len(header) else [*header, "_decision"], *found])
+        return name, filled
+
+    # --- the page -----------------------------------------------------------------------------------------------
+
+    def _page_begins(self, life: PagesRun) -> None:
+        grants = self.granted.get(life.order.key, [])
+        self.watch(life, grants)
+
+    def _page_ends(self, life: PagesRun, work: works.Work) -> None:
+        self._ended(life, work.failure or list(work.reports))
+        if work.failure is not None and work.failure.exit_code == 7:
+            self.complain(f"a run of the page breaks down: {work.failure!r}")
+        if not self.site.works._note(work.order).exists():
+            self.granted.pop(life.order.key, None)
+
+    def _seen(self, tab: Tab, content: bytes = b"") -> Tab:
+        if tab.status >= 500:
+            self.complain(f"{tab.path} answers {tab.status}")
+        self.tabs.append((tab, content))
+        self.host.note(f"tab {len(self.tabs) - 1}: {tab.path} {tab.status} {[says for _, says, _ in tab.buttons]}")
+        return tab
+
+    async def _up(self) -> None:
+        if self.site.dead:
+            self.host.note("the page's server starts again")
+            await self.site.again()
+
+    async def _upload(self, random: Random) -> None:
+        await self._up()
+        path = self._failures(random) if random.random() < 0.3 else self._some(random, self.files)
+        if path is None or not path.exists():
+            return
+        content, (header, _) = self._known(path), records(path.read_bytes())
+        fields = {"series": str(SERIES + (random.random() < 0.1)) if "_job" not in header or random.random() < 0.5 else ""}
+        fields["again"] = random.choice(OCCASIONS) if random.random() < 0.2 else ""
+        new = await self.site.look("/campaigns/new")
+        csrf = next(form.fields["csrf"] for form in new.forms)
+        self.host.note(f"upload {path.name} {fields}")
+        self._seen(await self.site.upload(path.name, content, csrf, **fields), content)
+
+    async def _look(self, random: Random) -> None:
+        await self._up()
+        path, content = "/", b""
+        if self.tabs and random.random() < 0.6:
+            tab, content = random.choice(self.tabs[-6:])
+            path = tab.path
+        elif jobs := self._jobs():
+            path, content = f"/jobs/{random.choice(jobs)}", b""
+        tab = await self.site.look(path)
+        self._seen(tab, content if tab.path.startswith("/campaigns") else b"")
+
+    async def _press(self, random: Random) -> None:
+        """Press a button of some tab: of the last one, or of one that was open for long."""
+        await self._up()
+        tabs = [(tab, content) for tab, content in self.tabs if tab.buttons]
+        if not tabs:
+            await self._look(random)
+            return
+        tab, content = tabs[-1] if random.random() < 0.5 else random.choice(tabs)
+        buttons = [each for each in tab.buttons if not each[2].startswith("/sign")]
+        chosen = [each for each in buttons if not each[2].endswith(("/discard", "/reading"))]
+        form, says, action = random.choice(chosen if chosen and random.random() < 0.8 else buttons or [(Form("/"), "", "/")])
+        if not says:
+            return
+        fields = self._filled_in(random, form, action)
+        self.host.note(f"press {says!r} of tab {self.tabs.index((tab, content))}: {action} { {k: v for k, v in fields.items() if k != 'csrf'} }")
+        key = action.split("/")[2]
+        agreed = self.world.shown.get(fields.get("agreed", ""))
+        changed = any(fields.get(name) != value for name, value in form.fields.items() if name not in ("typed", "code"))
+        if "typed" in form.fields and agreed is not None and fields.get("typed") != str(agreed.rows):
+            agreed = None
+        if agreed is not None and not changed and not action.endswith("/reading") and not self.site.works.is_running(key):
+            codes = (fields["code"],) if fields.get("code") and action.endswith("/retry") else ()
+            self.granted[key] = self.granted[agreed.job] = [self.grant(agreed, content or None, codes)]
+        elif action.endswith(("/start", "/go-on", "/retry")) and not self.site.works.is_running(key):
+            self.granted.pop(key, None)
+        self._seen(await self.site.press(action, fields), content)
+
+    def _filled_in(self, random: Random, form: Form, action: str) -> dict[str, str]:
+        fields = dict(form.fields)
+        if action.endswith("/decide"):
+            says = self._decides(random, fields["home"], int(fields["row"]))
+            fields |= {"who": "a person", "verdict": "issued" if says else "not issued", "code": says or ""}
+            if not says and random.random() < 0.2:
+                fields["code"] = "INVENTED2"
+            return fields
+        if action.endswith("/start") and random.random() < 0.8 or action.endswith("/reading"):
+            agreed = self.world.shown.get(fields.get("agreed", ""))
+            if "typed" in fields and agreed is not None:
+                fields["typed"] = str(agreed.rows)
+        if not action.endswith(("/start", "/reading")):
+            for name in form.free:
+                if name not in fields and random.random() < 0.5:
+                    fields[name] = "on"
+            return fields
+        if "all_short" in form.free:
+            fields["all_short"] = "on"
+        if random.random() < (0.8 if action.endswith("/reading") else 0.2):
+            name = random.choice(("series", "again", *(name for name in form.choices if name.startswith("column-"))))
+            chosen = {"series": [str(SERIES), str(SERIES + 1)], "again": list(OCCASIONS)} | form.choices
+            fields[name] = random.choice(chosen[name])
+        return fields
+
+    async def _restart(self, random: Random) -> None:
+        if not self.site.dead:
+            if random.random() < 0.5:
+                self.site.kill()
+            else:
+                await self.site.end()
+                await self.site.start()
+                return
+        await self.site.again()
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """What runs ends; then nothing goes wrong any more, and each job is gone on with until it has ended."""
+        self.dice.share = 0.0
+        await asyncio.gather(*self._beside)
+        await self._up()
+        for work in list(self.site.works.running()):
+            await work.ended.wait()
+        await asyncio.sleep(300.0)
+        calm = Random(0)
+        for _ in range(2):
+            unfinished = {job for (job,) in self.host.ask(_UNFINISHED)}
+            for name in (job for job in self._jobs() if job in unfinished):
+                series, again = self.host.ask("SELECT series_id, again FROM jobs WHERE id = ?", name)[0]
+                config = replace(
+                    self.world.config, series_id=series, again=again, max_failures=Share(percent=100.0)
+                )
+
+                async def go_on(desk: services.Desk, talk: services.Talk, name: JobId = name) -> Any:
+                    job = await desk.ledger.jobs.find(name)
+                    assert job is not None
+                    return await desk.resume(job, talk)
+
+                await self._command("the last resume", calm, go_on, config, terminal=True, calm=True)
+
+    def _judge_the_end(self) -> None:
+        rows = self.host.ask(_ROWS)
+        occasions = {job: (series, again) for job, series, again in self.host.ask("SELECT id, series_id, again FROM jobs")}
+        coupons: dict[tuple[int, str, str], list[str]] = defaultdict(list)
+        names = {(job, number): key for job, number, _, key, _, _, _ in rows}
+        for entry in self.server.book.coupons:
+            assert entry.request is not None
+            series, again = occasions[entry.request.job]
+            key = names.get((entry.request.job, entry.request.row)) or "mobile:00000000"
+            who = key if self.two_kinds else _customer(key)
+            coupons[series, again, who].append(entry.code.lower())
+        codes: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+        states: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+        for job, _, state, key, code, _, _ in rows:
+            if key:
+                at = (*occasions[job], key if self.two_kinds else _customer(key))
+                states[at].add(state)
+                codes[at] |= {code} - {None}
+        for at, brought in coupons.items():
+            wronged = {_customer(at[2]) if ":" in at[2] else at[2]} & self.wronged
+            if len(brought) > 1 and not wronged:
+                self.complain(f"customer {at[2]} has {len(brought)} coupons of series {at[0]} {at[1]!r}: {brought}")
+            if not states[at] & {"in_doubt"} and not set(brought) <= codes[at] and not wronged:
+                self.complain(f"customer {at[2]} has {brought}, and the ledger knows {codes[at]}, {states[at]}")
+        for job in self._jobs():  # a file that was never read to its end has no rows yet
+            self._all_accounted_for(job, [row for row in rows if row[0] == job])
+        for at, its in states.items():
+            wronged = {_customer(at[2]) if ":" in at[2] else at[2]} & self.wronged
+            if "duplicate" in its and not its & {"issued", "held", "in_doubt", "pending"} and not wronged:
+                served = bool(coupons.get(at))
+                if not served and not its & {"rejected", "cancelled", "superseded"}:
+                    self.complain(f"customer {at} is nobody's: {its}")
+            if "issued" in its and not coupons.get(at) and not wronged:
+                self.complain(f"customer {at} is said to have a coupon, and has none")
+
+    def _all_accounted_for(self, job: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        content = self._content(job)
+        if content is None:
+            self.complain(f"job {job} is of a content that nobody wrote")
+            return
+        found = records(content)[1]
+        if [row[1] for row in rows] != list(range(1, len(found) + 1)):
+            self.complain(f"job {job} has {len(found)} records and rows {[row[1] for row in rows]}")
+        open_rows = Counter(row[2] for row in rows if row[2] in ("pending", "in_flight"))
+        state = self.host.ask("SELECT state FROM jobs WHERE id = ?", job)[0][0]
+        if open_rows and state != "registering":
+            self.complain(f"job {job} ({state}) still has {dict(open_rows)} when all is well")
+
+
+#: A row may wait in a rerun of its job's failures.
+_UNFINISHED = (
+    "SELECT DISTINCT jobs.id FROM rows JOIN jobs ON jobs.seq = rows.queue"
+    " WHERE rows.state IN ('pending', 'in_flight', 'in_doubt')"
+)
+_ROWS = (
+    "SELECT jobs.id, number, rows.state, rows.key, lower(rows.code), rows.of_job, rows.of_row"
+    " FROM rows JOIN jobs ON jobs.seq = rows.job ORDER BY jobs.seq, number"
+)
+
+
+# --- one history, many, and the shortest ------------------------------------------------------------------------
+
+
+def history(plan: Plan_) -> History:
+    """Let a plan happen."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, few_polls():
+        past = History(plan, Path(folder))
+        try:
+            run(past.happen, end=LONGEST)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this history
+            past.complaints.append(f"broke down: {error!r}")
+        return past
+
+
+def shortest(plan: Plan_) -> Plan_:
+    """The plan without steps that its complaint doesn't need."""
+    at = len(plan.steps)
+    while at > 0:
+        at -= 1
+        shorter = replace(plan, steps=plan.steps[:at] + plan.steps[at + 1 :])
+        if history(shorter).complaints:
+            plan = shorter
+    return plan
+
+
+def failing(seed: int) -> tuple[int, str] | None:
+    """The seed with its shortest history that is wrong, if anything is."""
+    if not history(plan(seed)).complaints:
+        return None
+    past = history(shortest(plan(seed)))
+    return seed, "\n".join([f"people {seed}:", *past.log[-SHOWN:], *past.complaints])
