@@ -45,7 +45,7 @@ desks = import_module("bulk_issue.app.desk")
 _BOUNDARY = "a-boundary"
 
 
-class Left(Exception):  # noqa: N818 - how a command ended, like `Killed`
+class Left(Exception):
     """A second Ctrl-C: the command was left at once."""
 
 
@@ -99,7 +99,7 @@ class Life(Process):
 
     def _free_locks(self) -> None:
         for ledger in self._ledgers:
-            for job in list(ledger.jobs._locks._held):
+            for job in list(ledger.jobs._locks._held):  # type: ignore[attr-defined]  # it is a file's
                 ledger.jobs._locks.free(job)
 
     async def open_ledger(self) -> SqliteLedger:
@@ -161,10 +161,10 @@ class World:
     def as_it_is(self) -> Iterator[None]:
         """Put the test's clock, network, terminal and threads in their places."""
         host, names = self.host, Random(self.random.random())
-        digest = Agreement.digest.fget  # type: ignore[attr-defined]
+        digest: Callable[[Agreement], str] = vars(Agreement)["digest"].fget
 
         def noted(agreement: Agreement) -> str:
-            found: str = digest(agreement)
+            found = digest(agreement)
             self.shown[found] = agreement
             return found
 
@@ -189,7 +189,11 @@ class World:
                 put(desks, "open_ledger", open_ledger),
                 put(desks, "Client", Wire),
                 put(desks, "random", SimpleNamespace(SystemRandom=lambda: Random(names.random()))),
-                put(drafts, "secrets", SimpleNamespace(token_hex=lambda size: f"{names.getrandbits(8 * size):0{2 * size}x}")),
+                put(
+                    drafts,
+                    "secrets",
+                    SimpleNamespace(token_hex=lambda size: f"{names.getrandbits(8 * size):0{2 * size}x}"),
+                ),
                 put(board, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())),
                 put(works, "threading", SimpleNamespace(Thread=_AtOnce)),
                 put(works, "aside", aside),
@@ -207,10 +211,10 @@ class _AtOnce:
     """A thread whose work is a task of the same loop."""
 
     def __init__(self, target: Callable[..., None], args: Sequence[Any], **_: object) -> None:
-        self._start = lambda: target(*args)
+        self._target, self._args = target, args
 
     def start(self) -> None:
-        self._start()
+        self._target(*self._args)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------
@@ -309,7 +313,7 @@ class _Works(works.Works):
     def _thread(self, work: works.Work, loop: asyncio.AbstractEventLoop) -> None:
         life = self.site.begin(work)
         life.asked_of(work)
-        loop.create_task(self._run(life, work, loop))  # noqa: RUF006 - the loop ends last
+        loop.create_task(self._run(life, work, loop))
 
     async def _run(self, life: PagesRun, work: works.Work, loop: asyncio.AbstractEventLoop) -> None:
         ended = await life.lives(self._session(work, loop))
@@ -412,7 +416,9 @@ class Site:
         """Send the first form, with a file."""
         parts = [f'name="{each}"\r\n\r\n{value}'.encode() for each, value in {"csrf": csrf, **fields}.items()]
         parts.append(f'name="file"; filename="{name}"\r\nContent-Type: text/csv\r\n\r\n'.encode() + content)
-        body = b"".join(b"--%s\r\nContent-Disposition: form-data; %s\r\n" % (_BOUNDARY.encode(), each) for each in parts)
+        body = b"".join(
+            b"--%s\r\nContent-Disposition: form-data; %s\r\n" % (_BOUNDARY.encode(), each) for each in parts
+        )
         whole = body + b"--%s--\r\n" % _BOUNDARY.encode()
         return await self._follow("POST", guard.UPLOAD, whole, f"multipart/form-data; boundary={_BOUNDARY}")
 

@@ -20,7 +20,7 @@ import hashlib
 import io
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from pathlib import Path
@@ -45,7 +45,7 @@ LONGEST = 24 * 3600.0
 #: Lines of a history that a failure shows.
 SHOWN = 80
 #: Steps of a history, at most.
-STEPS = 14
+STEPS = 9
 OCCASIONS = ("", "diwali", "pongal")
 #: Owners of numbers that stand in a wrong column.
 STRANGERS = 50
@@ -89,6 +89,7 @@ class Deed(StrEnum):
     UPLOAD = "upload"
     LOOK = "look at a page"
     PRESS = "press a button"
+    COME_BACK = "come back to a tab that was left open"
     RESTART = "start the page's server again"
     HEAL = "set right what Capillary refuses"
     WAIT = "wait"
@@ -98,7 +99,7 @@ _USUAL = (
     *(Deed.RUN,) * 4,
     *(Deed.PRESS,) * 7,
     *(Deed.LOOK,) * 4,
-    *(Deed.UPLOAD, Deed.CRON, Deed.EDIT, Deed.RETRY, Deed.RESUME, Deed.RERUN) * 2,
+    *(Deed.UPLOAD, Deed.CRON, Deed.EDIT, Deed.RETRY, Deed.RESUME, Deed.RERUN, Deed.COME_BACK) * 2,
     *(Deed.WRITE, Deed.COPY, Deed.LIST, Deed.CHECK, Deed.RECONCILE, Deed.DECIDE, Deed.CANCEL),
     *(Deed.RESTART, Deed.HEAL, Deed.WAIT),
 )
@@ -113,19 +114,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan_:
-    """What happens: a world and steps in it."""
+class Days:
+    """What happens: the seed of a world, and steps in it."""
 
     seed: int
     steps: tuple[Step, ...]
 
 
-def plan(seed: int) -> Plan_:
+def plan(seed: int) -> Days:
     """What this seed decides; nothing else does."""
     random = Random(seed)
     first = [Deed.WRITE, random.choice((Deed.RUN, Deed.UPLOAD))]
     deeds = first + [random.choice(_USUAL) for _ in range(random.randint(3, STEPS))]
-    return Plan_(seed, tuple(Step(deed, random.getrandbits(32)) for deed in deeds))
+    return Days(seed, tuple(Step(deed, random.getrandbits(32)) for deed in deeds))
 
 
 # --- files, as the judge reads them -----------------------------------------------------------------------------
@@ -190,11 +191,16 @@ class Grant:
     #: Rows that may be sent; None: all but `never`.
     only: frozenset[tuple[str, int]] | None
     never: frozenset[tuple[str, int]]
+    #: How the job stood when the person looked; None where they were asked in the moment itself.
+    seen: Counter[str] | None = None
+    stale: bool = False
     #: Customers to whom requests have left.
     sent: set[Key] = field(default_factory=set)
 
     def covers(self, series: int, occasion: str, key: Key, row: tuple[str, int]) -> str:
         """Count the row; why it isn't covered, if it isn't."""
+        if self.stale:
+            return "the counts had changed since they were looked at"
         if (series, occasion) != (self.series, self.occasion):
             return f"series {series} {occasion!r}, agreed to were {self.series} {self.occasion!r}"
         if key not in self.customers:
@@ -211,7 +217,7 @@ class Grant:
 class History:
     """What becomes of a plan."""
 
-    def __init__(self, plan: Plan_, folder: Path) -> None:
+    def __init__(self, plan: Days, folder: Path) -> None:
         self.plan, self.folder = plan, folder
         self.complaints: list[str] = []
         self.contents: dict[str, bytes] = {}
@@ -222,6 +228,8 @@ class History:
         self.doubtful: list[tuple[JobId, Path]] = []
         self.list: Path | None = None
         self.tabs: list[tuple[Tab, bytes]] = []
+        #: How the job of a tab stood when somebody looked.
+        self.tallies: dict[int, Counter[str]] = {}
         #: What is behind an order of the page, by the key of the order.
         self.granted: dict[str, list[Grant]] = {}
         #: Customers about whom a person has decided wrongly.
@@ -231,7 +239,8 @@ class History:
 
     @property
     def log(self) -> list[str]:
-        return self.host.log
+        """What happened, without the name of this time's folder."""
+        return [line.replace(str(self.folder), "…") for line in self.host.log]
 
     # --- the world ----------------------------------------------------------------------------------------------
 
@@ -320,6 +329,8 @@ class History:
                 return self._look(random)
             case Deed.PRESS:
                 return self._press(random)
+            case Deed.COME_BACK:
+                return self._come_back(random)
             case Deed.RESTART:
                 return self._restart(random)
             case Deed.HEAL:
@@ -345,7 +356,9 @@ class History:
             kinds = ("mobile,email", "email") if self.two_kinds else ()
             header = random.choice(("mobile,name", "mobile,name", "previous,mobile", *kinds))
             spelling = random.choice(("full", "full", "plus", "local", "local"))
-            customers = random.sample(range(12), random.randint(1, 7)) + random.choices(range(12), k=random.choice((0, 0, 1)))
+            customers = random.sample(range(12), random.randint(1, 7)) + random.choices(
+                range(12), k=random.choice((0, 0, 1))
+            )
             lines = [self._line(random, header, spelling, n) for n in customers]
             path = home / f"{random.choice('ab')}.csv"
         else:
@@ -355,7 +368,10 @@ class History:
                 random.shuffle(lines)
             else:
                 for _ in range(random.randint(1, 3)):
-                    at, line = random.randrange(len(lines) + 1), self._line(random, header, "full", random.randrange(12))
+                    at, line = (
+                        random.randrange(len(lines) + 1),
+                        self._line(random, header, "full", random.randrange(12)),
+                    )
                     lines[at : at + random.randint(0, 1)] = random.choice(([line], [line], []))
         path.write_text("\n".join([header, *lines]) + "\n")
         self._known(path)
@@ -444,8 +460,10 @@ class History:
             only, never = rejected, frozenset()
             if codes:
                 marks = ",".join("?" * len(codes))
-                query = "SELECT jobs.id, number FROM rows JOIN jobs ON jobs.seq = rows.job WHERE rows.state = 'rejected'"
-                only = frozenset(self.host.ask(f"{query} AND error_code IN ({marks})", *codes))  # type: ignore[arg-type]
+                query = (
+                    "SELECT jobs.id, number FROM rows JOIN jobs ON jobs.seq = rows.job WHERE rows.state = 'rejected'"
+                )
+                only = frozenset(self.host.ask(f"{query} AND error_code IN ({marks})", *codes))
         self.host.note(
             f"agreed: {agreed.which} of {agreed.job}, series {agreed.series_id} {agreed.occasion!r}, {agreed.rows} rows"
         )
@@ -498,7 +516,7 @@ class History:
         }
 
     async def _run(self, random: Random, path: Path | None, *, terminal: bool) -> None:
-        if path is None or not path.exists():
+        if path is None:
             return
         content = self._known(path)
         options = self._options(random, content)
@@ -712,7 +730,11 @@ class History:
         found = self.host.ask(
             "SELECT rows.key FROM rows JOIN jobs ON jobs.seq = rows.job WHERE jobs.id = ? AND number = ?", job, row
         )
-        brought = [each.code for each in self.server.book.coupons if each.request and (each.request.job, each.request.row) == (job, row)]
+        brought = [
+            each.code
+            for each in self.server.book.coupons
+            if each.request and (each.request.job, each.request.row) == (job, row)
+        ]
         return (found[0][0] or "") if found else "", brought
 
     def _decides(self, random: Random, job: str, row: int) -> str | None:
@@ -744,8 +766,19 @@ class History:
 
     # --- the page -----------------------------------------------------------------------------------------------
 
+    def _tally(self, job: str) -> Counter[str]:
+        """How many rows of a job stand how; on the wire is in doubt to everybody else."""
+        query = (
+            "SELECT CASE rows.state WHEN 'in_flight' THEN 'in_doubt' ELSE rows.state END, count(*)"
+            " FROM rows JOIN jobs ON jobs.seq = rows.job WHERE jobs.id = ? GROUP BY 1"
+        )
+        return Counter(dict(self.host.ask(query, job)))
+
     def _page_begins(self, life: PagesRun) -> None:
         grants = self.granted.get(life.order.key, [])
+        for grant in grants:
+            fresh = life.order.agreed and grant.seen is not None
+            grant.stale = bool(fresh) and grant.seen != self._tally(life.order.key)
         self.watch(life, grants)
 
     def _page_ends(self, life: PagesRun, work: works.Work) -> None:
@@ -759,6 +792,8 @@ class History:
         if tab.status >= 500:
             self.complain(f"{tab.path} answers {tab.status}")
         self.tabs.append((tab, content))
+        if tab.path.startswith("/jobs/"):
+            self.tallies[id(tab)] = self._tally(tab.path.split("/")[2].partition("?")[0])
         self.host.note(f"tab {len(self.tabs) - 1}: {tab.path} {tab.status} {[says for _, says, _ in tab.buttons]}")
         return tab
 
@@ -773,7 +808,9 @@ class History:
         if path is None or not path.exists():
             return
         content, (header, _) = self._known(path), records(path.read_bytes())
-        fields = {"series": str(SERIES + (random.random() < 0.1)) if "_job" not in header or random.random() < 0.5 else ""}
+        fields = {
+            "series": str(SERIES + (random.random() < 0.1)) if "_job" not in header or random.random() < 0.5 else ""
+        }
         fields["again"] = random.choice(OCCASIONS) if random.random() < 0.2 else ""
         new = await self.site.look("/campaigns/new")
         csrf = next(form.fields["csrf"] for form in new.forms)
@@ -791,7 +828,17 @@ class History:
         tab = await self.site.look(path)
         self._seen(tab, content if tab.path.startswith("/campaigns") else b"")
 
-    async def _press(self, random: Random) -> None:
+    async def _come_back(self, random: Random) -> None:
+        """Look at a job, go on with it on the command line, and press a button of the tab of before."""
+        await self._up()
+        jobs = sorted({job for job, _ in self._stand("rejected", "pending", "in_doubt")})
+        if jobs:
+            tab = self._seen(await self.site.look(f"/jobs/{random.choice(jobs)}"))
+            self.server.refusals = {} if random.random() < 0.3 else self.server.refusals
+            await self._on_job(random.choice((Deed.RESUME, Deed.RETRY, Deed.RETRY, Deed.CANCEL)), random)
+            await self._press(random, tab)
+
+    async def _press(self, random: Random, old: Tab | None = None) -> None:
         """Press a button of some tab: of the last one, or of one that was open for long."""
         await self._up()
         tabs = [(tab, content) for tab, content in self.tabs if tab.buttons]
@@ -799,21 +846,34 @@ class History:
             await self._look(random)
             return
         tab, content = tabs[-1] if random.random() < 0.5 else random.choice(tabs)
+        if old is not None:
+            tab, content = old, b""
         buttons = [each for each in tab.buttons if not each[2].startswith("/sign")]
         chosen = [each for each in buttons if not each[2].endswith(("/discard", "/reading"))]
-        form, says, action = random.choice(chosen if chosen and random.random() < 0.8 else buttons or [(Form("/"), "", "/")])
+        form, says, action = random.choice(
+            chosen if chosen and random.random() < 0.8 else buttons or [(Form("/"), "", "/")]
+        )
         if not says:
             return
         fields = self._filled_in(random, form, action)
-        self.host.note(f"press {says!r} of tab {self.tabs.index((tab, content))}: {action} { {k: v for k, v in fields.items() if k != 'csrf'} }")
+        told = {name: value for name, value in fields.items() if name != "csrf"}
+        self.host.note(f"press {says!r} of tab {self.tabs.index((tab, content))}: {action} {told}")
         key = action.split("/")[2]
         agreed = self.world.shown.get(fields.get("agreed", ""))
         changed = any(fields.get(name) != value for name, value in form.fields.items() if name not in ("typed", "code"))
         if "typed" in form.fields and agreed is not None and fields.get("typed") != str(agreed.rows):
             agreed = None
-        if agreed is not None and not changed and not action.endswith("/reading") and not self.site.works.is_running(key):
+        if (
+            agreed is not None
+            and not changed
+            and not action.endswith("/reading")
+            and not self.site.works.is_running(key)
+        ):
             codes = (fields["code"],) if fields.get("code") and action.endswith("/retry") else ()
-            self.granted[key] = self.granted[agreed.job] = [self.grant(agreed, content or None, codes)]
+            grant = self.grant(agreed, content or None, codes)
+            if tab.path.startswith("/jobs/"):
+                grant.seen = self.tallies[id(tab)]
+            self.granted[key] = self.granted[agreed.job] = [grant]
         elif action.endswith(("/start", "/go-on", "/retry")) and not self.site.works.is_running(key):
             self.granted.pop(key, None)
         self._seen(await self.site.press(action, fields), content)
@@ -826,7 +886,7 @@ class History:
             if not says and random.random() < 0.2:
                 fields["code"] = "INVENTED2"
             return fields
-        if action.endswith("/start") and random.random() < 0.8 or action.endswith("/reading"):
+        if (action.endswith("/start") and random.random() < 0.8) or action.endswith("/reading"):
             agreed = self.world.shown.get(fields.get("agreed", ""))
             if "typed" in fields and agreed is not None:
                 fields["typed"] = str(agreed.rows)
@@ -868,9 +928,7 @@ class History:
             unfinished = {job for (job,) in self.host.ask(_UNFINISHED)}
             for name in (job for job in self._jobs() if job in unfinished):
                 series, again = self.host.ask("SELECT series_id, again FROM jobs WHERE id = ?", name)[0]
-                config = replace(
-                    self.world.config, series_id=series, again=again, max_failures=Share(percent=100.0)
-                )
+                config = replace(self.world.config, series_id=series, again=again, max_failures=Share(percent=100.0))
 
                 async def go_on(desk: services.Desk, talk: services.Talk, name: JobId = name) -> Any:
                     job = await desk.ledger.jobs.find(name)
@@ -881,7 +939,9 @@ class History:
 
     def _judge_the_end(self) -> None:
         rows = self.host.ask(_ROWS)
-        occasions = {job: (series, again) for job, series, again in self.host.ask("SELECT id, series_id, again FROM jobs")}
+        occasions = {
+            job: (series, again) for job, series, again in self.host.ask("SELECT id, series_id, again FROM jobs")
+        }
         coupons: dict[tuple[int, str, str], list[str]] = defaultdict(list)
         names = {(job, number): key for job, number, _, key, _, _, _ in rows}
         for entry in self.server.book.coupons:
@@ -922,7 +982,9 @@ class History:
         found = records(content)[1]
         if [row[1] for row in rows] != list(range(1, len(found) + 1)):
             self.complain(f"job {job} has {len(found)} records and rows {[row[1] for row in rows]}")
-        open_rows = Counter(row[2] for row in rows if row[2] in ("pending", "in_flight"))
+        doubted = {key for (key,) in self.host.ask("SELECT key FROM rows WHERE state = 'in_doubt'")}
+        # whose row is in doubt, of another occasion perhaps, is waited for
+        open_rows = Counter(row[2] for row in rows if row[2] in ("pending", "in_flight") and row[3] not in doubted)
         state = self.host.ask("SELECT state FROM jobs WHERE id = ?", job)[0][0]
         if open_rows and state != "registering":
             self.complain(f"job {job} ({state}) still has {dict(open_rows)} when all is well")
@@ -942,7 +1004,7 @@ _ROWS = (
 # --- one history, many, and the shortest ------------------------------------------------------------------------
 
 
-def history(plan: Plan_) -> History:
+def history(plan: Days) -> History:
     """Let a plan happen."""
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder, few_polls():
         past = History(plan, Path(folder))
@@ -953,11 +1015,9 @@ def history(plan: Plan_) -> History:
         return past
 
 
-def shortest(plan: Plan_) -> Plan_:
+def shortest(plan: Days) -> Days:
     """The plan without steps that its complaint doesn't need."""
-    at = len(plan.steps)
-    while at > 0:
-        at -= 1
+    for at in reversed(range(len(plan.steps))):
         shorter = replace(plan, steps=plan.steps[:at] + plan.steps[at + 1 :])
         if history(shorter).complaints:
             plan = shorter
