@@ -47,6 +47,8 @@ SHOWN = 80
 #: Steps of a history, at most.
 STEPS = 9
 OCCASIONS = ("", "diwali", "pongal")
+#: Who signs a decision that says both that a coupon was issued and that none was.
+CONTRADICTION = "a contradiction"
 #: Owners of numbers that stand in a wrong column.
 STRANGERS = 50
 
@@ -884,7 +886,7 @@ class History:
             says = self._decides(random, fields["home"], int(fields["row"]))
             fields |= {"who": "a person", "verdict": "issued" if says else "not issued", "code": says or ""}
             if not says and random.random() < 0.2:
-                fields["code"] = "INVENTED2"
+                fields |= {"code": "INVENTED2", "who": CONTRADICTION}
             return fields
         if (action.endswith("/start") and random.random() < 0.8) or action.endswith("/reading"):
             agreed = self.world.shown.get(fields.get("agreed", ""))
@@ -938,6 +940,9 @@ class History:
                 await self._command("the last resume", calm, go_on, config, terminal=True, calm=True)
 
     def _judge_the_end(self) -> None:
+        taken = self.host.ask("SELECT code FROM decisions WHERE code LIKE 'INVENTED%' OR who = ?", CONTRADICTION)
+        if taken and Known.DECISIONS not in EXCUSED:
+            self.complain(f"decisions were taken that can't be right: {taken}")
         rows = self.host.ask(_ROWS)
         occasions = {
             job: (series, again) for job, series, again in self.host.ask("SELECT id, series_id, again FROM jobs")
