@@ -290,6 +290,9 @@ class History:
         self.site.on_begin, self.site.on_end = self._page_begins, self._page_ends
         with world.as_it_is():
             await self.site.start()
+            listing = Random(f"list of {self.plan.seed}")
+            if listing.random() < 0.4:
+                self._write(Deed.LIST, listing)
             for at, step in enumerate(self.plan.steps):
                 host.note(f"--- {at}: {step.deed}")
                 await self._do(step)
@@ -315,8 +318,9 @@ class History:
     def _deed(self, deed: Deed, random: Random) -> Awaitable[None] | None:
         match deed:
             case Deed.WRITE | Deed.EDIT | Deed.COPY | Deed.LIST:
-                self._write(deed, random)
-                return None
+                path = self._write(deed, random)
+                runs = deed is Deed.EDIT and random.random() < 0.6
+                return self._run(random, path, terminal=random.random() < 0.3) if runs else None
             case Deed.RUN | Deed.CRON:
                 return self._run(random, self._some(random, self.files), terminal=deed is Deed.RUN)
             case Deed.RERUN:
@@ -347,12 +351,11 @@ class History:
 
     # --- files --------------------------------------------------------------------------------------------------
 
-    def _write(self, deed: Deed, random: Random) -> None:
+    def _write(self, deed: Deed, random: Random) -> Path:
         home = self.folder / "files"
         home.mkdir(exist_ok=True)
         if deed is Deed.LIST:
-            self._write_list(home, random)
-            return
+            return self._write_list(home, random)
         path = self._some(random, self.files)
         if deed is Deed.WRITE or path is None:
             kinds = ("mobile,email", "email") if self.two_kinds else ()
@@ -380,6 +383,7 @@ class History:
         if path not in self.files:
             self.files.append(path)
         self.host.note(f"{path.name}: {path.read_text()!r}")
+        return path
 
     def _line(self, random: Random, header: str, spelling: str, n: int) -> str:
         its = {
@@ -392,7 +396,7 @@ class History:
             its["mobile"] = "9.19E+11"
         return ",".join(its[column] for column in header.split(","))
 
-    def _write_list(self, home: Path, random: Random) -> None:
+    def _write_list(self, home: Path, random: Random) -> Path:
         customers = random.sample(range(12), random.randint(1, 3))
         if self.list is not None and random.random() < 0.7:
             customers += [int(each[-8:]) for each in self.list.read_text().split()[1:]]
@@ -400,6 +404,7 @@ class History:
         self.list = home / "list.csv"
         self.list.write_text("\n".join(["mobile", *(_mobile(n, spelling) for n in sorted(set(customers)))]) + "\n")
         self.host.note(f"list.csv: {self.list.read_text()!r}")
+        return self.list
 
     def _known(self, path: Path) -> bytes:
         content = path.read_bytes()
