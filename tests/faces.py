@@ -34,7 +34,7 @@ from bulk_issue.errors import BulkIssueError
 from bulk_issue.ledger import SqliteLedger
 from bulk_issue.model import Answer, Identifier, Intent, Reading, Series, Unreadable
 from bulk_issue.ports import Progress
-from bulk_issue.web import board, downloads, drafts, guard, inspection, keys, render, server, works
+from bulk_issue.web import board, downloads, drafts, guard, inspection, jobs, keys, render, server, works
 from bulk_issue.web.access import Sessions
 from bulk_issue.web.settings import Settings
 from tests.hosts import Host, Killed, Mortal, Process, spec
@@ -203,6 +203,7 @@ class World:
                 put(works, "aside", aside),
                 put(inspection, "aside", aside),
                 put(downloads, "aside", aside),
+                put(jobs, "aside", aside),
                 put(frame, "ask", ask),
                 put(frame, "choose", choose),
                 put(frame, "say", lambda text="", **_: host.note(f"  {text}") if text else None),

@@ -139,9 +139,13 @@ def _key(kind: str, text: str, country: str) -> Key | None:
     """The name under which the server knows whom a cell means; None for one that means nobody."""
     if kind == IdentifierKind.EMAIL:
         return f"email:{text.casefold()}" if "@" in text else None
+    if kind == IdentifierKind.EXTERNAL_ID:
+        return f"{kind}:{text}"
     digits = "".join(each for each in text if each not in "+ ")
     if not digits.isdecimal():
         return None
+    if kind == IdentifierKind.ID:
+        return f"{kind}:{digits}" if digits == text else None
     return f"mobile:91{digits}" if country and len(digits) == 10 else f"mobile:{digits}"
 
 
@@ -153,6 +157,15 @@ def records(content: bytes) -> tuple[list[str], list[list[str]]]:
     """Header and records, without blank ones."""
     header, *found = csv.reader(io.StringIO(content.decode("utf-8-sig")))
     return header, [each for each in found if any(cell.strip() for cell in each)]
+
+
+def _lineage(content: bytes) -> frozenset[tuple[str, int]]:
+    """The rows that the records of a failures file come from."""
+    header, found = records(content)
+    if "_job" not in header:
+        return frozenset()
+    job, row = header.index("_job"), header.index("_row")
+    return frozenset((cells[job], int(cells[row])) for cells in found)
 
 
 def named(content: bytes, columns: Mapping[str, str], by: str, country: str) -> list[Key | None]:
@@ -170,7 +183,13 @@ def named(content: bytes, columns: Mapping[str, str], by: str, country: str) -> 
 def _customer(key: Key) -> str:
     """Everybody by one name, however they are spelled."""
     kind, _, text = key.partition(":")
-    return text[1:].partition("@")[0] if kind == "email" else str(int(text[-8:]))
+    match kind:
+        case "email":
+            return text[1:].partition("@")[0]
+        case "mobile":
+            return str(int(text[-8:]))
+        case _:
+            return key
 
 
 # --- what was agreed to -----------------------------------------------------------------------------------------
@@ -469,7 +488,9 @@ class History:
         content = content or self._content(agreed.job) or b"-\n"
         if agreed.alike and (_digest(content), agreed.alike) not in self.said:
             self.complain(f"nobody said {agreed.alike!r} of the look-alikes of {agreed.job}")
-        if agreed.which is Selection.CANCELLED:
+        if agreed.which is Selection.PENDING and agreed.job not in self._jobs():
+            never -= _lineage(content)  # registering a failures file puts them back
+        elif agreed.which is Selection.CANCELLED:
             only, never = self._stand("cancelled"), frozenset()
             self.removed.pop(agreed.job, None)
         if agreed.which is Selection.REJECTED:
@@ -603,6 +624,9 @@ class History:
         options = self._options(random, content)
         options["again"] = again or options["again"]
         omit: Omit = options["omit"]
+        if omit.alike is not None:
+            earlier = [each for (each,) in self.host.ask("SELECT sha256 FROM jobs WHERE path = ?", str(path))]
+            self.said |= {(each, omit.alike) for each in (_digest(content), *earlier)}
         lists = self.lists[-1:]
         self.host.note(f"run {path.name} {options}")
 
@@ -669,8 +693,9 @@ class History:
                 said = usual.confirm(checked, changed)
                 if said and checked.agreement is not None:
                     job = desk.ledger.views.job(checked.agreement.job)
-                    if job is not None and content is not None:  # options are for the job of an earlier content too
-                        self._said_by_options(job, content, config)
+                    word = config.changed
+                    if job is not None and content is not None and word and job.job.spec.sha256 != _digest(content):
+                        self._now_removed(job, content, config.reading, word, asked=True)
                     meant(checked.agreement)
                     grants.append(self.grant(checked.agreement, None, codes))
                 return said
@@ -698,12 +723,6 @@ class History:
         ended = await life.lives(main())
         self._ended(life, ended)
         return ended
-
-    def _said_by_options(self, job: JobSummary, content: bytes, config: Config) -> None:
-        if config.omit.alike is not None:
-            self.said.add((job.job.spec.sha256, config.omit.alike))
-        if config.changed is not None and job.job.spec.sha256 != _digest(content):
-            self._now_removed(job, content, config.reading, config.changed, asked=True)
 
     def _now_removed(
         self, earlier: JobSummary, content: bytes, reading: Reading, word: Removed | None, *, asked: bool
