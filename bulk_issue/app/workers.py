@@ -211,8 +211,8 @@ class Worker:
         """Lead the job, or share in it while another one leads, until one of the two is done."""
         name = job.spec.id
         while (found := await at.ledger.jobs.find(name)) is not None and await _open(at.ledger, found):
-            await at.leave_out(found)
             try:
+                await at.leave_out(found)
                 lead = at.lead(found, series)
                 lead.hands_over = True
                 ending = await lead.issue()

@@ -14,7 +14,7 @@ from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.held import BEARING, Bearers
-from bulk_issue.ledger.jobs import as_job, to_retry
+from bulk_issue.ledger.jobs import as_job, to_put_back, to_retry
 from bulk_issue.ledger.lineage import homes, named, real_row
 from bulk_issue.ledger.members import beat
 from bulk_issue.ledger.omissions import held_back
@@ -283,10 +283,16 @@ class LedgerViews(Face):
         with self._db.read() as connection:
             counts: Counter[str] = Counter()
             for which in to_retry(self._db.number(connection, job), ()):
-                by_code = select(rows.c.error_code, func.count()).where(which).group_by(rows.c.error_code)
+                sent = and_(which, rows.c.withheld.is_(None))
+                by_code = select(rows.c.error_code, func.count()).where(sent).group_by(rows.c.error_code)
                 for code, rejected in connection.execute(by_code):
                     counts[code or ""] += rejected
             return counts
+
+    def cancelled(self, job: JobId) -> int:
+        with self._db.read() as connection:
+            sent = and_(to_put_back(self._db.number(connection, job)), rows.c.withheld.is_(None))
+            return connection.scalar(select(func.count()).select_from(rows).where(sent)) or 0
 
     def known(self) -> Sequence[Job]:
         with self._db.read() as connection:
