@@ -238,7 +238,7 @@ class History:
         self.plan, self.folder = plan, folder
         self.complaints: list[str] = []
         self.contents: dict[str, bytes] = {}
-        #: What a person has said of the look-alikes of a content, by its digest.
+        #: What a person has said of the look-alikes of a file, by its path or by the digest of its content.
         self.said: set[tuple[str, str]] = set()
         #: Customers of a job whom a later content of its file doesn't name, and of whom nobody has said "finish".
         self.removed: dict[str, frozenset[Key]] = {}
@@ -269,6 +269,7 @@ class History:
         self.two_kinds = random.random() < 0.2
         unknown = {f"mobile:{_mobile(n, 'local')}" for n in range(STRANGERS + 10)}
         unknown |= {mobile(n).key for n in range(12) if random.random() < 0.15}
+        self.unknown = frozenset(unknown)
         faults: Sequence[Callable[[Random], f.Fate]] = [
             lambda _, fate=fate: fate  # type: ignore[misc]
             for fate in (f.UNANSWERED, f.LOST, f.BROKEN_BEFORE, f.BROKEN_AFTER, f.ERROR_AFTER, f.ERROR_BEFORE, f.BUSY)
@@ -281,7 +282,7 @@ class History:
             rate=30,
             per=10.0,
             repeat=random.choice((Repeat.NEW, Repeat.NEW, Repeat.NEW, Repeat.REFUSED)),
-            unknown=frozenset(unknown),
+            unknown=self.unknown,
             refusals={mobile(n).key: refused for n in range(12) if random.random() < 0.2},
             fates=self.dice,
             lag=lambda: random.choice((0.0, 3.0)),
@@ -486,7 +487,8 @@ class History:
         rejected, never = self._stand("rejected"), self._stand("cancelled", "rejected", "issued", "held", "superseded")
         only = None
         content = content or self._content(agreed.job) or b"-\n"
-        if agreed.alike and (_digest(content), agreed.alike) not in self.said:
+        path = next((path for (path,) in self.host.ask("SELECT path FROM jobs WHERE id = ?", agreed.job)), "")
+        if agreed.alike and not {(_digest(content), agreed.alike), (path, agreed.alike)} & self.said:
             self.complain(f"nobody said {agreed.alike!r} of the look-alikes of {agreed.job}")
         if agreed.which is Selection.PENDING and agreed.job not in self._jobs():
             never -= _lineage(content)  # registering a failures file puts them back
@@ -625,8 +627,7 @@ class History:
         options["again"] = again or options["again"]
         omit: Omit = options["omit"]
         if omit.alike is not None:
-            earlier = [each for (each,) in self.host.ask("SELECT sha256 FROM jobs WHERE path = ?", str(path))]
-            self.said |= {(each, omit.alike) for each in (_digest(content), *earlier)}
+            self.said.add((str(path), omit.alike))
         lists = self.lists[-1:]
         self.host.note(f"run {path.name} {options}")
 
@@ -693,9 +694,10 @@ class History:
                 said = usual.confirm(checked, changed)
                 if said and checked.agreement is not None:
                     job = desk.ledger.views.job(checked.agreement.job)
-                    word = config.changed
-                    if job is not None and content is not None and word and job.job.spec.sha256 != _digest(content):
-                        self._now_removed(job, content, config.reading, word, asked=True)
+                    if job is not None and content is not None and job.job.spec.sha256 != _digest(content):
+                        self._now_removed(
+                            job, content, config.reading, config.changed, asked=config.changed is not None
+                        )
                     meant(checked.agreement)
                     grants.append(self.grant(checked.agreement, None, codes))
                 return said
@@ -735,10 +737,12 @@ class History:
         before = self._content(spec.id) or b"-\n"
         columns, _ = self._read_by(before, then_by)
         then = {key for key in named(before, columns, "", then_by.country) if key}
-        if asked and word is Removed.FINISH:
-            self.removed.pop(spec.id, None)
-        elif asked or then & now:  # an edited list, and no next batch
-            self.removed[spec.id] = self.removed.get(spec.id, frozenset()) | frozenset(then - now)
+        gone = self.removed.get(spec.id, frozenset()) - now
+        if word in (Removed.HOLD, Removed.DROP) or (not asked and then & now):  # an edited list, and no next batch
+            gone |= then - now
+        elif asked and word is Removed.FINISH:
+            gone = frozenset()
+        self.removed[spec.id] = gone
 
     def _ended(self, life: Life, ended: Any) -> None:
         if isinstance(ended, Killed | Left):
@@ -1045,8 +1049,13 @@ class History:
                 await self._command("the last resume", calm, go_on, config, terminal=True, calm=True)
 
     def _judge_the_end(self) -> None:
-        taken = self.host.ask("SELECT code FROM decisions WHERE code LIKE 'INVENTED%' OR who = ?", CONTRADICTION)
-        if taken:
+        taken = self.host.ask(
+            "SELECT who, decisions.code, key FROM decisions JOIN rows ON rows.job = decisions.job AND number = row"
+            " WHERE decisions.code LIKE 'INVENTED%' OR who = ?",
+            CONTRADICTION,
+        )
+        # of whom the record doesn't know it can't be asked
+        if taken := [each for each in taken if each[0] == CONTRADICTION or each[2] not in self.unknown]:
             self.complain(f"decisions were taken that can't be right: {taken}")
         rows, occasions, wrongly = self.host.ask(_ROWS), self._occasions(), self._wronged()
         coupons: dict[tuple[int, str, str], list[str]] = defaultdict(list)
