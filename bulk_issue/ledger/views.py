@@ -215,7 +215,7 @@ class LedgerViews(Face):
 
     def origins(self, rows: Sequence[Lineage]) -> Mapping[Lineage, tuple[str, Lineage]]:
         with self._db.read() as connection:
-            names = dict(connection.execute(select(jobs.c.seq, jobs.c.id)).tuples().all())
+            names = {job.seq: job.id for job in connection.execute(select(jobs.c.seq, jobs.c.id))}
             numbers = {name: seq for seq, name in names.items()}
             found: dict[Lineage, tuple[str, Lineage]] = {}
             for row in rows:
