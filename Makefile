@@ -48,6 +48,7 @@ acceptance: $(STAMP) ## the sandbox at its real limit: 60 and 900 rows, some min
 
 simulate: $(STAMP) ## SEEDS histories on virtual time (1000): crashes, faults, several processes
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
+	@$(PY) -m tests.simulation --people --seeds $(SEEDS)
 
 torture: $(STAMP) ## KILLS real processes killed (200), half of them aimed; STORIES (10) of three hosts; MINUTES (5) of a busy page
 	@$(PY) -m pytest -q tests/crash_points.py

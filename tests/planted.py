@@ -59,6 +59,7 @@ class Mistake:
 
 
 STORY, TAKEOVER = "test_promises.py::test_", "test_takeover.py::test_"
+PERSON = "test_tired_person.py::test_nobody_gets_a_coupon_that_no_agreement_named"
 
 MISTAKES = (
     # --- 1: intent first ----------------------------------------------------------------------------------------
@@ -852,6 +853,31 @@ MISTAKES = (
         old="                if one != other and (one is None or",
         new="                if False and (one is None or",
         test="test_copying.py::test_a_difference_is_found_and_nothing_is_moved",
+    ),
+    # --- 8: nothing unasked -------------------------------------------------------------------------------------
+    Mistake(
+        name="a button of an old tab starts whatever there is now",
+        promise=8,
+        file="web/works.py",
+        old="if changed is not None or (work.order.agreed and (agreed is None or agreed.digest != work.order.agreed)):",
+        new="if changed is not None:",
+        test=PERSON,
+    ),
+    Mistake(
+        name="sending again sends all that is pending",
+        promise=8,
+        file="app/desk.py",
+        old="retried = checked.agreement is not None and checked.agreement.which is not Selection.PENDING",
+        new="retried = False",
+        test=PERSON,
+    ),
+    Mistake(
+        name="a file is read in another way after it has brought coupons",
+        promise=8,
+        file="ledger/jobs.py",
+        old="if self._locks.held_by_others(job) or not registering.nothing_came_of(tx, job):",
+        new="if self._locks.held_by_others(job):",
+        test=PERSON,
     ),
 )
 

@@ -1,6 +1,7 @@
 """Whole histories from a seed: faults, crashes, restarts and clocks against the promises.
 
     python -m tests.simulation --seeds 10000 --start 0
+    python -m tests.simulation --people --seeds 1000
 
 One seed is one history. It draws a server with its ways, some files, settings, people who have a say meanwhile
 (`tests.people`) and a time of trouble; after that time everything goes well, and each file's command is run again until
@@ -17,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,6 +34,7 @@ from bulk_issue.job import Ending
 from bulk_issue.model import Identifier, IdentifierKind, Intent, JobSpec, ReadProblem, Row
 from bulk_issue.testing import Canned, Dice, Fate, Look, ModelServer, Repeat, VirtualClock, mobile, refusal, run
 from bulk_issue.testing import fates as f
+from tests import tired_person
 from tests.cluster import running
 from tests.hosts import SERIES, Host, Killed, Process, few_polls, memory_folder, rows_of, spec
 from tests.oracle import judge
@@ -554,15 +556,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--show", action="store_true", help="print the whole of each history")
+    parser.add_argument("--people", action="store_true", help="histories of a tired person before both faces")
     parser.add_argument("--postgres", action="store_true", help="ledgers in PostgreSQL, one history after another")
     options = parser.parse_args(arguments)
     seeds = range(options.start, options.start + options.seeds)
     if options.show:
         for seed in seeds:
-            past = history(seed)
+            past = tired_person.history(tired_person.plan(seed)) if options.people else history(seed)
             print(f"seed {seed}: {past.plan}", *past.log, *past.complaints, sep="\n")
         return 0
     began, failures = time.monotonic(), 0
+    happen: Callable[[int], tuple[int, str] | None] = tired_person.failing if options.people else failing
     if options.postgres:
         with running() as cluster:
             for seed in seeds:
@@ -575,7 +579,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{len(seeds)} histories on PostgreSQL in {time.monotonic() - began:.0f} s, {failures} failing")
         return 1 if failures else 0
     with ProcessPoolExecutor(options.processes) as pool:
-        for found in pool.map(failing, seeds, chunksize=20):
+        for found in pool.map(happen, seeds, chunksize=20):
             if found is not None:
                 failures += 1
                 print(found[1], flush=True)

@@ -1248,6 +1248,20 @@ async def test_a_failures_file_retries_its_parents_rows_in_place(desk: Desk) -> 
     assert await desk.states() == [S.ISSUED, S.ISSUED, S.SUPERSEDED, S.SUPERSEDED]
 
 
+@pytest.mark.parametrize("other", [spec("job-f", series=544771), spec("job-f", again="diwali")])
+async def test_failures_of_another_series_or_occasion_are_a_mistake_of_the_input(desk: Desk, other: JobSpec) -> None:
+    await desk.register([row(1)])
+    hold = await desk.hold()
+    await desk.finish(desk.settlement(await desk.one(hold), Event.REJECTED))
+    await desk.release(hold)
+
+    with pytest.raises(ConfigError, match="another series"):
+        await desk.register([row(1, lineage=Lineage(job=JOB, row=1))], other)
+
+    assert await desk.states() == [S.REJECTED]
+    assert await desk.ledger.jobs.find(JobId("job-f")) is None
+
+
 async def test_the_failures_of_a_rerun_are_still_the_first_jobs_rows(desk: Desk) -> None:
     await desk.register([row(1)])
     hold = await desk.hold()

@@ -9,6 +9,7 @@ import pytest
 
 from bulk_issue.alike import span
 from bulk_issue.config import LedgerUrl
+from bulk_issue.errors import JobHeld
 from bulk_issue.model import Alike, HeldBack, Identifier, IdentifierKind, JobId, LeftOut, Lineage, Row, Withheld
 from bulk_issue.ports import Served
 from bulk_issue.states import Event, RowState
@@ -54,6 +55,58 @@ async def serve(desk: Desk, job: JobId, customers: Sequence[Identifier]) -> None
     for intent in (await desk.begin(hold)).intents:
         await desk.issue(intent, f"CODE{job}{intent.row}")
     await desk.release(hold)
+
+
+async def test_who_is_left_out_is_not_counted_among_the_rows_that_are_sent_again(desk: Desk) -> None:
+    await desk.register([row(n) for n in range(1, 5)])
+    hold = await desk.hold()
+    for intent in (await desk.begin(hold, 2)).intents:
+        await desk.finish(desk.settlement(intent, Event.REJECTED))
+    await desk.release(hold)
+    await mark(desk, {1: W.EXCLUDED, 3: W.REMOVED})
+    await desk.ledger.jobs.cancel(JOB)
+    views = desk.ledger.views
+
+    assert (sum(views.rejected(JOB).values()), views.cancelled(JOB)) == (1, 1)
+    await desk.ledger.jobs.retry(JOB, ())
+    await desk.ledger.jobs.put_back(JOB)
+    assert (sum(views.rejected(JOB).values()), views.cancelled(JOB)) == (0, 0)
+    assert await begun(desk) == [2, 4]
+
+
+# --- a run that others have agreed to ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", [W.REMOVED, W.EXCLUDED, W.ALIKE_EXCLUDED])
+async def test_nothing_is_let_go_into_a_run_of_another_process(desk: Desk, why: Withheld) -> None:
+    await desk.register([row(1), row(2)])
+    await mark(desk, {2: why})
+    hold = await desk.hold()
+    other = await desk.another()
+
+    with pytest.raises(JobHeld):
+        await other.omissions.withhold(JOB, {2: None})
+    await other.omissions.withhold(JOB, {2: W.EXCLUDED})  # what is taken away is taken from whoever runs it
+    assert [intent.row for intent in (await desk.begin(hold)).intents] == [1]
+
+    await desk.release(hold)
+    await other.omissions.withhold(JOB, {2: None})
+    assert await begun(desk) == [2]
+
+
+async def test_nor_are_look_alikes_sent_by_it_because_others_say_so(desk: Desk) -> None:
+    await serve(desk, OTHER, LOCAL[:1])
+    await desk.register([row(1, mobile(1)), marked(2, W.ALIKE_EXCLUDED)])
+    hold = await desk.hold()
+    other = await desk.another()
+
+    with pytest.raises(JobHeld):
+        await other.omissions.settle(JOB, LeftOut(alike=Alike.SEND))
+    assert (await desk.begin(hold)).intents == []
+
+    await desk.release(hold)
+    await other.omissions.settle(JOB, LeftOut(alike=Alike.SEND))
+    assert await begun(desk) == [1, 2]
 
 
 # --- what a list takes away -------------------------------------------------------------------------------------

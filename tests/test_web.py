@@ -403,6 +403,16 @@ async def test_what_was_changed_in_the_form_is_shown_before_it_can_start(
     assert "you had changed" not in text  # it is read so now
 
 
+async def test_a_form_in_which_no_column_names_the_customers_starts_nothing(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    _, text = await visitor.upload(CSV)
+    status, text = await visitor.start(text, **{"series": "544770", "column-mobile": "", "column-email": ""})
+
+    assert status == 422
+    assert "no column is chosen to name the customers" in text
+    assert visitor.box.book.requests() == 0
+
+
 async def test_a_series_that_is_no_number_is_not_made_one(visitor: Visitor) -> None:
     await visitor.sign_in()
     _, text = await visitor.upload(CSV)

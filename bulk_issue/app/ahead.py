@@ -84,7 +84,7 @@ async def look_ahead(
         rejected = ledger.views.rejected(spec.id)
         pending = sum(rows for code, rows in rejected.items() if not codes or code in codes)
     elif known and which is Selection.CANCELLED:
-        pending = (tally or {}).get(RowState.CANCELLED, 0)
+        pending = ledger.views.cancelled(spec.id)
     elif known:
         pending = await ledger.work.pending(spec.id, retried=which is Selection.RETRIED)
         pending += 0 if change.done else change.sendable

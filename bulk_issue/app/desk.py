@@ -245,7 +245,10 @@ class Desk:
         name, jobs = job.spec.id, self.ledger.jobs
 
         async def put_back() -> None:
-            rows = await (jobs.put_back(name) if cancelled else jobs.retry(name, codes))
+            await (jobs.put_back(name) if cancelled else jobs.retry(name, codes))
+            if (now := await jobs.find(name)) is not None:  # who is left out meanwhile comes back as left out
+                await self.ledger.omissions.settle(name, now.left_out)
+            rows = await self.ledger.work.pending(name, retried=True)
             kind, of = "cancelled" if cancelled else "rejected", f" of {' or '.join(codes)}" if codes else ""
             are = f"{count(rows, f'{kind} row')}{of} {'is' if rows == 1 else 'are'} pending again."
             self._tell(are if rows else f"No {kind} row{of} is left to put back.")

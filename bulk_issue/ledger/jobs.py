@@ -290,7 +290,7 @@ class LedgerJobs(Face):
         _forget_retried(tx, seq)
         moved = str(after(RowState.CANCELLED, Event.PUT_BACK))
         back = {"state": moved, "queue": seq, "spent": 0, "due": 0.0, "retried": 1}
-        done = tx.execute(update(rows).where(_worked_by(seq, Event.PUT_BACK)).values(back))
+        done = tx.execute(update(rows).where(to_put_back(seq)).values(back))
         # a run of it that settles its doubts goes on, and sends them
         state = JobState.RUNNING if self._locks.held_by_others(job) else JobState.STOPPED
         cancelled = and_(jobs.c.seq == seq, jobs.c.state == str(JobState.CANCELLED))
@@ -312,6 +312,11 @@ def _forget_retried(tx: Connection, seq: int) -> None:
 def _worked_by(seq: int, event: Event) -> ColumnElement[bool]:
     """The rows of a job, and those that wait in it, which the event may move."""
     return and_(or_(rows.c.job == seq, rows.c.queue == seq), rows.c.state.in_(sources(event)))
+
+
+def to_put_back(seq: int) -> ColumnElement[bool]:
+    """The rows that `put_back` puts back."""
+    return _worked_by(seq, Event.PUT_BACK)
 
 
 def to_retry(seq: int, codes: Sequence[str]) -> Sequence[ColumnElement[bool]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
+from bulk_issue.errors import JobHeld
 from bulk_issue.ledger.claims import Looks, look_alikes
 from bulk_issue.ledger.coupons import load
 from bulk_issue.ledger.database import AnyRow, Face, transaction
@@ -111,6 +112,8 @@ class LedgerOmissions(Face):
             its = {"its_job": row.job, "its_row": row.its_number}
             by_mark.setdefault(wanted[row.number], []).append(its)
         for why, its_rows in by_mark.items():
+            if why is None:
+                self._refuse_to_let_go(job)
             if why is not Withheld.EXCLUDED:
                 tx.execute(_READMIT, its_rows)
             if why is None:
@@ -118,6 +121,14 @@ class LedgerOmissions(Face):
             tx.execute(_MARK, [its | {"why": why and str(why)} for its in its_rows])
             if why is not None:
                 tx.execute(_EXCLUDE if why is Withheld.EXCLUDED else _HOLD_BACK[why], its_rows)
+
+    def _refuse_to_let_go(self, job: JobId) -> None:
+        """Raise `JobHeld` while another process runs the job: it would send what nobody there has agreed to."""
+        if self._db.holders.held_by_others(job):
+            raise JobHeld(
+                f"job {job} is being run by another process, and this would give it more to send",
+                hint="Nothing was changed. Wait for it to end, or stop it, and do this again.",
+            )
 
     @transaction
     def drop(self, tx: Connection, job: JobId) -> int:
@@ -129,6 +140,8 @@ class LedgerOmissions(Face):
     @transaction
     def settle(self, tx: Connection, job: JobId, left_out: LeftOut) -> None:
         seq = self._db.number(tx, job)
+        if left_out.alike is Alike.SEND and tx.scalar(select(jobs.c.alike).where(jobs.c.seq == seq)) != Alike.SEND:
+            self._refuse_to_let_go(job)
         said = {"list_path": left_out.path, "list_sha256": left_out.sha256, "alike": left_out.alike}
         tx.execute(update(jobs).where(jobs.c.seq == seq).values(said))
         by_why = {Withheld.EXCLUDED: _EXCLUDE}
@@ -146,7 +159,7 @@ class LedgerOmissions(Face):
                     tx.execute(statement, its_rows)
             if Withheld.ALIKE_SERVED not in by_why:
                 served = [row for row in some if row.withheld == Withheld.ALIKE_SERVED]
-                self._settle_served(tx, seq, served, skip=left_out.alike is Alike.SKIP)
+                self._settle_served(tx, job, served, skip=left_out.alike is Alike.SKIP)
 
     def _held(self, tx: Connection, seq: int, behind: tuple[int, int]) -> Sequence[AnyRow]:
         job, number = behind
@@ -155,8 +168,12 @@ class LedgerOmissions(Face):
         found = select(*wanted).join(jobs, jobs.c.seq == rows.c.job).where(rows.c.queue == seq, HELD_BACK, further)
         return tx.execute(found.order_by(rows.c.job, rows.c.number).limit(AT_A_TIME)).all()
 
-    def _settle_served(self, tx: Connection, seq: int, held: Sequence[AnyRow], *, skip: bool) -> None:
-        """Rows whose look-alike has its claim no more go; the others are duplicates of it, if a person says so."""
+    def _settle_served(self, tx: Connection, job: JobId, held: Sequence[AnyRow], *, skip: bool) -> None:
+        """Rows whose look-alike has its claim no more go; the others are duplicates of it, if a person says so.
+
+        Those stay that another process would send now: its next look lets them go.
+        """
+        seq = self._db.number(tx, job)
         wanted = [Looks(row.scope, row.again, row.key, (row.job, seq)) for row in held]
         found = look_alikes(tx, wanted)
         gone, same = list[dict[str, object]](), list[dict[str, object]]()
@@ -167,7 +184,7 @@ class LedgerOmissions(Face):
                 gone.append(its)
             elif skip:
                 same.append(its | {"of": claim.job, "of_its": claim.row})
-        if gone:
+        if gone and not self._db.holders.held_by_others(job):
             tx.execute(_LET_GO, gone)
         if same:
             tx.execute(_DUPLICATE, same)

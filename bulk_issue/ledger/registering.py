@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, sele
 
 from bulk_issue import model
 from bulk_issue.alike import altered
-from bulk_issue.errors import JobPurged, LedgerError
+from bulk_issue.errors import ConfigError, JobPurged, LedgerError
 from bulk_issue.ledger.database import AnyRow, Database
 from bulk_issue.ledger.lineage import named, real_row
 from bulk_issue.ledger.restored import mark
@@ -141,7 +141,10 @@ def stands(tx: Connection, database: Database, job: JobId) -> tuple[int, JobStat
 
 
 def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
-    """Make the job ready, and join its rows with those of the job that they were rejected in."""
+    """Make the job ready, and join its rows with those of the job that they were rejected in.
+
+    Raises `ConfigError` where a row isn't of the job that it names.
+    """
     parent_job, own_job = jobs.alias(), jobs.alias()
     related = tx.execute(
         select(
@@ -163,7 +166,7 @@ def seal(tx: Connection, seq: int, count: int, blank: int) -> None:
     for row in related:
         theirs = real_row(tx, row.of_job, row.of_row)
         if theirs is None or not row.kin:
-            raise LedgerError(
+            raise ConfigError(
                 f"row {row.number} comes from a job of another series or has a changed _row cell",
                 hint="Run a failures file with the series (and --again name) of the job that wrote it.",
             )

@@ -14,7 +14,7 @@ from bulk_issue.ledger.coupons import load, load_offer, load_warnings
 from bulk_issue.ledger.database import AnyRow, Face
 from bulk_issue.ledger.forgotten import forms
 from bulk_issue.ledger.held import BEARING, Bearers
-from bulk_issue.ledger.jobs import as_job, to_retry
+from bulk_issue.ledger.jobs import as_job, to_put_back, to_retry
 from bulk_issue.ledger.lineage import homes, named, real_row
 from bulk_issue.ledger.omissions import held_back
 from bulk_issue.ledger.schema import (
@@ -215,7 +215,7 @@ class LedgerViews(Face):
 
     def origins(self, rows: Sequence[Lineage]) -> Mapping[Lineage, tuple[str, Lineage]]:
         with self._db.read() as connection:
-            names = dict(connection.execute(select(jobs.c.seq, jobs.c.id)).tuples().all())
+            names = {job.seq: job.id for job in connection.execute(select(jobs.c.seq, jobs.c.id))}
             numbers = {name: seq for seq, name in names.items()}
             found: dict[Lineage, tuple[str, Lineage]] = {}
             for row in rows:
@@ -283,10 +283,16 @@ class LedgerViews(Face):
         with self._db.read() as connection:
             counts: Counter[str] = Counter()
             for which in to_retry(self._db.number(connection, job), ()):
-                by_code = select(rows.c.error_code, func.count()).where(which).group_by(rows.c.error_code)
+                sent = and_(which, rows.c.withheld.is_(None))
+                by_code = select(rows.c.error_code, func.count()).where(sent).group_by(rows.c.error_code)
                 for code, rejected in connection.execute(by_code):
                     counts[code or ""] += rejected
             return counts
+
+    def cancelled(self, job: JobId) -> int:
+        with self._db.read() as connection:
+            sent = and_(to_put_back(self._db.number(connection, job)), rows.c.withheld.is_(None))
+            return connection.scalar(select(func.count()).select_from(rows).where(sent)) or 0
 
     def known(self) -> Sequence[Job]:
         with self._db.read() as connection:

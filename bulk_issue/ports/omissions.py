@@ -35,7 +35,8 @@ class Omissions(Protocol):
         """Let these rows be withheld for that reason, or not any more: EXCLUDED, ALIKE_EXCLUDED, REMOVED or None.
 
         A PENDING row that is EXCLUDED is INVALID on return, and PENDING again when it no longer is. Rows that are on
-        the wire, in doubt or rejected only can't begin again. Rows that another job works are left alone.
+        the wire, in doubt or rejected only can't begin again. Rows that another job works are left alone. Raises
+        `JobHeld` where rows are let go of a job that another process runs: nobody there has agreed to send them.
         """
         ...
 
@@ -48,7 +49,8 @@ class Omissions(Protocol):
 
         Look-alikes of served customers: SEND lets them go; SKIP makes them DUPLICATE of the row that was served;
         otherwise they stay, as far as that row still has its claim. Those of the list: SEND lets them go, SKIP makes
-        them INVALID. What came back to PENDING though the list names it is INVALID too.
+        them INVALID. What came back to PENDING though the list names it is INVALID too. Raises `JobHeld` where SEND is
+        new to a job that another process runs.
         """
         ...
 

@@ -221,5 +221,9 @@ class Views(Protocol):
         ...
 
     def rejected(self, job: JobId) -> Mapping[str, int]:
-        """By error code, how many rows `Jobs.retry` would put back."""
+        """By error code, how many rows `Jobs.retry` would put back to be sent: who is left out isn't."""
+        ...
+
+    def cancelled(self, job: JobId) -> int:
+        """How many rows `Jobs.put_back` would put back to be sent: who is left out isn't."""
         ...

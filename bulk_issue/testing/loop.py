@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from concurrent.futures import Executor
 from contextvars import Context
 from functools import wraps
 from itertools import count
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from bulk_issue.model import Moment
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: What one turn of the loop takes, so that code which waits "until now" by rounding gets on.
 STEP = 1e-6
@@ -92,6 +94,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._waiting.now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> Any:
+        """What a thread would do is done at once, as far as the other tasks can tell."""
+        del executor
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it belongs to the task that waits for it
+            done.set_exception(error)
+        return done
 
     def end_tasks(self) -> None:
         """Cancel what is still going on, and let it end."""

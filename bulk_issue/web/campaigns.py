@@ -117,6 +117,11 @@ def _as_said(draft: Draft, form: Mapping[str, Any], inspected: Inspected) -> Dra
     chosen = draft.columns
     if header and any(f"column-{kind}" in form for kind in IdentifierKind):
         chosen = columns_from(form, header)
+        if inspected.checked is not None and not chosen:
+            raise SourceError(
+                "no column is chosen to name the customers",
+                hint="Choose one below, and press “Read it so”. Nothing was sent.",
+            )
         if inspected.checked is not None and dict(chosen) == inspected.checked.columns:
             chosen = draft.columns  # as it is read now, chosen or found
     told = replace(
