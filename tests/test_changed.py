@@ -84,6 +84,15 @@ async def test_the_next_batch_removes_nobody(console: Console) -> None:
     assert holders(console) == {*mobiles(6), *mobiles(3, 100)}
 
 
+async def test_a_next_batch_lets_nobody_go_who_was_removed_before(console: Console) -> None:
+    file, numbers = await half_done(console)
+    await console.run(file)
+    done = await console.run(console.customers("c.csv", mobiles(3, 100)))
+
+    assert done.code == 4
+    assert holders(console) == {*numbers[:5], "919811112222", *mobiles(3, 100)}
+
+
 async def test_a_removed_customer_in_doubt_is_not_sent_to_again_either(console: Console) -> None:
     """The record shows that no coupon came of it: the row is pending then, and held back."""
     numbers = mobiles(3)

@@ -41,6 +41,7 @@ from bulk_issue.model import (
     JobState,
     LeftOut,
     ReadProblem,
+    Removed,
     Row,
     Series,
     Unreadable,
@@ -432,6 +433,8 @@ class Desk:
                 hint="Nothing was sent. Run the file again with --changed finish (they get one too) or --changed drop "
                 "(they don't).",
             )
+        if word is Removed.FINISH and self.config.changed is None and not found.edited:
+            return  # the next batch removes nobody; who was removed before waits for a word of their own
         if held := await settle(self.ledger, job, found, word):
             self._tell(
                 f"Job {job}: {count(held, 'row')} held back, removed from the file since ({_named(removed)}). "
