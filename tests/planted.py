@@ -777,8 +777,8 @@ MISTAKES = (
         name="a restored ledger forgets that a rejected row may have been retried since",
         promise=2,
         file="ledger/reopen.py",
-        old="_AGAIN = (Event.RETRY, ",
-        new="_AGAIN = (",
+        old="_AGAIN = (Event.RETRY, Event.PUT_BACK, Event.FREED)",
+        new="_AGAIN: tuple[Event, ...] = ()",
         test="test_care.py::test_a_rejected_row_that_is_retried_after_a_restore_is_looked_up_first",
     ),
     Mistake(

@@ -217,7 +217,7 @@ async def test_a_halted_job_stays_stopped_until_a_person_defers_it_again(console
     workers = [await worker(console, *SLOW) for _ in range(2)]
     await until(lambda: issued(console) >= 60)
     kept = series[console.box.series_id]
-    series[console.box.series_id] = replace(kept, expired=True)
+    series[console.box.series_id] = replace(kept, stock=0)
     await until(lambda: written(console, file))
     asked = console.box.book.requests()
     status = await console("status")

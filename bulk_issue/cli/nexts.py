@@ -96,5 +96,7 @@ def flags(param: click.Parameter, value: Any) -> Iterator[str]:
         case tuple() | list():
             for each in value:
                 yield from (flag, str(each))
+        case LedgerUrl() if not value.has_password:
+            yield from (flag, value.url)  # with its query: the host may stand there
         case _:
             yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))
