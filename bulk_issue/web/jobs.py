@@ -101,6 +101,10 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 async def put_back(request: web.Request) -> web.StreamResponse:
     """Take a cancel back. Nothing is sent by this: going on is a button of its own."""
     at = await standing(request)
+    if at.running:  # that run would send them
+        raise ConfigError(
+            f"job {at.job.spec.id} runs now", hint="Wait for it to end, or pause it. Nothing was changed."
+        )
     await request.app[LEDGER].jobs.put_back(at.job.spec.id)
     raise _back(request, at, "put-back")
 
