@@ -136,8 +136,8 @@ def key(param: click.Parameter) -> str:
 
 
 def shared(param: click.Parameter) -> bool:
-    """Whether it is a setting that means the same in every command."""
-    return isinstance(param, click.Option) and param.envvar == f"BULK_ISSUE_{key(param).upper()}"
+    """Whether it is a setting that means the same in every command. A hidden option is one that has gone."""
+    return isinstance(param, click.Option) and not param.hidden and param.envvar == f"BULK_ISSUE_{key(param).upper()}"
 
 
 def settings(root: click.Command) -> dict[str, click.Option]:

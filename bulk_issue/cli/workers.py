@@ -49,7 +49,7 @@ def _one_worker(ctx: click.Context, _param: click.Parameter, value: object) -> N
     is_eager=True,
     help="In place of FILE and what is said of it: a job that is registered already, e.g. one that was stopped.",
 )
-@opt.option("--workers", hidden=True, expose_value=False, callback=_one_worker)
+@opt.option("--workers", hidden=True, expose_value=False, callback=_one_worker, help="Gone: one worker runs a job.")
 @opt.account_options
 @opt.reading_options
 @opt.rate_options
