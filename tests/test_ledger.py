@@ -262,6 +262,14 @@ async def test_a_job_of_which_nothing_came_can_be_read_anew(desk: Desk) -> None:
     assert desk.ledger.views.traffic(JOB, 60.0).requests == 2
 
 
+async def test_a_cancelled_job_is_not_read_anew_and_sent(desk: Desk) -> None:
+    await desk.register([row(1)])
+    await desk.ledger.jobs.cancel(JOB)
+
+    assert not await desk.ledger.jobs.unregister(JOB)
+    assert await desk.states() == [S.CANCELLED]
+
+
 @pytest.mark.parametrize("event", [Event.ISSUED, Event.HELD, Event.UNCLEAR])
 async def test_a_job_of_which_something_came_is_never_read_anew(desk: Desk, event: Event) -> None:
     await desk.register([row(1)])

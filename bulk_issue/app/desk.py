@@ -451,7 +451,7 @@ class Desk:
         rejected = sum(self.ledger.views.rejected(old.id).values())
         if not await self.ledger.jobs.unregister(old.id):
             raise ReadOtherwise(
-                f"job {old.id} has sent rows of this file as it was read then: {said}",
+                f"job {old.id} was begun, or cancelled, with this file as it was read then: {said}",
                 hint=f"Go on as it was read then: {as_it_was_read(old)}",
             )
         self._tell(f"The file is read in another way now: {said}.")

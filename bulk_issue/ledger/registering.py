@@ -232,7 +232,9 @@ def _supersede(tx: Connection, row: AnyRow | None) -> None:
 
 
 def nothing_came_of(tx: Connection, job: JobId) -> bool:
-    """Whether a job has issued, held and doubted nothing, and no row of it has to do with another job's."""
+    """Whether a job has issued, held and doubted nothing, no row of it has to do with another job's, and nobody has
+    cancelled it.
+    """
     seq = select(jobs.c.seq).where(jobs.c.id == job).scalar_subquery()
     came = or_(rows.c.state.in_([str(state) for state in CLAIMING]), DOUBTED)
     own_kin = and_(rows.c.of_job.is_not(None), rows.c.state != "duplicate")
@@ -240,6 +242,7 @@ def nothing_came_of(tx: Connection, job: JobId) -> bool:
         select(rows.c.number).where(rows.c.job == seq, or_(came, own_kin)).limit(1),
         select(rows.c.number).where(rows.c.of_job == seq, rows.c.job != seq).limit(1),
         select(excess.c.id).where(excess.c.job == seq).limit(1),
+        select(jobs.c.seq).where(jobs.c.id == job, jobs.c.cancelled == 1),
     )
     return all(tx.scalar(each) is None for each in found)
 

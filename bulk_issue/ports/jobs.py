@@ -77,7 +77,7 @@ class Jobs(Protocol):
         """Forget the rows of a job that has issued, held and doubted nothing, so that its file can be read anew.
 
         What it has sent stays on record, its rejections are void. False, and nothing changed, if anything came of it,
-        if rows of it have to do with another job's, or if a living process runs it.
+        if it was cancelled, if rows of it have to do with another job's, or if a living process runs it.
         """
         ...
 
