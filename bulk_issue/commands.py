@@ -1,6 +1,6 @@
 """Commands that are told to people: one way to write them, and one in which a face completes them.
 
-Whoever gives advice (an error's hint, a remedy, a note) knows which command helps and for which job. In which ledger,
+Code that gives advice (an error's hint, a remedy, a note) knows which command helps and for which job. In which ledger,
 with which settings and as which account is known to the face alone; what it leaves out would mean another ledger.
 """
 

@@ -316,13 +316,13 @@ class Config:
             ("canary", 0),
         ):
             if getattr(self, "series_id" if name == "series" else name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}", hint="Mend the setting.")
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}", hint="Correct the setting.")
         for name in ("per", "timeout", "send_within"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0", hint="Mend the setting.")
+                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0", hint="Correct the setting.")
         for name in ("grace", "reconcile_for"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"--{name.replace('_', '-')} can't be negative", hint="Mend the setting.")
+                raise ConfigError(f"--{name.replace('_', '-')} can't be negative", hint="Correct the setting.")
         if self.first is not None and self.first < 1:
             raise ConfigError("--first must be at least 1", hint="Leave it out to send everything.")
 

@@ -1,7 +1,7 @@
 """The engine that brings deferred jobs to workers: procrastinate, in the ledger's own database.
 
 It only schedules. Its queue may be lost, a task may run twice or on two hosts at once: which jobs wait for workers, and
-who may send a row, is the ledger's word alone. So whatever goes wrong here is mended by deferring again.
+who may send a row, is the ledger's word alone. So whatever goes wrong here is repaired by deferring again.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Again(retry.BaseRetryStrategy):
 
 
 class _Worker(worker.Worker):
-    """Says when it begins to stop, whoever made it."""
+    """Says when it begins to stop."""
 
     on_stop: Callable[[], None]
     now: Callable[[], Awaitable[datetime]]
@@ -201,7 +201,7 @@ class Engine:
         return now
 
     async def defer(self, job: JobId) -> None:
-        """Bring a job to a worker; a task that waits begins anew. Of the tasks of one job one runs at a time."""
+        """Bring a job to a worker; a task that waits begins again. Of the tasks of one job one runs at a time."""
         with _translated():
             for each in await self._tasks():
                 if each.task_kwargs.get("job") == job and each.id and each.status == "todo":
@@ -363,7 +363,7 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 async def _make(app: procrastinate.App, connector: procrastinate.PsycopgConnector) -> None:
-    """Make the engine's tables, once, whoever else does so now."""
+    """Make the engine's tables, once, even if another process does so now."""
     schema = app.schema_manager.get_schema().replace("%", "%%")
     await connector.execute_query_async(f"{_ORDER}; {_IF_MISSING.format(schema=schema)}")
 

@@ -54,7 +54,7 @@ class Exclusion:
             more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
             raise SourceError(
                 f"--exclude {name}: it isn't clear whom these records name: {'; '.join(bad[:NAMED])}{more}",
-                hint="Mend or remove them: a customer whom the list can't name would get a coupon. Nothing was sent.",
+                hint="Fix or remove them: a customer whom the list can't name would get a coupon. Nothing was sent.",
             )
 
     def match(self, places: Mapping[IdentifierKind, int]) -> Mapping[IdentifierKind, int]:

@@ -190,7 +190,7 @@ class Health:
             self._end(
                 StopKind.HALTED,
                 "two answers named another coupon series than the one asked for",
-                "Something between here and Capillary mixes up answers. Don't go on before it is mended.",
+                "Something between here and Capillary mixes up answers. Don't go on before it is repaired.",
             )
         self._unauthorized = self._unauthorized + fresh if code == "http-401" else 0
         if self._unauthorized >= 2:

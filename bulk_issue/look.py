@@ -1,4 +1,4 @@
-"""Look before a request leaves: whoever holds a coupon of the series in the server's record gets no other.
+"""Look before a request leaves: a customer who holds a coupon of the series in the server's record gets no other.
 
 The rule: nothing is sent unless a proven reader shows that the customer holds none; that nobody knows the customer is
 such a reading, too (`readers`). Before a first coupon nothing can be proven: then one row goes at a time, for each kind

@@ -40,7 +40,7 @@ class RowState(StrEnum):
     DUPLICATE = "duplicate"
     #: A record of a failures file that *is* a row of its parent job: retried there, shown as that row stands.
     LINKED = "linked"
-    #: Put aside when the job was cancelled; a person may put it back.
+    #: Not sent, because the job was cancelled; a person may put it back.
     CANCELLED = "cancelled"
     #: Replaced by a corrected record of a failures file.
     SUPERSEDED = "superseded"

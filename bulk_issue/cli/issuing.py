@@ -107,7 +107,7 @@ def resume(job: str | None, **options: Any) -> int:
 
 
 @opt.option("--code", "codes", multiple=True, help="Only rows rejected with this error code. May be repeated.")
-@opt.option("--cancelled", is_flag=True, help="The rows that `cancel` put aside, in place of the rejected ones.")
+@opt.option("--cancelled", is_flag=True, help="The rows that were cancelled, in place of the rejected ones.")
 def _retry(job: str, codes: tuple[str, ...], cancelled: bool, **options: Any) -> int:  # noqa: FBT001 - click passes flags so
     """Issue JOB's rejected rows once more, all or by --code, or those that were cancelled. Others stay as they are."""
     if cancelled and codes:
@@ -147,7 +147,7 @@ reconcile = _job_command("reconcile", required=True, issues=False)(_reconcile)
 
 @click.command()
 @click.argument("job")
-@opt.option("--sample", type=click.IntRange(min=1), help="Only so many rows, chosen at random.")
+@opt.option("--sample", type=click.IntRange(min=1), help="Only this number of rows, chosen at random.")
 @opt.account_options
 @opt.limit_options
 @opt.ledger_option

@@ -231,10 +231,10 @@ limit_options: Callable[[F], F] = stacked(
     ),
     option("--reconcile-for", type=Duration(), default="10m", help="How long to settle rows in doubt at the end."),
     option("--max-attempts", type=int, default=Config.max_attempts, help="Attempts for a row, at most."),
-    option("--max-doubt", default="10%", help="Pause when so many of 100 answers are unclear. 100%: never."),
+    option("--max-doubt", default="10%", help="Pause when this share of 100 answers are unclear. 100%: never."),
     option("--max-failures", default="5%", help="Stop when more rows are rejected: a count or a percentage."),
-    option("--canary", type=int, default=Config.canary, help="Rows that go one at a time until so many have a coupon."),
-    option("--first", type=int, help="Send at most so many rows in this run."),
+    option("--canary", type=int, default=Config.canary, help="Send one row at a time until this many have a coupon."),
+    option("--first", type=int, help="Send at most this number of rows in this run."),
     option("--between", default="", metavar="HH:MM-HH:MM", help="Start nothing outside of these hours; see --zone."),
     option("--zone", default="", metavar="ZONE", help="The time zone of --between, e.g. Asia/Kolkata."),
     option(
@@ -304,6 +304,6 @@ page_options: Callable[[F], F] = stacked(
         "--type-above",
         type=int,
         default=1000,
-        help="Above so many rows a start is confirmed by typing their number.",
+        help="Above this number of rows a start is confirmed by typing their number.",
     ),
 )

@@ -1,6 +1,6 @@
 """Changes of many rows in one statement.
 
-Two costs decide here (measured). A statement that SQLAlchemy puts together anew costs fifty times its execution; and
+Two costs decide here (measured). A statement that SQLAlchemy puts together again costs fifty times its execution; and
 Python's sqlite3 lets go of the interpreter for every step of a statement, so that a writer beside a busy event loop
 waits its turn again for each of them. `executemany` is one step and one turn a row; a statement over a list of VALUES
 is one for all.

@@ -3,7 +3,7 @@
 At no moment may both be used, whatever dies when. Nothing runs meanwhile: every job of the file is held, and a write
 transaction keeps all others from it. The database takes everything in one transaction, in which each row is read back
 and compared: until it commits, nobody sees anything of it. Just before, the file gets a mark under which it refuses
-every change (`moved`). Whatever is cut short is found and finished, or begun anew, by the next call.
+every change (`moved`). Whatever is cut short is found and finished, or begun again, by the next call.
 
 Moments are copied as they are. Those on this host's clock mean nothing to others, who see that by the boot's id: what
 they then assume is what they assume after a reboot (`permits.agree`, `takeover.adopt`).

@@ -70,7 +70,7 @@ def forget(tx: Connection, hashed: Hash) -> None:
 
 
 def _free(tx: Connection, duplicates: Sequence[AnyRow]) -> None:
-    """These rows are no duplicates; in a job that was cancelled they are put aside, one that had ended goes on."""
+    """These rows are no duplicates; in a job that was cancelled they are cancelled, one that had ended goes on."""
     free = after(RowState.DUPLICATE, Event.FREED)
     for row in duplicates:
         to = after(free, Event.CANCEL) if row.cancelled else free

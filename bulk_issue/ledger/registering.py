@@ -127,7 +127,7 @@ def stands(tx: Connection, database: Database, job: JobId) -> tuple[int, JobStat
     """The job's number, and its state and why.
 
     Raises `LedgerError` if another job is meant than was found before: this one was taken back meanwhile, and its file
-    perhaps registered anew, read in another way.
+    perhaps registered again, read in another way.
     """
     seq = database.number(tx, job)
     found = tx.execute(select(jobs.c.state, jobs.c.because).where(jobs.c.seq == seq, jobs.c.id == job)).first()
@@ -248,7 +248,7 @@ def nothing_came_of(tx: Connection, job: JobId) -> bool:
 
 
 def forget(tx: Connection, database: Database, job: JobId) -> None:
-    """Remove a job's rows, so that its file can be read anew."""
+    """Remove a job's rows, so that its file can be read again."""
     tx.execute(update(jobs).where(jobs.c.id == job).values(state=str(JobState.REGISTERING)))
     take_back(tx, database, job)
 

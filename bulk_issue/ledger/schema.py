@@ -53,7 +53,7 @@ jobs = Table(
     Column("because", Text, nullable=False),
     # the kind of that (`StopKind`), so that each face says it in its own words; null where nothing stopped
     Column("stop_kind", Text),
-    # 1 once a person cancelled it: rows that come back from doubt are put aside too
+    # 1 once a person cancelled it: rows that come back from doubt are cancelled too
     Column("cancelled", Integer, nullable=False),
     # the run that holds this job now: it alone begins rows
     Column("holder", Text),

@@ -74,7 +74,7 @@ class Jobs(Protocol):
         ...
 
     async def unregister(self, job: JobId) -> bool:
-        """Forget the rows of a job that has issued, held and doubted nothing, so that its file can be read anew.
+        """Forget the rows of a job that has issued, held and doubted nothing, so that its file can be read again.
 
         What it has sent stays on record, its rejections are void. False, and nothing changed, if anything came of it,
         if it was cancelled, if rows of it have to do with another job's, or if a living process runs it.
@@ -84,7 +84,7 @@ class Jobs(Protocol):
     async def hold(self, job: JobId, budget: Budget, now: Moment, *, worker: int | None = None) -> Hold:
         """Become the job's holder and RUNNING; raises `JobHeld` naming the pid if a living process is.
 
-        Raises `LedgerError` if the job was registered anew since it was found here.
+        Raises `LedgerError` if the job was registered again since it was found here.
         Rows that a dead holder left IN_FLIGHT are IN_DOUBT on return, given up when that was found (where it may have
         outlived its hold: later by its `Budget.lingers` or by this one, whichever is longer). The run that held the job
         before can begin nothing more. The budget becomes the account's for all processes; `ConfigError` if another

@@ -90,12 +90,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("rate", 0), ("page_size", 1), ("token_ttl", 1)):
             if getattr(self, name) < least:
-                raise ConfigError(f"the sandbox's {name} must be at least {least}", hint="Mend the setting.")
+                raise ConfigError(f"the sandbox's {name} must be at least {least}", hint="Correct the setting.")
         for name in ("latency", "jitter", "lag", "fault_seconds"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"the sandbox's {name} can't be negative", hint="Mend the setting.")
+                raise ConfigError(f"the sandbox's {name} can't be negative", hint="Correct the setting.")
         if self.per <= 0:
-            raise ConfigError("the sandbox's per must be more than 0", hint="Mend the setting.")
+            raise ConfigError("the sandbox's per must be more than 0", hint="Correct the setting.")
         if not self.series or len({each.id for each in self.series}) < len(self.series):
             raise ConfigError("the sandbox needs series with different ids", hint="Give at least one.")
         for unknown in sorted(self.fault_rates.keys() - set(NAMES)):

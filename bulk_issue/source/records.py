@@ -28,7 +28,7 @@ from bulk_issue.states import RowState
 #: What may be run again.
 FAILED = frozenset({RowState.REJECTED.value, RowState.INVALID.value})
 
-#: What a person must mend or accept: it can't be seen in the result file any more.
+#: What a person must correct or accept: it can't be seen in the result file any more.
 STAYING = frozenset({"ragged", "hidden", "uncached", "padded", "short"})
 PROBLEMS_BEFORE = "what was wrong with this record before can't be seen here"
 _NOTHING: Mapping[int, str] = {}

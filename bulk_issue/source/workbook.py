@@ -1,7 +1,7 @@
 """Excel and OpenDocument workbooks, read by calamine, as the text that a person would expect in a CSV.
 
-A sheet is read whole. What a number can't say is left visible instead of mended: beyond 15 digits Excel itself has lost
-some, so such a number comes out with its `.0` or exponent, and whoever judges the cell refuses it. What calamine
+A sheet is read whole. What a number can't say is left visible and not repaired: beyond 15 digits Excel itself has lost
+some, so such a number comes out with its `.0` or exponent, and the check of the cell refuses it. What calamine
 doesn't show of an .xlsx is read from its XML (`sheet`); of the other kinds it can't be seen, and a note says so.
 """
 

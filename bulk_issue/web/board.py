@@ -171,7 +171,7 @@ class Board:
         )
 
     def forget(self, job: JobId) -> None:
-        """Count anew: a person changed something."""
+        """Count again: a person changed something."""
         self._counted.pop(job, None)
 
     async def _count(self, job: JobId) -> Counted:

@@ -32,7 +32,7 @@ PATIENCE = 10.0
 #: What was just done, by the word for it in the address.
 SAID = {
     "paused": "Paused. Nothing more is sent until you go on.",
-    "cancelled": "Cancelled: what was pending is put aside. It can be put back. Rows in doubt are still settled.",
+    "cancelled": "Cancelled: the pending rows are not sent. They can be put back. Rows in doubt are still settled.",
     "put-back": "The cancelled rows are pending again. Nothing is sent until you go on.",
     "retried": "The rejected rows are sent again, and no others.",
     "asked": "Capillary's record is being read for the rows in doubt.",
@@ -43,7 +43,7 @@ SAID = {
 
 
 async def overview(request: web.Request) -> web.Response:
-    """Every job of the ledger, whoever runs it."""
+    """Every job of the ledger, also those that other processes run."""
     ledger, works = request.app[LEDGER], request.app[WORKS]
     jobs = [
         (each, works.is_running(each.job.spec.id) or ledger.jobs.running_elsewhere(each.job.spec.id))

@@ -1,6 +1,6 @@
 """The texts of the other parts as the page says them: without flags, commands and keys of a terminal.
 
-Messages and hints are written for whoever typed a command. Nobody did here. What a campaign's stop means stands in
+Messages and hints are written for people who type commands. Nobody did here. What a campaign's stop means stands in
 words of the page's own (`stops`); any other text goes through here before it is shown, so that no flag reaches a page.
 """
 
